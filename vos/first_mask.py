@@ -1,0 +1,295 @@
+"""The first mask: one or more PNG files in, checked objects out.
+
+What is accepted:
+
+- Indexed PNG: every index but 0 is an object and keeps its number. Index 255 beside other objects
+  is the *void* of DAVIS 2017 and PASCAL VOC and is ignored; 0 and 255 alone are one object, 1.
+- Grey PNG, 1 to 16 bits: two values are one object, number 1 (the darker value is the
+  background); otherwise every value but 0 is an object and keeps its number, 255 included.
+- Colour PNG: colours of the DAVIS palette are objects numbered as in the palette; one other colour
+  on black is one object, number 1. Three equal channels count as grey.
+- Transparency: ignored where all is opaque. On a single colour the two values of alpha are the
+  mask; otherwise fully transparent pixels are background.
+- Several files: one object each, file i has number i + 1; where they overlap the later file wins.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from .errors import InputError
+from .structures import MAX_OBJECT_ID, FirstMask
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_VOID = 255
+_EDGE_SHARE = 0.8  # of a value's pixels between a darker and a lighter neighbour: it is an edge
+_ACCEPTED = (
+    "a mask is an indexed PNG (one index per object), a grey PNG with two values or small numbers,"
+    " or a colour PNG with DAVIS palette colours or a single colour on black"
+)
+
+
+def load_first_mask(
+    paths: Sequence[Path | str],
+    frame_size: tuple[int, int],
+    *,
+    resize: bool = False,
+    max_pixels: int = 100_000_000,
+) -> FirstMask:
+    """Read the objects to follow from PNG files; the module's docstring says which are accepted.
+
+    Args:
+        paths: one file with all objects, or several files with one object each.
+        frame_size: (H, W) of the video.
+        resize: bring a mask of another size to the frame's, nearest neighbour.
+        max_pixels: files with more pixels than this are refused before they are decoded.
+
+    Raises:
+        InputError: a file cannot be read or understood, has another size, or has no object.
+    """
+    files = [Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)]
+    if not files:
+        raise InputError("no first mask was given")
+    if len(files) > MAX_OBJECT_ID:
+        raise InputError(f"{len(files)} first masks were given; at most {MAX_OBJECT_ID} objects can be followed")
+    read = [_read_labels(file, tuple(frame_size), resize, max_pixels) for file in files]
+    labels = read[0] if len(files) == 1 else _combine(files, read)
+    return FirstMask(labels, _object_ids(labels))
+
+
+def first_mask_from_array(labels: np.ndarray) -> FirstMask:
+    """Check an array of labels; numbers are taken as they are, 255 included.
+
+    Args:
+        labels: (H, W) bool for one object (number 1), or integers: 0 background, 1 to 255 objects.
+
+    Raises:
+        InputError: wrong shape or type, numbers out of range, or no object.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 2 or labels.size == 0:
+        raise InputError(f"first mask: the shape must be (H, W), not {labels.shape}")
+    if labels.dtype != np.bool_ and not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(f"first mask: the type must be bool or integer, not {labels.dtype}")
+    values = np.unique(labels)
+    _check_count("first mask", int(np.count_nonzero(values)))
+    if values[0] < 0 or values[-1] > MAX_OBJECT_ID:
+        wrong = values[0] if values[0] < 0 else values[-1]
+        raise InputError(f"first mask: object ids are 1 to {MAX_OBJECT_ID}, not {wrong}")
+    if values[-1] == 0:
+        raise InputError("first mask: it is empty, every pixel is background")
+    checked = labels.astype(np.uint8)
+    return FirstMask(checked, _object_ids(checked))
+
+
+def _object_ids(labels: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(value) for value in np.flatnonzero(_counts(labels)) if value)
+
+
+def _counts(values: np.ndarray) -> np.ndarray:
+    """How often each number occurs, (largest + 1,) int64; in blocks, as each is widened to int64."""
+    flat, size = values.ravel(), int(values.max()) + 1
+    blocks = (flat[start : start + 2**20] for start in range(0, len(flat), 2**20))
+    return sum(np.bincount(block, minlength=size) for block in blocks)
+
+
+def _check_count(name: str, count: int) -> None:
+    if count > MAX_OBJECT_ID:
+        raise InputError(f"{name}: {count} objects, but at most {MAX_OBJECT_ID} can be followed")
+
+
+def _resized(path: Path, labels: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
+    """Labels at frame size (H, W), nearest neighbour; every object must survive."""
+    height, width = frame_size
+    resized = np.array(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
+    lost = sorted(set(_object_ids(labels)) - set(_object_ids(resized)))
+    if lost:
+        raise InputError(f"{path}: objects {lost} vanish when the mask is resized to {width} x {height}")
+    return resized
+
+
+def _combine(files: list[Path], masks: list[np.ndarray]) -> np.ndarray:
+    """One object per file into one array of labels; later files win."""
+    combined = np.zeros_like(masks[0])
+    for number, (file, mask) in enumerate(zip(files, masks, strict=True), start=1):
+        ids = _object_ids(mask)
+        if len(ids) > 1:
+            raise InputError(f"{file}: {len(ids)} objects; of several first masks each must hold one object")
+        combined[mask > 0] = number
+    present = _object_ids(combined)
+    for number, file in enumerate(files, start=1):
+        if number not in present:
+            raise InputError(f"{file}: its object is wholly covered by the first masks after it")
+    return combined
+
+
+def _read_labels(path: Path, frame_size: tuple[int, int], resize: bool, max_pixels: int) -> np.ndarray:
+    """(H, W) uint8 labels of one file at frame size; never without an object."""
+    size, bit_depth = _read_header(path)
+    sizes = f"{path}: {size[1]} x {size[0]}"
+    if size[0] * size[1] > max_pixels:
+        raise InputError(f"{sizes} is more than the {max_pixels} pixels that are read")
+    if size != frame_size and not resize:
+        raise InputError(f"{sizes}, but the video is {frame_size[1]} x {frame_size[0]}; pass --resize-mask")
+    image = _decode(path)
+    values = np.array(image)
+    if image.mode == "P":
+        labels = _from_numbers(path, values, void=True)
+    elif image.mode in ("RGB", "RGBA", "LA"):
+        labels = _from_channels(path, values)
+    elif image.mode == "1":
+        labels = _from_grey(path, values.astype(np.uint8))
+    else:
+        if bit_depth in (2, 4):  # the decoder stretches these to 0..255
+            values //= 255 // (2**bit_depth - 1)
+        labels = _from_grey(path, values)
+    if not labels.any():
+        raise InputError(f"{path}: the mask is empty, every pixel is background")
+    return labels if size == frame_size else _resized(path, labels, frame_size)
+
+
+def _read_header(path: Path) -> tuple[tuple[int, int], int]:
+    """Check that the file is a PNG image; its size (H, W) and its bits per channel."""
+    try:
+        if not path.exists():
+            raise InputError(f"{path}: no such file")
+        if not path.is_file():
+            raise InputError(f"{path}: not a file")
+        with path.open("rb") as stream:
+            head = stream.read(26)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    if head.startswith(b"\xff\xd8\xff"):
+        raise InputError(f"{path}: a JPEG image; its compression changes the values, masks must be lossless PNG")
+    if not head:
+        raise InputError(f"{path}: the file is empty")
+    if not head.startswith(_PNG_SIGNATURE):
+        raise InputError(f"{path}: not a PNG image")
+    if len(head) < 26 or head[12:16] != b"IHDR":
+        raise InputError(f"{path}: the PNG image is damaged or cut short")
+    width, height, bit_depth, _ = struct.unpack(">IIBB", head[16:26])
+    return (height, width), bit_depth
+
+
+def _decode(path: Path) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels has decided
+            with Image.open(path, formats=("PNG",)) as image:
+                image.load()
+                return image
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: too many pixels to decode ({error})") from error
+    except Exception as error:  # the decoder raises half a dozen types for damaged files
+        raise InputError(f"{path}: the PNG image is damaged or cut short ({error})") from error
+
+
+def _from_numbers(path: Path, values: np.ndarray, *, void: bool) -> np.ndarray:
+    """Values that are object numbers, (H, W) unsigned, to (H, W) uint8 labels."""
+    _check_hard_edges(path, values)
+    present = [int(value) for value in np.flatnonzero(_counts(values)) if value]
+    if present == [_VOID]:
+        return (values == _VOID).astype(np.uint8)
+    if void and _VOID in present:
+        return np.where(values == _VOID, 0, values).astype(np.uint8)
+    _check_count(str(path), len(present))
+    if present and present[-1] > MAX_OBJECT_ID:
+        raise InputError(
+            f"{path}: a 16-bit image with values up to {present[-1]}, but object ids are 1 to"
+            f" {MAX_OBJECT_ID}; save it as an indexed PNG"
+        )
+    return values.astype(np.uint8)
+
+
+def _from_grey(path: Path, values: np.ndarray) -> np.ndarray:
+    """Grey values, (H, W) unsigned, to labels: two values are one object, else numbers."""
+    low, high = values.min(), values.max()
+    if low != high and np.all((values == low) | (values == high)):
+        return (values == high).astype(np.uint8)
+    return _from_numbers(path, values, void=False)
+
+
+def _from_channels(path: Path, values: np.ndarray) -> np.ndarray:
+    """Colour or grey, perhaps with alpha, (H, W, 2 to 4) uint8, to labels."""
+    alpha = None
+    if values.shape[2] in (2, 4):
+        values, alpha = values[..., :-1], values[..., -1]
+        if alpha.min() == 255:
+            alpha = None
+    if alpha is not None:
+        if np.all(values == values[0, 0]):
+            _check_hard_edges(path, alpha)
+            if np.count_nonzero(_counts(alpha)) > 2:
+                raise InputError(f"{path}: the transparency has more than two values; {_ACCEPTED}")
+            return (alpha > alpha.min()).astype(np.uint8)
+        if np.any((alpha > 0) & (alpha < 255)):
+            raise InputError(f"{path}: it is partly transparent; {_ACCEPTED}")
+        values = np.where(alpha[..., None] > 0, values, np.uint8(0))
+    if np.all(values == values[..., :1]):
+        return _from_grey(path, values[..., 0])
+    return _from_colours(path, values)
+
+
+def _from_colours(path: Path, rgb: np.ndarray) -> np.ndarray:
+    """Colours, (H, W, 3) uint8, to labels by the DAVIS palette, or one colour on black."""
+    from .video.masks import davis_palette
+
+    colours, where = np.unique(_pack(rgb), return_inverse=True)
+    if len(colours) > MAX_OBJECT_ID + 1:
+        raise InputError(f"{path}: {len(colours)} colours, a photograph or soft edges; {_ACCEPTED}")
+    palette = {int(colour): index for index, colour in reversed(list(enumerate(_pack(davis_palette()))))}
+    unknown = [int(colour) for colour in colours if int(colour) not in palette]
+    if not unknown:
+        lut = np.array([palette[int(colour)] for colour in colours], dtype=np.uint8)
+        return _from_numbers(path, lut[where].reshape(rgb.shape[:2]), void=True)
+    if len(colours) == 2 and colours[0] == 0:
+        return where.reshape(rgb.shape[:2]).astype(np.uint8)
+    raise InputError(f"{path}: the colour #{unknown[0]:06x} is not in the DAVIS palette; {_ACCEPTED}")
+
+
+def _pack(rgb: np.ndarray) -> np.ndarray:
+    """(..., 3) uint8 to (...) uint32, 0xRRGGBB."""
+    red, green, blue = np.moveaxis(rgb.astype(np.uint32), -1, 0)
+    return red << 16 | green << 8 | blue
+
+
+def _check_hard_edges(path: Path, values: np.ndarray) -> None:
+    """Refuse soft edges, whose in-between values would each become an object.
+
+    A value is an edge if nearly all of its pixels lie between a darker and a lighter neighbour.
+
+    Raises:
+        InputError: too many of the values are edges.
+    """
+    counts = _counts(values)
+    present = np.flatnonzero(counts)
+    present = present[present > 0]
+    if len(present) < 2:
+        return
+    between = (_neighbourhood(values, np.minimum) < values) & (_neighbourhood(values, np.maximum) > values)
+    edges = np.bincount(values[between], minlength=len(counts))[present] >= _EDGE_SHARE * counts[present]
+    fewest = 1 if present[-1] >= 128 else 3  # small numbers are more likely objects
+    if np.count_nonzero(edges) >= max(fewest, len(present) / 4):
+        raise InputError(
+            f"{path}: {len(present)} grey values with soft edges between them; threshold the mask to"
+            " black and white, or save it as an indexed PNG without anti-aliasing"
+        )
+
+
+def _neighbourhood(values: np.ndarray, extreme: np.ufunc) -> np.ndarray:
+    """Smallest or largest value among a pixel and its eight neighbours, (H, W)."""
+    rows = values.copy()
+    extreme(rows[1:], values[:-1], out=rows[1:])
+    extreme(rows[:-1], values[1:], out=rows[:-1])
+    result = rows.copy()
+    extreme(result[:, 1:], rows[:, :-1], out=result[:, 1:])
+    extreme(result[:, :-1], rows[:, 1:], out=result[:, :-1])
+    return result

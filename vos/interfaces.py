@@ -1,0 +1,136 @@
+"""The seams: what a segmenter, prior encoder, tracker, reader and writer must offer.
+
+Each kind is found through an entry-point group (:mod:`vos.plugins`); a new one is one file and
+one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+from torch import Tensor, device
+
+from .geometry import Geometry
+from .structures import FirstMask, Frame, ImageEmbedding, Masks, PatchFeatures, Prompts, Result, Tracked
+
+if TYPE_CHECKING:
+    from .engine import FrameContext
+    from .guidance import Guidance
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """A promptable segmentation model: encode once, decode often.
+
+    Attributes:
+        name: as given to ``--model``.
+        device: where it runs.
+        files: weight files in use, for ``run.json``.
+        wants_prior_maps: whether ``decode`` uses :attr:`Prompts.prior_maps`.
+        wants_last_mask: whether it was trained to take the last frame's logits as mask prompt.
+    """
+
+    name: str
+    device: device
+    files: tuple[str, ...]
+    wants_prior_maps: bool
+    wants_last_mask: bool
+
+    def geometry(self, frame_size: tuple[int, int]) -> Geometry:
+        """Geometry for frames of (H, W)."""
+        ...
+
+    def embed(self, rgb: np.ndarray) -> ImageEmbedding:
+        """Encode a frame, (H, W, 3) uint8."""
+        ...
+
+    def match_features(self, embedding: ImageEmbedding) -> Tensor:
+        """What the prior ``same`` compares, (1, C, h, w), not yet normalised."""
+        ...
+
+    def decode(
+        self,
+        embedding: ImageEmbedding,
+        prompts: Prompts,
+        guidance: Guidance | None = None,
+        multimask: bool = True,
+    ) -> Masks:
+        """Decode N objects as one batch."""
+        ...
+
+
+class PriorEncoder(Protocol):
+    """Features for the location prior."""
+
+    name: str
+    files: tuple[str, ...]
+
+    def features(self, context: FrameContext) -> PatchFeatures:
+        """Patch features of the frame; may use ``context.embedding`` or ``context.frame.rgb``."""
+        ...
+
+
+class Tracker(Protocol):
+    """Follows N objects. Built by ``Class(options)``, see :mod:`vos.plugins`.
+
+    The engine calls ``start`` once, then for each frame ``step`` and ``observe``.
+    """
+
+    def start(self, context: FrameContext, first_mask: FirstMask) -> None:
+        """Take the objects on their first frame."""
+        ...
+
+    def step(self, context: FrameContext) -> Tracked:
+        """Follow the objects into the next frame; one row per object, in their order."""
+        ...
+
+    def observe(self, context: FrameContext, result: Result) -> None:
+        """See the merged result of the frame; update what is remembered."""
+        ...
+
+
+class Reader(Protocol):
+    """An iterator of frames; also a context manager.
+
+    Attributes:
+        fps: frames per second as the source states it, or None.
+        size: (H, W) of the upright frames.
+        length: number of frames as the source states it, or None.
+    """
+
+    fps: float | None
+    size: tuple[int, int]
+    length: int | None
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames in presentation order.
+
+        Raises:
+            TruncatedVideoError: the source broke off after some frames.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the source."""
+        ...
+
+
+class Writer(Protocol):
+    """Receives results in order, on the writer thread.
+
+    Writes under temporary names; a finished file appears under its own name only when whole.
+    """
+
+    def write(self, result: Result) -> None:
+        """Take one result.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        ...
+
+    def close(self) -> None:
+        """Finish the files; also called after an error or Ctrl-C, to leave them valid."""
+        ...

@@ -1,0 +1,148 @@
+"""The location prior: which patches of a new frame look like the target (eq. 3-7).
+
+Everything here is batched over N objects and works on the patch grid of the prior encoder;
+frame pixels appear only in the points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+FOREGROUND_BLOCKS = 128
+"""A memory keeps at most this many foreground features of an object."""
+
+MATCHING_MAPS = 6
+"""Channels of :func:`matching_maps`."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Foreground and background features of N objects in one frame, pooled to coarse blocks.
+
+    Attributes:
+        foreground: (N, F, C) unit features, the F blocks with the largest coverage.
+        foreground_weight: (N, F) in [0, 1], coverage relative to the best block.
+        background: (N, B, C) unit features.
+        background_weight: (N, B) in [0, 1], share of the block outside the object.
+    """
+
+    foreground: Tensor
+    foreground_weight: Tensor
+    background: Tensor
+    background_weight: Tensor
+
+
+def prototype(features: Tensor, coverage: Tensor) -> Tensor:
+    """Mean of the normalised foreground features: the vector whose product is eq. 5-6.
+
+    Args:
+        features: unit patch features (N or 1, C, h, w).
+        coverage: share of each patch inside the object, (N, h, w) in [0, 1].
+
+    Returns:
+        (N, C); not normalised again. An object without any covered patch gets zeros.
+    """
+    total = coverage.flatten(1).sum(1).clamp_min(1e-6)
+    return torch.einsum("nchw,nhw->nc", features.expand(len(coverage), -1, -1, -1), coverage) / total[:, None]
+
+
+def similarity(features: Tensor, prototypes: Tensor) -> Tensor:
+    """Confidence maps S of eq. 6, (N, h, w) in [-1, 1].
+
+    Args:
+        features: unit patch features of the frame, (N or 1, C, h, w).
+        prototypes: (N, C), see :func:`prototype`.
+    """
+    return torch.einsum("nchw,nc->nhw", features.expand(len(prototypes), -1, -1, -1), prototypes)
+
+
+def remember(features: Tensor, coverage: Tensor) -> Memory:
+    """Pool one frame's features into a :class:`Memory`.
+
+    Args:
+        features: unit patch features (N or 1, C, h, w).
+        coverage: (N, h, w) in [0, 1].
+    """
+    features = features.expand(len(coverage), -1, -1, -1)
+    foreground, weight = _pool(features, coverage, 2)
+    weight = weight / weight.amax(dim=1, keepdim=True).clamp_min(1e-6)
+    kept = min(FOREGROUND_BLOCKS, weight.shape[1])
+    weight, index = weight.topk(kept, dim=1)
+    foreground = foreground.gather(1, index[..., None].expand(-1, -1, foreground.shape[2]))
+    background, background_weight = _pool(features, 1 - coverage, 4)
+    return Memory(foreground, weight, background, background_weight)
+
+
+def _pool(features: Tensor, weight: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Weighted block means, normalised: (N, blocks, C) and the largest weight of each block."""
+    weight = weight[:, None]
+    largest = F.max_pool2d(weight, size, ceil_mode=True)
+    summed = F.avg_pool2d(features * weight, size, ceil_mode=True)
+    unit = F.normalize(summed.flatten(2).transpose(1, 2), dim=2)
+    return unit, largest.flatten(1)
+
+
+def matching_maps(
+    features: Tensor,
+    confidence: Tensor,
+    first: Memory,
+    last: Memory,
+    last_mask: Tensor,
+) -> Tensor:
+    """What is known of each patch, as a dense prompt: (N, 6, h, w) float.
+
+    The channels: confidence map S; best match with the first frame's foreground and background;
+    the same with the last frame's; the last mask.
+
+    Args:
+        features: unit patch features of the frame, (N or 1, C, h, w).
+        confidence: S, (N, h, w).
+        first: memory of the first frame.
+        last: memory of the last frame in which the object was found.
+        last_mask: its mask as coverage of the patches, (N, h, w) in [0, 1].
+    """
+    height, width = features.shape[-2:]
+    patches = features.flatten(2).transpose(1, 2).expand(len(confidence), -1, -1)
+    best = [
+        _best_match(patches, bank, weight).unflatten(1, (height, width))
+        for bank, weight in (
+            (first.foreground, first.foreground_weight),
+            (first.background, first.background_weight),
+            (last.foreground, last.foreground_weight),
+            (last.background, last.background_weight),
+        )
+    ]
+    return torch.stack([confidence, *best, last_mask], dim=1)
+
+
+def _best_match(patches: Tensor, bank: Tensor, weight: Tensor) -> Tensor:
+    """Largest cosine of each patch with the bank; a block of weight 0 counts as opposite.
+
+    patches (N, P, C), bank (N, B, C), weight (N, B) -> (N, P).
+    """
+    cosine = torch.baddbmm((weight - 1)[:, None, :], patches, (bank * weight[..., None]).transpose(1, 2))
+    return cosine.amax(dim=2)
+
+
+def extreme_points(confidence: Tensor, positives: int = 2) -> tuple[Tensor, Tensor]:
+    """The best ``positives`` cells and the worst one of each map (eq. 7 and C.2).
+
+    Args:
+        confidence: (N, H, W).
+
+    Returns:
+        xy cell indices (N, positives + 1, 2) long and labels (N, positives + 1) of 1 and 0.
+    """
+    flat = confidence.flatten(1)
+    best = flat.topk(positives, dim=1).indices
+    worst = flat.argmin(dim=1, keepdim=True)
+    index = torch.cat([best, worst], dim=1)
+    width = confidence.shape[-1]
+    points = torch.stack([index % width, index // width], dim=-1)
+    labels = torch.ones_like(index)
+    labels[:, -1] = 0
+    return points, labels

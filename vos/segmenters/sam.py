@@ -1,0 +1,124 @@
+"""Segment Anything (ViT-B, L, H) as a segmenter, through ``transformers``' modules."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers.models.sam.configuration_sam import SamConfig
+from transformers.models.sam.modeling_sam import SamModel
+
+from ..errors import WeightsError
+from ..geometry import Geometry
+from ..guidance import PUBLISHED_LAYER_NORM_EPS, Guidance, GuidedMaskDecoder
+from ..structures import ImageEmbedding, Masks, Prompts
+from ..weights import model_files, pretrained
+from .checkpoint import load_published
+
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+
+HUB_NAMES = {
+    "sam-vit-b": "facebook/sam-vit-base",
+    "sam-vit-l": "facebook/sam-vit-large",
+    "sam-vit-h": "facebook/sam-vit-huge",
+}
+
+
+class GuidedSam(SamModel):
+    """``SamModel`` whose mask decoder takes the guidance of the paper; same parameter names."""
+
+    def __init__(self, config: SamConfig):
+        config.mask_decoder_config.layer_norm_eps = PUBLISHED_LAYER_NORM_EPS
+        super().__init__(config)
+        self.mask_decoder = GuidedMaskDecoder(config.mask_decoder_config)
+        self.post_init()
+
+
+class SamSegmenter:
+    """SAM: image encoder, prompt encoder, and the guided mask decoder. See ``Segmenter``."""
+
+    wants_prior_maps = False
+    wants_last_mask = False
+
+    def __init__(self, model: GuidedSam, name: str, device: torch.device, dtype: torch.dtype, files: tuple[str, ...]):
+        self.model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        self.name = name
+        self.device = device
+        self.dtype = dtype
+        self.files = files
+        self.image_size = model.config.vision_config.image_size
+        self.stride = model.config.vision_config.patch_size
+        mean, std = torch.tensor(PIXEL_MEAN), torch.tensor(PIXEL_STD)
+        self._mean, self._std = mean[:, None, None].to(device), std[:, None, None].to(device)
+        with torch.inference_mode():
+            self._positions = self.model.get_image_wide_positional_embeddings()
+
+    @classmethod
+    def load(cls, name: str, device: torch.device, dtype: torch.dtype) -> SamSegmenter:
+        """By short name (``sam-vit-h``), hub name, folder, or ``.pth`` / ``.safetensors`` file.
+
+        Raises:
+            WeightsError: not found or unusable; the message says what was looked for and where.
+        """
+        path = Path(name)
+        if path.suffix in (".pth", ".pt", ".safetensors"):
+            if not path.is_file():
+                raise WeightsError(f"{path}: no such file of weights; pass --model with the path of a SAM checkpoint")
+            config, tensors = load_published(path)
+            return cls(build(config, tensors, path), name, device, dtype, (str(path),))
+        source = HUB_NAMES.get(name, name)
+        model = pretrained(GuidedSam, source, option="--model")
+        return cls(model, name, device, dtype, model_files(source))
+
+    def geometry(self, frame_size: tuple[int, int]) -> Geometry:
+        return Geometry.longest_side(frame_size, self.image_size, self.stride)
+
+    def embed(self, rgb: np.ndarray) -> ImageEmbedding:
+        geometry = self.geometry(rgb.shape[:2])
+        image = torch.from_numpy(rgb).to(self.device).permute(2, 0, 1)
+        pixels = geometry.pad((geometry.resize(image).float() - self._mean) / self._std)
+        values = self.model.vision_encoder(pixels[None].to(self.dtype)).last_hidden_state
+        return ImageEmbedding(values.float(), geometry)
+
+    def match_features(self, embedding: ImageEmbedding) -> Tensor:
+        return embedding.values
+
+    def decode(
+        self,
+        embedding: ImageEmbedding,
+        prompts: Prompts,
+        guidance: Guidance | None = None,
+        multimask: bool = True,
+    ) -> Masks:
+        geometry, dtype = embedding.geometry, self.dtype
+        boxes = None if prompts.boxes is None else geometry.boxes_to_input(prompts.boxes)[:, None]
+        sparse, dense = self.model.prompt_encoder(
+            geometry.to_input(prompts.points)[:, None].to(self.device),
+            prompts.point_labels[:, None].to(self.device),
+            None if boxes is None else boxes.to(self.device),
+            None if prompts.mask_logits is None else prompts.mask_logits.to(dtype),
+        )
+        logits, scores = self.model.mask_decoder.predict(
+            embedding.values.to(dtype), self._positions, sparse[:, 0].to(dtype), dense, guidance, multimask
+        )
+        return Masks(logits.float(), scores.float())
+
+
+def build(config: SamConfig, tensors: dict[str, Tensor], path: Path) -> GuidedSam:
+    """A model filled with tensors under ``transformers``' names.
+
+    Raises:
+        WeightsError: tensors are missing, left over, or of another shape.
+    """
+    model = GuidedSam(config)
+    expected = model.state_dict()
+    wrong = sorted(set(expected) ^ set(tensors)) or [
+        name for name, tensor in tensors.items() if tensor.shape != expected[name].shape
+    ]
+    if wrong:
+        raise WeightsError(f"{path}: does not fit SAM: {wrong[0]} and {len(wrong) - 1} more tensors differ")
+    model.load_state_dict(tensors)
+    return model

@@ -1,0 +1,172 @@
+"""What the parts hand to each other.
+
+Shape letters: H, W frame pixels; h, w patch grid; N objects; P points; M masks per object
+(3 scales or 1); C channels; K matching maps. Sizes are (H, W), points (x, y), boxes
+(x0, y0, x1, y1). Boxes are *inclusive*: x1, y1 is the last pixel inside.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .geometry import Geometry
+
+MAX_OBJECT_ID = 255
+"""Object ids are 1 to 255: the values an indexed PNG can hold beside the background."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One upright video frame.
+
+    Attributes:
+        index: position in the sequence of delivered frames, from 0.
+        time_s: presentation time in seconds from the start of the video.
+        rgb: (H, W, 3) uint8.
+    """
+
+    index: int
+    time_s: float
+    rgb: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
+            raise ValueError(f"rgb must be (H, W, 3) uint8, not {self.rgb.shape} {self.rgb.dtype}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.rgb.shape[0], self.rgb.shape[1]
+
+    def __repr__(self) -> str:
+        height, width = self.size
+        return f"Frame(index={self.index}, time_s={self.time_s:.3f}, {width} x {height})"
+
+
+@dataclass(frozen=True)
+class FirstMask:
+    """The objects to follow, as given on one frame.
+
+    Attributes:
+        labels: (H, W) uint8, 0 background, else the object id.
+        object_ids: ascending ids present in ``labels``; never empty.
+    """
+
+    labels: np.ndarray
+    object_ids: tuple[int, ...]
+
+    def masks(self) -> np.ndarray:
+        """One mask per object, (N, H, W) bool, in the order of ``object_ids``."""
+        return self.labels[None] == np.asarray(self.object_ids, dtype=np.uint8)[:, None, None]
+
+
+@dataclass(frozen=True)
+class ImageEmbedding:
+    """Output of a segmenter's encoder: ``values`` (1, C, h, w) float and its geometry."""
+
+    values: Tensor
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
+class PatchFeatures:
+    """L2-normalised features of a prior encoder: ``values`` (1, C, h, w) and their geometry."""
+
+    values: Tensor
+    geometry: Geometry
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts for N objects, in frame pixels.
+
+    Attributes:
+        points: (N, P, 2) float xy.
+        point_labels: (N, P) int: 1 positive, 0 negative, -1 padding.
+        boxes: (N, 4) float, or None.
+        mask_logits: (N, 1, 4h, 4w) float low-res logits of an earlier decoding, or None.
+        prior_maps: (N, K, h, w) float, see :func:`vos.prior.matching_maps`, or None; only for
+            segmenters with ``wants_prior_maps``.
+    """
+
+    points: Tensor
+    point_labels: Tensor
+    boxes: Tensor | None = None
+    mask_logits: Tensor | None = None
+    prior_maps: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Masks:
+    """Output of a mask decoder for N objects.
+
+    Attributes:
+        low_res_logits: (N, M, 4h, 4w) float, positive inside.
+        scores: (N, M) float, predicted IoU.
+    """
+
+    low_res_logits: Tensor
+    scores: Tensor
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """What a tracker says of one frame, before objects are merged.
+
+    Attributes:
+        logits: (N, a, b) float, positive inside, one row per object id.
+        scores: (N,) float, confidence in [0, 1].
+        geometry: how ``logits`` map to the frame; None if they are at frame size already.
+    """
+
+    logits: Tensor
+    scores: Tensor
+    geometry: Geometry | None = None
+
+    def full_size(self) -> Tensor:
+        """Logits at frame size, (N, H, W) float."""
+        return self.logits if self.geometry is None else self.geometry.upsample(self.logits)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The objects of one frame after merging.
+
+    Attributes:
+        frame: the frame itself.
+        object_ids: the first mask's own numbers; row i of every array is ``object_ids[i]``.
+        labels: (H, W) uint8, 0 background, else the object id.
+        boxes: (N, 4) int32, inclusive; all -1 for an object that is absent.
+        areas: (N,) int64 pixels; 0 for an object that is absent.
+        scores: (N,) float32, the tracker's confidence in [0, 1].
+        tracked: the logits before merging; None for the first frame, whose mask was given.
+    """
+
+    frame: Frame
+    object_ids: tuple[int, ...]
+    labels: np.ndarray
+    boxes: np.ndarray
+    areas: np.ndarray
+    scores: np.ndarray
+    tracked: Tracked | None = field(default=None, repr=False)
+
+    @cached_property
+    def logits(self) -> np.ndarray:
+        """Logits of each object at frame size, (N, H, W) float32, up-sampled on first use.
+
+        For the first frame, whose mask was given: plus or minus infinity.
+        """
+        if self.tracked is None:
+            inside = self.labels[None] == np.asarray(self.object_ids)[:, None, None]
+            return np.where(inside, np.float32(np.inf), np.float32(-np.inf))
+        with torch.inference_mode():
+            return self.tracked.full_size().float().cpu().numpy()
+
+    def __repr__(self) -> str:
+        present = [i for i, area in zip(self.object_ids, self.areas, strict=True) if area]
+        return f"Result({self.frame!r}, present={present} of {list(self.object_ids)})"

@@ -1,0 +1,65 @@
+"""Writes ``masks/00000.png`` …: indexed PNG in the palette of DAVIS."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..structures import Frame, Result
+from .writer import atomic_path, output_errors
+
+
+@cache
+def davis_palette() -> np.ndarray:
+    """The PASCAL VOC colour map that DAVIS uses, (256, 3) uint8, read-only.
+
+    The bits of the index go in turn to red, green and blue, each time one bit lower.
+    """
+    index = np.arange(256)
+    palette = np.zeros((256, 3), np.uint8)
+    for round_ in range(8):
+        for channel in range(3):
+            bit = (index >> (3 * round_ + channel)) & 1
+            palette[:, channel] |= (bit << (7 - round_)).astype(np.uint8)
+    palette.flags.writeable = False
+    return palette
+
+
+class MaskWriter:
+    """One PNG per frame, named after ``frame.index``; its pixels are the object ids."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._palette = davis_palette().tobytes()
+        with output_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def write(self, result: Result) -> None:
+        """Write the labels of one frame.
+
+        Raises:
+            OutputError: the file cannot be written; it is then not there.
+        """
+        image = Image.fromarray(np.ascontiguousarray(result.labels, dtype=np.uint8))
+        image.putpalette(self._palette)
+        path = self._folder / f"{result.frame.index:05d}.png"
+        with output_errors(path), atomic_path(path) as partial:
+            image.save(partial, format="PNG", compress_level=1)
+
+    def close(self) -> None:
+        """Nothing is open between frames."""
+
+
+def open_writer(
+    out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]
+) -> MaskWriter:
+    """Write to ``out/masks``.
+
+    Raises:
+        OutputError: the folder cannot be made.
+    """
+    return MaskWriter(out / "masks")

@@ -1,0 +1,68 @@
+"""Where weights come from: the package itself, local files and folders, or the hub.
+
+Local files win; the hub is asked only for names that are not there, and ``HF_HUB_OFFLINE`` is
+honoured.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TypeVar
+
+from transformers import PreTrainedModel
+from transformers.utils import cached_file
+from transformers.utils import logging as transformers_logging
+
+from ..errors import WeightsError
+
+Model = TypeVar("Model", bound=PreTrainedModel)
+
+LITE = Path(__file__).parent / "lite.safetensors"
+
+
+def pretrained(model: type[Model], source: str, option: str) -> Model:
+    """Load a ``transformers`` model from a local folder or, by hub name, its cache or the hub.
+
+    Only safetensors are read: a pickled checkpoint is refused.
+
+    Args:
+        model: the class to load.
+        source: a folder, or a hub name such as ``facebook/sam-vit-base``.
+        option: the command-line option it came from, for the message.
+
+    Raises:
+        WeightsError: not there, unreadable, or not weights of this class.
+    """
+    folder = Path(source)
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise WeightsError(f"{folder}: holds no config.json; pass {option} a folder written by save_pretrained")
+    transformers_logging.disable_progress_bar()
+    try:
+        loaded, report = model.from_pretrained(source, use_safetensors=True, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        where = "in that folder" if folder.exists() else "as a folder, in the local hub cache, and on the hub"
+        raise WeightsError(
+            f"{source}: no usable weights found {where}; pass {option} a folder with config.json and "
+            "model.safetensors, a SAM .pth file, or `lite`, which is bundled"
+        ) from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise WeightsError(f"{source}: not weights of {model.__name__}: {missing[0]} and {len(missing) - 1} more are missing")
+    return loaded
+
+
+def model_files(source: str) -> tuple[str, ...]:
+    """Weight files that ``pretrained`` used for ``source``, for the record of a run."""
+    folder = Path(source)
+    if folder.is_dir():
+        return tuple(str(path) for path in sorted(folder.glob("*.safetensors")))
+    names = ("model.safetensors", "model.safetensors.index.json")
+    found = (cached_file(source, name, _raise_exceptions_for_missing_entries=False, local_files_only=True) for name in names)
+    return tuple(str(path) for path in found if path)
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
