@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -87,13 +89,16 @@ class Geometry:
         columns = (torch.arange(width) + 0.5) * self.stride < self.resized_size[1]
         return rows[:, None] & columns[None, :]
 
-    def resize(self, image: Tensor) -> Tensor:
-        """Resize a frame, (3, H, W) uint8 to (3, h', w') uint8, bilinear and antialiased."""
+    def resize(self, rgb: np.ndarray) -> np.ndarray:
+        """Resize a frame, (H, W, 3) uint8 to (h', w', 3) uint8, bilinear and antialiased.
+
+        By Pillow, as published: torch's own antialiased resize differs from it by one level in
+        half a percent of the pixels, which moves SAM's logits by 0.01.
+        """
         if self.resized_size == self.frame_size:
-            return image
-        return F.interpolate(
-            image[None], self.resized_size, mode="bilinear", antialias=True, align_corners=False
-        )[0]
+            return rgb
+        height, width = self.resized_size
+        return np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))
 
     def pad(self, image: Tensor) -> Tensor:
         """Zero padding at the right and bottom up to the input size; ``image`` (..., h', w')."""

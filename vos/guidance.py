@@ -30,7 +30,8 @@ class Guidance:
     """What steers the decoder towards the target, for N objects; either part may be None.
 
     Attributes:
-        similarity: ``S`` of eq. 6 on the grid of the image embedding, (N, h, w) float.
+        similarity: on the grid of the image embedding, (N, h, w) float: ``S`` of eq. 6 for the
+            rule ``softmax``, :func:`standardised` for ``sigmoid``.
         target_embedding: ``T_R`` of eq. 9, the mean foreground embedding, (N, C) float.
         alpha: balance factor of eq. 8.
         rule: which form of guided attention, see :data:`AttentionRule`.
@@ -46,12 +47,18 @@ class Guidance:
         if self.similarity is None:
             return None
         flat = self.similarity.flatten(1)
-        if self.rule == "softmax":
-            bias = self.alpha * flat.softmax(dim=1)
-        else:
-            spread = flat.std(dim=1, keepdim=True).clamp_min(1e-12)
-            bias = torch.sigmoid((flat - flat.mean(dim=1, keepdim=True)) / spread)
+        bias = self.alpha * flat.softmax(dim=1) if self.rule == "softmax" else flat.sigmoid()
         return bias[:, None, None, :]
+
+
+def standardised(confidence: Tensor, grid: tuple[int, int]) -> Tensor:
+    """What the published code feeds its sigmoid: (N, H, W) at frame size to (N, h, w).
+
+    The map is standardised over the frame and squeezed onto the whole grid, padding included.
+    """
+    mean = confidence.mean(dim=(1, 2), keepdim=True)
+    spread = confidence.std(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+    return F.interpolate(((confidence - mean) / spread)[:, None], grid, mode="bilinear")[:, 0]
 
 
 def guided_attention(

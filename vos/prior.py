@@ -128,18 +128,23 @@ def _best_match(patches: Tensor, bank: Tensor, weight: Tensor) -> Tensor:
     return cosine.amax(dim=2)
 
 
-def extreme_points(confidence: Tensor, positives: int = 2) -> tuple[Tensor, Tensor]:
+def extreme_points(
+    confidence: Tensor, positives: int = 2, inside: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """The best ``positives`` cells and the worst one of each map (eq. 7 and C.2).
 
     Args:
         confidence: (N, H, W).
+        positives: how many of the best to take.
+        inside: (H, W) bool, cells that may be chosen; None for all.
 
     Returns:
         xy cell indices (N, positives + 1, 2) long and labels (N, positives + 1) of 1 and 0.
     """
     flat = confidence.flatten(1)
-    best = flat.topk(positives, dim=1).indices
-    worst = flat.argmin(dim=1, keepdim=True)
+    outside = torch.zeros_like(flat[0], dtype=torch.bool) if inside is None else ~inside.flatten()
+    best = flat.masked_fill(outside, -torch.inf).topk(positives, dim=1).indices
+    worst = flat.masked_fill(outside, torch.inf).argmin(dim=1, keepdim=True)
     index = torch.cat([best, worst], dim=1)
     width = confidence.shape[-1]
     points = torch.stack([index % width, index // width], dim=-1)

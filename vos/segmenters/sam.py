@@ -78,8 +78,8 @@ class SamSegmenter:
 
     def embed(self, rgb: np.ndarray) -> ImageEmbedding:
         geometry = self.geometry(rgb.shape[:2])
-        image = torch.from_numpy(rgb).to(self.device).permute(2, 0, 1)
-        pixels = geometry.pad((geometry.resize(image).float() - self._mean) / self._std)
+        image = torch.tensor(geometry.resize(rgb), device=self.device).permute(2, 0, 1)
+        pixels = geometry.pad((image.float() - self._mean) / self._std)
         values = self.model.vision_encoder(pixels[None].to(self.dtype)).last_hidden_state
         return ImageEmbedding(values.float(), geometry)
 

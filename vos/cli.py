@@ -1,0 +1,169 @@
+"""The command ``vos-track``: options and exit codes, no logic."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__
+from .errors import InputError, OutputError, VosError
+from .progress import Progress
+
+SAVES = ("masks", "overlay", "csv")
+
+EPILOG = """examples:
+  vos-track dog.mp4 --first-mask dog.png
+      follow the object of dog.png; the result is in dog-vos/
+  vos-track dance.mp4 --first-mask a.png --first-mask b.png -o out --save masks,overlay
+      two objects, one file each
+  vos-track frames/ --first-mask 00000.png --tracker persam
+      a folder of numbered images; the training-free tracker
+  vos-track dog.mp4 --first-mask dog.png --model sam-vit-h --prior dinov2-large
+      the paper's models, where their weights can be had
+
+exit status: 0 done, 2 something is wrong with the input, 130 stopped by Ctrl-C;
+whatever was finished before stays valid.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    options = parser().parse_args(arguments)
+    try:
+        return run(options)
+    except VosError as error:
+        if options.traceback:
+            traceback.print_exc()
+        print(f"vos-track: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("vos-track: stopped; the finished frames are valid", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    line = argparse.ArgumentParser(
+        prog="vos-track",
+        description="Follow every object of a first mask through a video.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    line.add_argument("video", metavar="VIDEO", help="a video file, or a folder of numbered images")
+    line.add_argument(
+        "--first-mask", metavar="MASK", action="append", required=True,
+        help="PNG of the objects in the first frame: every non-zero value is an object; repeat for one file per object",
+    )  # fmt: skip
+    line.add_argument("-o", "--output", metavar="OUT", type=Path, help="result folder (default: <video stem>-vos)")
+    line.add_argument("--tracker", default="persam-f", help="an installed tracker (default: %(default)s)")
+    line.add_argument("--model", default="lite", help="lite, sam-vit-b, sam-vit-l, sam-vit-h, a folder or a .pth file")
+    line.add_argument("--prior", default="same", help="same, dinov2-small|base|large|giant, or a folder")
+    line.add_argument("--save", default=",".join(SAVES), help="what to write (default: %(default)s)")
+    line.add_argument("--resize-mask", action="store_true", help="allow a mask of another size than the video")
+    line.add_argument("--start", type=_count, default=0, metavar="F", help="frame that the mask belongs to")
+    line.add_argument("--max-frames", type=_positive, metavar="N", help="stop after N frames")
+    line.add_argument("--stride", type=_positive, default=1, metavar="K", help="take every K-th frame")
+    line.add_argument("--reader", choices=("pyav", "decord"), default="pyav")
+    line.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    line.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
+    line.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
+    line.add_argument("--quiet", action="store_true", help="no progress")
+    line.add_argument("--traceback", action="store_true", help="show where an error came from")
+    line.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return line
+
+
+def run(options: argparse.Namespace) -> int:
+    """Track one video; paths are checked before any weights load.
+
+    Raises:
+        VosError: one clear line for the user.
+    """
+    saves = [name.strip() for name in options.save.split(",") if name.strip()]
+    unknown = sorted(set(saves) - set(SAVES))
+    if unknown:
+        raise InputError(f"--save {unknown[0]}: choose from {', '.join(SAVES)}")
+    out = options.output or Path(f"{Path(options.video).resolve().stem}-vos")
+
+    from .video.reader import open_reader
+
+    with open_reader(
+        options.video, backend=options.reader, start=options.start, max_frames=options.max_frames, stride=options.stride
+    ) as reader:
+        from .pipeline import read_first_mask
+
+        mask = read_first_mask(options.first_mask, reader.size, options.resize_mask)
+        check_output(out, options.overwrite)
+        return _track(options, saves, out, reader, mask)
+
+
+def _track(options: argparse.Namespace, saves: list[str], out: Path, reader, mask) -> int:
+    from .pipeline import follow, open_session
+    from .run_record import write_run_record
+    from .video.reader import prefetch
+    from .video.writer import WriterThread, open_writers
+
+    session = open_session(
+        tracker=options.tracker, model=options.model, prior=options.prior, device=options.device, dtype=options.dtype
+    )
+    done, outcome, writers = 0, "finished", None
+    began = time.perf_counter()
+    progress = Progress(reader.length, sys.stderr, quiet=options.quiet)
+    try:
+        with progress:
+            for result in follow(session, prefetch(reader), mask):
+                if writers is None:
+                    writers = WriterThread(
+                        open_writers(saves, out, fps=reader.fps, first_frame=result.frame, object_ids=mask.object_ids)
+                    )
+                writers.write(result)
+                done += 1
+                progress.update(done)
+    except (VosError, KeyboardInterrupt) as error:
+        outcome = str(error) or "stopped by Ctrl-C"
+        raise
+    finally:
+        if writers is not None:
+            writers.close()
+            record = {key: value for key, value in vars(options).items() if key != "traceback"}
+            write_run_record(out / "run.json", record, session, done, time.perf_counter() - began, outcome)
+    return 0
+
+
+def check_output(out: Path, overwrite: bool) -> None:
+    """Make the result folder.
+
+    Raises:
+        OutputError: it exists and is not empty, or cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if any(out.iterdir()) and not overwrite:
+            raise OutputError(f"{out}: already there and not empty; pass --overwrite, or -o another folder")
+        probe = out / ".vos-track"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written: {error.strerror}; pass -o another folder") from error
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,64 @@
+"""DINOv2 (small, base, large, giant) as prior encoder, through ``transformers``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn import functional as F
+from transformers import Dinov2Model
+
+from ..geometry import Geometry
+from ..structures import PatchFeatures
+from ..weights import model_files, pretrained
+
+if TYPE_CHECKING:
+    from ..engine import FrameContext
+
+HUB_NAMES = {f"dinov2-{size}": f"facebook/dinov2-{size}" for size in ("small", "base", "large", "giant")}
+LONG_SIDE = 840
+"""Pixels of the long side of DINOv2's input."""
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+
+
+class Dinov2Encoder:
+    """See ``PriorEncoder``; the class token is dropped, the patch tokens are the features."""
+
+    def __init__(
+        self,
+        model: Dinov2Model,
+        name: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        files: tuple[str, ...] = (),
+        long_side: int = LONG_SIDE,
+    ):
+        self.model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        self.name = name
+        self.files = files
+        self.device = device
+        self.dtype = dtype
+        self.long_side = long_side
+        self.patch = model.config.patch_size
+        self._mean = torch.tensor(PIXEL_MEAN, device=device)
+        self._std = torch.tensor(PIXEL_STD, device=device)
+
+    @classmethod
+    def load(cls, name: str, device: torch.device, dtype: torch.dtype) -> Dinov2Encoder:
+        """By short name (``dinov2-large``), hub name or folder.
+
+        Raises:
+            WeightsError: not found or unusable.
+        """
+        source = HUB_NAMES.get(name, name)
+        return cls(pretrained(Dinov2Model, source, option="--prior"), name, device, dtype, model_files(source))
+
+    def features(self, context: FrameContext) -> PatchFeatures:
+        rgb = context.frame.rgb
+        geometry = Geometry.whole_patches(rgb.shape[:2], self.long_side, self.patch)
+        image = torch.tensor(geometry.resize(rgb), device=self.device)
+        pixels = ((image - self._mean) / self._std).permute(2, 0, 1)[None].to(self.dtype)
+        tokens = self.model(pixels).last_hidden_state[:, 1:].float()
+        values = F.normalize(tokens, dim=2).transpose(1, 2).unflatten(2, geometry.grid)
+        return PatchFeatures(values, geometry)

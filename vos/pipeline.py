@@ -1,0 +1,105 @@
+"""From a video and a first mask to results: reader thread, session, writer thread."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from . import plugins
+from .device import pick_device, pick_dtype
+from .engine import Session
+from .errors import InputError
+from .first_mask import first_mask_from_array, load_first_mask
+from .models import load_encoder, load_segmenter
+from .structures import FirstMask, Frame, Result
+from .video.reader import open_reader, prefetch
+
+MaskSource = np.ndarray | str | Path | Sequence[str | Path]
+
+
+def open_session(
+    *,
+    tracker: str = "persam-f",
+    model: str = "lite",
+    prior: str = "same",
+    device: str = "auto",
+    dtype: str = "auto",
+) -> Session:
+    """A session for live use: ``start(frame, first_mask)``, then ``step(frame)`` for each frame.
+
+    Args:
+        tracker: name of an installed tracker.
+        model: segmenter, see :func:`vos.models.load_segmenter`.
+        prior: prior encoder, see :func:`vos.models.load_encoder`.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+
+    Raises:
+        VosError: a name is unknown, or weights are missing.
+    """
+    tracker_class = plugins.load("vos.trackers", tracker)
+    chosen = pick_device(device)
+    precision = pick_dtype(dtype, chosen)
+    return Session(tracker_class(), load_segmenter(model, chosen, precision), load_encoder(prior, chosen, precision))
+
+
+def track(
+    video: str | Path,
+    first_mask: MaskSource,
+    *,
+    resize_mask: bool = False,
+    reader: str = "pyav",
+    start: int = 0,
+    max_frames: int | None = None,
+    stride: int = 1,
+    **session_options: str,
+) -> Generator[Result, None, None]:
+    """Follow the objects of ``first_mask`` through ``video``; one result per frame, the first too.
+
+    Args:
+        video: a video file, or a folder of numbered images.
+        first_mask: labels (H, W) of bool or integer, a PNG, or several PNGs of one object each.
+        resize_mask: allow a mask of another size than the frame.
+        reader: ``pyav`` or ``decord``.
+        start: source frame that the mask belongs to.
+        max_frames: stop after as many frames.
+        stride: take every so-many-th frame.
+        **session_options: see :func:`open_session`.
+
+    Raises:
+        VosError: see its kinds in :mod:`vos.errors`; results before it are valid.
+    """
+    with open_reader(video, backend=reader, start=start, max_frames=max_frames, stride=stride) as source:
+        mask = read_first_mask(first_mask, source.size, resize_mask)
+        yield from follow(open_session(**session_options), prefetch(source), mask)
+
+
+def read_first_mask(source: MaskSource, frame_size: tuple[int, int], resize: bool = False) -> FirstMask:
+    """The first mask from an array or files.
+
+    Raises:
+        InputError: it cannot be used, or has another size than the frame.
+    """
+    if isinstance(source, np.ndarray):
+        return first_mask_from_array(source)
+    paths = [source] if isinstance(source, (str, Path)) else list(source)
+    return load_first_mask(paths, frame_size, resize=resize)
+
+
+def follow(session: Session, frames: Generator[Frame, None, None], first_mask: FirstMask) -> Generator[Result, None, None]:
+    """Push frames through a session; the first one takes the mask.
+
+    Raises:
+        InputError: there is no frame.
+    """
+    count = 0
+    try:
+        for frame in frames:
+            yield session.step(frame) if count else session.start(frame, first_mask)
+            count += 1
+    finally:
+        frames.close()
+    if not count:
+        raise InputError("the video delivered no frame; look at --start")

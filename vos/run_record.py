@@ -1,0 +1,65 @@
+"""``run.json``: everything that is needed to repeat a run, and where its time went."""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+
+from . import __version__
+from .engine import Session
+from .video.writer import atomic_path, output_errors
+from .weights import sha256
+
+_PACKAGES = ("torch", "transformers", "safetensors", "numpy", "pillow", "av", "decord")
+
+
+def write_run_record(
+    path: Path, options: Mapping[str, object], session: Session, frames: int, seconds: float, outcome: str
+) -> None:
+    """Write the record of a run.
+
+    Args:
+        path: the file, written under a temporary name first.
+        options: every option in force.
+        session: the session that ran.
+        frames: results written.
+        seconds: wall time from the first frame to the last.
+        outcome: ``finished``, or what stopped the run.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    tracker = session.tracker
+    record = {
+        "vos_track": __version__,
+        "outcome": outcome,
+        "options": options,
+        "frames": frames,
+        "seconds": {"total": seconds, **session.seconds},
+        "frames_per_second": frames / seconds if seconds else None,
+        "persam_f": _learned(tracker),
+        "weights": {file: sha256(file) for file in (*session.segmenter.files, *session.encoder.files)},
+        "versions": {"python": sys.version.split()[0], **{name: _version(name) for name in _PACKAGES}},
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "threads": torch.get_num_threads()},
+    }
+    with output_errors(path), atomic_path(path) as partial:
+        partial.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def _learned(tracker: object) -> dict | None:
+    if not hasattr(tracker, "fit_seconds"):
+        return None
+    return {"fit_seconds": tracker.fit_seconds, "weights": tracker.weights.tolist()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

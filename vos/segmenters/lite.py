@@ -1,0 +1,109 @@
+"""``lite``: the bundled model as a segmenter."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ..errors import WeightsError
+from ..geometry import Geometry
+from ..guidance import Guidance
+from ..structures import ImageEmbedding, Masks, Prompts
+from ..weights import LITE
+from .lite_network import STRIDE, LiteConfig, LiteNetwork
+
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+PAD_TO = 32
+
+
+class LiteSegmenter:
+    """The bundled network. See ``Segmenter``.
+
+    The encoder runs in bfloat16 where the processor multiplies in it; the rest in ``dtype``.
+    """
+
+    wants_prior_maps = True
+    wants_last_mask = True
+
+    def __init__(self, network: LiteNetwork, device: torch.device, dtype: torch.dtype, files: tuple[str, ...] = ()):
+        self.network = network.eval().requires_grad_(False)
+        _fuse_batch_norms(self.network.backbone)
+        self.network.to(device=device, memory_format=torch.channels_last)
+        self.name = "lite"
+        self.device = device
+        self.dtype = dtype
+        self.files = files
+        half = device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
+        self.encoder_dtype = torch.bfloat16 if half else torch.float32
+        self.network.backbone.to(self.encoder_dtype)
+        self.network.pyramid.to(self.encoder_dtype)
+        self._mean = torch.tensor(PIXEL_MEAN, device=device)
+        self._std = torch.tensor(PIXEL_STD, device=device)
+
+    @classmethod
+    def load(cls, name: str, device: torch.device, dtype: torch.dtype, path: Path = LITE) -> LiteSegmenter:
+        """Load the bundled weights.
+
+        Raises:
+            WeightsError: the file is missing or damaged.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                network = LiteNetwork(LiteConfig(**json.loads(file.metadata()["config"])))
+                tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
+            counters = {k: v for k, v in network.state_dict().items() if k.endswith("num_batches_tracked")}
+            network.load_state_dict(tensors | counters)
+        except Exception as error:
+            raise WeightsError(f"{path}: the weights of lite are missing or damaged; install vos-track anew") from error
+        return cls(network, device, dtype, (str(path),))
+
+    def geometry(self, frame_size: tuple[int, int]) -> Geometry:
+        return Geometry.longest_side(frame_size, self.network.config.image_size, STRIDE, pad_to=PAD_TO)
+
+    def embed(self, rgb: np.ndarray) -> ImageEmbedding:
+        geometry = self.geometry(rgb.shape[:2])
+        image = torch.tensor(geometry.resize(rgb), device=self.device)
+        pixels = geometry.pad(((image - self._mean) / self._std).permute(2, 0, 1))[None]
+        pixels = pixels.to(self.encoder_dtype, memory_format=torch.channels_last)
+        return ImageEmbedding(self.network.embed(pixels).float(), geometry)
+
+    def match_features(self, embedding: ImageEmbedding) -> Tensor:
+        return self.network.match(embedding.values)
+
+    def decode(
+        self,
+        embedding: ImageEmbedding,
+        prompts: Prompts,
+        guidance: Guidance | None = None,
+        multimask: bool = True,
+    ) -> Masks:
+        geometry = embedding.geometry
+        logits, scores = self.network.decode(
+            embedding.values,
+            geometry.to_input(prompts.points),
+            prompts.point_labels,
+            None if prompts.boxes is None else geometry.boxes_to_input(prompts.boxes),
+            prompts.mask_logits,
+            prompts.prior_maps,
+            guidance,
+            multimask,
+        )
+        return Masks(logits, scores)
+
+
+def _fuse_batch_norms(module: nn.Module) -> None:
+    """Fold every batch norm into the convolution before it."""
+    for child in module.modules():
+        if not isinstance(child, nn.Sequential):
+            continue
+        for index in range(len(child) - 1):
+            if isinstance(child[index], nn.Conv2d) and isinstance(child[index + 1], nn.BatchNorm2d):
+                child[index] = fuse_conv_bn_eval(child[index], child[index + 1])
+                child[index + 1] = nn.Identity()
