@@ -1,0 +1,142 @@
+"""The command: a real run, and every mistake is one clear line with status 2."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from vos.cli import main
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory, published):
+    """A folder with video.mp4 (4 frames), mask.png (two objects)."""
+    folder = tmp_path_factory.mktemp("clip")
+    arrays = published("frames_multi")
+    with av.open(str(folder / "video.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.width, stream.height, stream.pix_fmt = 454, 256, "yuv420p"
+        for rgb in arrays["frames"]:
+            for packet in stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb[:, :454]))):
+                container.mux(packet)
+        container.mux(stream.encode())
+    mask = Image.fromarray(arrays["labels"][0][:, :454])
+    mask.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    mask.save(folder / "mask.png")
+    return folder
+
+
+def run(*arguments) -> int:
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as stop:  # argparse
+        return stop.code
+
+
+def test_a_whole_run(clip, tmp_path):
+    out = tmp_path / "out"
+    assert run(clip / "video.mp4", "--first-mask", clip / "mask.png", "-o", out, "--quiet") == 0
+    masks = sorted((out / "masks").iterdir())
+    assert [path.name for path in masks] == [f"{i:05d}.png" for i in range(4)]
+    assert np.array_equal(np.asarray(Image.open(masks[0])), np.asarray(Image.open(clip / "mask.png")))
+    with (out / "objects.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["frame"], row["object"]) for row in rows] == [(str(f), str(o)) for f in range(4) for o in (1, 2)]
+    with av.open(str(out / "overlay.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 4
+    record = json.loads((out / "run.json").read_text())
+    assert record["frames"] == 4 and record["outcome"] == "finished"
+    assert record["options"]["tracker"] == "persam-f"
+    assert record["persam_f"]["fit_seconds"] > 0
+    assert all(len(digest) == 64 for digest in record["weights"].values()) and record["weights"]
+
+
+def test_save_and_max_frames(clip, tmp_path):
+    out = tmp_path / "out"
+    status = run(
+        clip / "video.mp4", "--first-mask", clip / "mask.png", "-o", out, "--quiet",
+        "--save", "masks", "--max-frames", 2, "--tracker", "persam",
+    )  # fmt: skip
+    assert status == 0
+    assert sorted(path.name for path in out.iterdir()) == ["masks", "run.json"]
+    assert len(list((out / "masks").iterdir())) == 2
+
+
+def mistakes(clip, tmp_path):
+    """Name -> (arguments, what the line must say)."""
+    video, mask = clip / "video.mp4", clip / "mask.png"
+    text = tmp_path / "text.mp4"
+    text.write_text("not a video")
+    small = tmp_path / "small.png"
+    Image.fromarray(np.ones((10, 12), np.uint8)).save(small)
+    empty = tmp_path / "empty.png"
+    Image.fromarray(np.zeros((256, 454), np.uint8)).save(empty)
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "something").touch()
+    return {
+        "no video": ([tmp_path / "none.mp4", "--first-mask", mask], "none.mp4"),
+        "text": ([text, "--first-mask", mask], "text.mp4"),
+        "no mask": ([video, "--first-mask", tmp_path / "none.png"], "none.png"),
+        "empty mask": ([video, "--first-mask", empty], "empty.png"),
+        "size": ([video, "--first-mask", small], "12 x 10, but the video is 454 x 256; pass --resize-mask"),
+        "out not empty": ([video, "--first-mask", mask, "-o", full], "--overwrite"),
+        "out is a file": ([video, "--first-mask", mask, "-o", text], "text.mp4"),
+        "save": ([video, "--first-mask", mask, "--save", "pdf"], "masks, overlay, csv"),
+        "tracker": ([video, "--first-mask", mask, "--tracker", "x"], "persam, persam-f"),
+        "model": ([video, "--first-mask", mask, "--model", "x"], "lite"),
+        "weights": ([video, "--first-mask", mask, "--model", tmp_path / "sam.pth"], "sam.pth"),
+        "prior": ([video, "--first-mask", mask, "--prior", "x"], "dinov2-large"),
+        "device": ([video, "--first-mask", mask, "--device", "abacus"], "abacus"),
+        "start": ([video, "--first-mask", mask, "--start", "99"], "frame"),
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["no video", "text", "no mask", "empty mask", "size", "out not empty", "out is a file", "save", "tracker",
+     "model", "weights", "prior", "device", "start"],
+)  # fmt: skip
+def test_a_mistake_is_one_line(name, clip, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments, expected = mistakes(clip, tmp_path)[name]
+    assert run(*arguments, "--quiet") == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert error.count("\n") == 1 and "Traceback" not in error
+
+
+def test_a_video_cut_off_keeps_what_came_before(clip, tmp_path, capsys, published):
+    source = published("frames")["frames"]
+    whole = tmp_path / "whole.mkv"
+    with av.open(str(whole), "w") as container:
+        stream = container.add_stream("libx264", rate=24, options={"g": "1"})
+        stream.width, stream.height, stream.pix_fmt = 454, 256, "yuv420p"
+        for index in range(48):
+            rgb = np.ascontiguousarray(source[index % 4][:, :454])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb)))
+        container.mux(stream.encode())
+    cut = tmp_path / "cut.mkv"
+    data = whole.read_bytes()
+    cut.write_bytes(data[: len(data) // 4])
+    out = tmp_path / "out"
+    status = run(cut, "--first-mask", clip / "mask.png", "-o", out, "--quiet", "--save", "masks,csv", "--tracker", "persam")
+    assert status == 2
+    error = capsys.readouterr().err
+    assert "cut.mkv" in error and "frame" in error and error.count("\n") == 1
+    written = len(list((out / "masks").iterdir()))
+    assert 0 < written < 48
+    assert json.loads((out / "run.json").read_text())["frames"] == written
+
+
+def test_help_is_quick_and_has_examples():
+    code = "import sys; from vos.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "examples:" in done.stdout
