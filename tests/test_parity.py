@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from vos import prior
+from vos.encoders.same import SameEncoder
+from vos.engine import Session
+from vos.first_mask import first_mask_from_array
 from vos.guidance import Guidance, standardised
-from vos.structures import Prompts
+from vos.structures import Frame, Prompts
+from vos.trackers.persam import PerSAM, PerSamOptions
+from vos.trackers.persam_f import PerSAMF, PerSamFOptions
 
 TOLERANCE = 2e-4
 
@@ -104,3 +110,54 @@ def test_objects_of_a_batch_do_not_mix(image, tiny_sam):
             alone = tiny_sam.decode(test, Prompts(points[one], labels[one]), Guidance(similarity[one], target[one]))
             close(together.low_res_logits[one], alone.low_res_logits, 1e-4)
             close(together.scores[one], alone.scores, 1e-5)
+
+
+class Recording:
+    """A segmenter that keeps the prompts and masks of every pass."""
+
+    def __init__(self, segmenter):
+        self._segmenter = segmenter
+        self.passes = []
+
+    def __getattr__(self, name):
+        return getattr(self._segmenter, name)
+
+    def decode(self, embedding, prompts, *rest):
+        masks = self._segmenter.decode(embedding, prompts, *rest)
+        self.passes.append((prompts, masks))
+        return masks
+
+
+VIDEOS = [(tracker, count) for tracker in ("persam", "persam_f") for count in ("one", "two")]
+
+
+@pytest.mark.parametrize(("name", "count"), VIDEOS)
+def test_published_video_pipeline(name, count, published, tiny_sam):
+    tracker = {"persam": PerSAM(PerSamOptions.published()), "persam_f": PerSAMF(PerSamFOptions.published())}[name]
+    arrays = published(f"video_{name}_{count}")
+    clip = published("frames" if count == "one" else "frames_multi")
+    truth = clip["masks"][0] if count == "one" else clip["labels"][0]
+    segmenter = Recording(tiny_sam)
+    session = Session(tracker, segmenter, SameEncoder())
+    frames = [Frame(i, i / 24, rgb) for i, rgb in enumerate(clip["frames"])]
+    session.start(frames[0], first_mask_from_array(truth))
+    ids = range(1, truth.max() + 1)
+    for row, i in enumerate(ids):
+        close(tracker.prototype[row : row + 1], torch.as_tensor(arrays[f"obj{i}_target_feat"]))
+        if name == "persam_f":
+            close(tracker.weights[row], torch.as_tensor(arrays[f"obj{i}_weights"]), 1e-4)
+    for index, frame in enumerate(frames[1:], start=1):
+        segmenter.passes.clear()
+        result = session.step(frame)
+        for row, i in enumerate(ids):
+            key = f"f{index}_obj{i}"
+            first = segmenter.passes[0][0]
+            assert np.array_equal(first.points[row], arrays[f"{key}_points"])
+            assert np.array_equal(first.point_labels[row], arrays[f"{key}_labels"])
+            assert np.array_equal(first.boxes[row], arrays[f"{key}_box"])
+            for step, (prompts, masks) in enumerate(segmenter.passes):
+                if f"{key}_step{step}_box" in arrays:
+                    assert np.array_equal(prompts.boxes[row], arrays[f"{key}_step{step}_box"])
+                close(masks.low_res_logits[row], torch.as_tensor(arrays[f"{key}_step{step}_low_res_logits"]))
+                close(masks.scores[row], torch.as_tensor(arrays[f"{key}_step{step}_scores"]))
+        assert np.count_nonzero(result.labels != arrays[f"f{index}_labels"]) <= 5

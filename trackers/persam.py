@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from vos import prior
 from vos.engine import FrameContext
+from vos.geometry import Geometry
 from vos.guidance import Guidance
 from vos.structures import FirstMask, Masks, Prompts, Result, Tracked
 
@@ -16,27 +18,65 @@ MASK_LOGIT = 8.0
 """A given mask becomes low-res logits of plus or minus this."""
 
 
+PUBLISHED_MASK_VALUE = 215
+"""Value of the object in the masks of the published video scripts, see ``foreground``."""
+
+
 @dataclass(frozen=True)
 class PerSamOptions:
-    """Options of PerSAM; the defaults follow the paper.
+    """Options of PerSAM; the defaults follow the paper, :meth:`published` the released scripts.
 
     Attributes:
         positives: most similar patches taken as positive points (top-2 for video, C.2).
+        negative_point: the least similar patch as negative point (eq. 7).
+        centre_point: the last box's centre as a further positive point (fig. 12); None: only for
+            models that take no last mask.
+        box_margin: pixels by which the last frame's box is widened.
+        point_grid: choose points on the patch grid, or on the map up-sampled to the frame.
+        prototype: mean of the normalised foreground features (eq. 5-6), or, normalised, half
+            their mean and half their channel-wise maximum before normalisation.
+        foreground: patches weighted by their coverage, or those that stay positive when the mask
+            goes through the image's own normalisation.
         guided_attention: steer the decoder's attention by the confidence map (eq. 8).
         semantic_prompting: add the mean foreground feature to the tokens (eq. 10).
         alpha: balance factor of eq. 8.
-        centre_point: the last box's centre as a further positive point (fig. 12); None: only for
-            models that take no last mask.
+        first_choice: which mask of the first pass is refined: the best by score, or the first.
         refine_steps: steps of the cascaded post-refinement, 0 to 2; None: 2 for models that take
             no last mask, else 0.
+        refine_box: which of these steps get the box of the mask so far; the paper: the second.
     """
 
     positives: int = 2
+    negative_point: bool = True
+    centre_point: bool | None = None
+    box_margin: int = 0
+    point_grid: Literal["patch", "frame"] = "patch"
+    prototype: Literal["mean", "mean-max"] = "mean"
+    foreground: Literal["coverage", "normalised"] = "coverage"
     guided_attention: bool = True
     semantic_prompting: bool = True
     alpha: float = 1.0
-    centre_point: bool | None = None
+    first_choice: Literal["best", "first"] = "best"
     refine_steps: int | None = None
+    refine_box: Literal["second", "both"] = "second"
+
+    @classmethod
+    def published(cls, **changes: object) -> PerSamOptions:
+        """The published video script's behaviour, ids kept apart (there they may shift)."""
+        return cls(**(_PUBLISHED | {"first_choice": "first"} | changes))
+
+
+_PUBLISHED = {
+    "negative_point": False,
+    "centre_point": True,
+    "box_margin": 10,
+    "point_grid": "frame",
+    "prototype": "mean-max",
+    "foreground": "normalised",
+    "guided_attention": False,
+    "semantic_prompting": False,
+    "refine_steps": 2,
+}
 
 
 class PerSAM:
@@ -56,21 +96,23 @@ class PerSAM:
         self.options = replace(self.options, **unset)
 
         masks = torch.tensor(first_mask.masks(), device=embedding.values.device)
-        coverage = _at_least_one_cell(features.geometry.coverage(masks))
-        self.prototype = prior.prototype(features.values, coverage)
+        coverage = self._foreground(features.geometry, masks)
+        if self.options.prototype == "mean":
+            self.prototype = prior.prototype(features.values, coverage)
+        else:
+            self.prototype = prior.mean_max_prototype(context.raw_features, coverage)
         self.target = prior.prototype(
-            embedding.values, _at_least_one_cell(embedding.geometry.coverage(masks))
+            embedding.values, self._foreground(embedding.geometry, masks)
         )
         height, width = embedding.geometry.grid
         self.mask_logits = embedding.geometry.mask_logits(masks, (4 * height, 4 * width), MASK_LOGIT)
-        self.boxes = _boxes(masks)
+        self.boxes = tight_boxes(masks)
         if segmenter.wants_prior_maps:
             self.first = self.last = prior.remember(features.values, coverage)
             self.coverage = coverage
 
     def step(self, context: FrameContext) -> Tracked:
-        masks = self._decode(context)
-        logits, scores = self._choose(masks)
+        logits, scores = self._decode(context)
         self._chosen = logits
         return Tracked(logits, scores.clamp(0, 1), context.embedding.geometry)
 
@@ -93,49 +135,85 @@ class PerSAM:
                 )
             )
 
-    def _choose(self, masks: Masks) -> tuple[Tensor, Tensor]:
-        """The best of the three by score: logits (N, 4h, 4w) and scores (N,)."""
+    def _foreground(self, geometry: Geometry, masks: Tensor) -> Tensor:
+        """Weight of each patch as foreground, (N, h, w); at least one patch of each object counts."""
+        if self.options.foreground == "coverage":
+            return _at_least_one_cell(geometry.coverage(masks))
+        return _at_least_one_cell(geometry.normalised_coverage(masks, PUBLISHED_MASK_VALUE))
+
+    def _choose(self, masks: Masks, first: bool = False) -> tuple[Tensor, Tensor]:
+        """One mask per object: logits (N, 4h, 4w) and scores (N,).
+
+        Args:
+            masks: the decoder's three.
+            first: whether they are those of the first pass, still to be refined.
+        """
         best = masks.scores.argmax(dim=1)
+        if first and self.options.first_choice == "first":
+            best = torch.zeros_like(best)
         rows = torch.arange(len(best), device=best.device)
         return masks.low_res_logits[rows, best], masks.scores[rows, best]
 
-    def _decode(self, context: FrameContext) -> Masks:
-        """First pass, then the cascaded post-refinement: mask, then mask and its box."""
-        embedding = context.embedding
-        confidence = prior.similarity(context.features.values, self.prototype)
-        prompts = self._prompts(context, confidence)
-        guidance = self._guidance(context, confidence)
+    def _decode(self, context: FrameContext) -> tuple[Tensor, Tensor]:
+        """First pass, then the cascaded post-refinement: mask, then mask and its box.
+
+        Returns:
+            The chosen logits (N, 4h, 4w) and scores (N,).
+        """
+        prompts, guidance = self._prompts(context)
         masks = self._run(context, prompts, guidance)
-        for step in range(self.options.refine_steps):
-            logits, _ = self._choose(masks)
-            boxes = prompts.boxes
-            if step == 1:
-                inside = embedding.geometry.upsample(logits) > 0
-                boxes = _boxes(inside, fallback=self.boxes)
-            masks = self._run(context, replace(prompts, boxes=boxes, mask_logits=logits[:, None]), guidance)
-        return masks
+        logits, scores = self._choose(masks, first=True)
+        for step in range(1, self.options.refine_steps + 1):
+            boxes = None
+            if step == 2 or self.options.refine_box == "both":
+                boxes = tight_boxes(context.embedding.geometry.upsample(logits) > 0, self.boxes)
+            refined = replace(prompts, boxes=boxes, mask_logits=logits[:, None])
+            logits, scores = self._choose(self._run(context, refined, guidance))
+        return logits, scores
 
     def _run(self, context: FrameContext, prompts: Prompts, guidance: Guidance) -> Masks:
         self.decoder_calls += 1
         return context.segmenter.decode(context.embedding, prompts, guidance)
 
-    def _prompts(self, context: FrameContext, confidence: Tensor) -> Prompts:
-        geometry = context.features.geometry
-        inside = geometry.inside().to(confidence.device)
-        points, labels = prior.extreme_points(confidence, self.options.positives, inside)
-        points = geometry.cells_to_frame(points)
+    def _prompts(self, context: FrameContext) -> tuple[Prompts, Guidance]:
+        """Prompts and guidance of the first pass."""
+        segmenter, features = context.segmenter, context.features
+        confidence = prior.similarity(features.values, self.prototype)
+        boxes = self._wide_boxes(context.frame.size)
+        points, labels = self._points(features.geometry, confidence)
         if self.options.centre_point:
-            centres = (self.boxes[:, None, :2] + self.boxes[:, None, 2:]) / 2
+            centres = ((boxes[:, None, :2] + boxes[:, None, 2:]) / 2).floor()
             points = torch.cat([points, centres], dim=1)
             labels = torch.cat([labels, torch.ones_like(labels[:, :1])], dim=1)
-        segmenter = context.segmenter
         maps = None
         if segmenter.wants_prior_maps:
-            maps = prior.matching_maps(context.features.values, confidence, self.first, self.last, self.coverage)
-            maps = context.embedding.geometry.resample(maps, geometry)
-        return Prompts(
-            points, labels, self.boxes, self.mask_logits if segmenter.wants_last_mask else None, maps
-        )
+            maps = prior.matching_maps(features.values, confidence, self.first, self.last, self.coverage)
+            maps = context.embedding.geometry.resample(maps, features.geometry)
+        last_mask = self.mask_logits if segmenter.wants_last_mask else None
+        return Prompts(points, labels, boxes, last_mask, maps), self._guidance(context, confidence)
+
+    def _points(self, geometry: Geometry, confidence: Tensor) -> tuple[Tensor, Tensor]:
+        """Points of the location prior in frame pixels, (N, P, 2), and their labels (N, P)."""
+        if self.options.point_grid == "frame":
+            points, labels = prior.extreme_points(geometry.upsample(prior.quadrupled(confidence)), self.options.positives)
+            points = points.float()
+        else:
+            inside = geometry.inside().to(confidence.device)
+            points, labels = prior.extreme_points(confidence, self.options.positives, inside)
+            points = geometry.cells_to_frame(points)
+        if not self.options.negative_point:
+            points, labels = points[:, :-1], labels[:, :-1]
+        return points, labels
+
+    def _wide_boxes(self, frame_size: tuple[int, int]) -> Tensor:
+        """The last boxes, widened by the margin within the frame, (N, 4)."""
+        margin = self.options.box_margin
+        if not margin:
+            return self.boxes
+        height, width = frame_size
+        limit = self.boxes.new_tensor([width, height, width, height])
+        widened = self.boxes + self.boxes.new_tensor([-margin, -margin, margin, margin])
+        return widened.clamp(torch.zeros_like(limit), limit)
 
     def _guidance(self, context: FrameContext, confidence: Tensor) -> Guidance:
         options = self.options
@@ -151,7 +229,7 @@ def _at_least_one_cell(coverage: Tensor) -> Tensor:
     return torch.where((best < 0.5) & (coverage == best), torch.ones_like(coverage), coverage)
 
 
-def _boxes(masks: Tensor, fallback: Tensor | None = None) -> Tensor:
+def tight_boxes(masks: Tensor, fallback: Tensor | None = None) -> Tensor:
     """Tight inclusive boxes (N, 4) float of masks (N, H, W) bool; fallback rows where empty."""
     rows, columns = masks.any(2), masks.any(1)
     height, width = masks.shape[1:]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -22,10 +23,22 @@ class PerSamFOptions(PerSamOptions):
     Attributes:
         epochs: steps of the one-shot fit on the first frame (C.2).
         lr: its learning rate (C.2).
+        remainder: the mask whose weight is one minus the others (eq. 11: the third).
+        fit_at: resolution of the fit, low-res logits or the frame.
+        refined_choice: after a refinement step, the weighted sum again or the best by score.
     """
 
     epochs: int = 800
     lr: float = 4e-4
+    remainder: int = 2
+    fit_at: Literal["low-res", "frame"] = "low-res"
+    refined_choice: Literal["weights", "score"] = "weights"
+
+    @classmethod
+    def published(cls, **changes: object) -> PerSamFOptions:
+        """The published video script's behaviour, at its learning rate of 4e-3."""
+        fit = {"lr": 4e-3, "remainder": 0, "fit_at": "frame", "refined_choice": "score", "refine_box": "both"}
+        return super().published(**(fit | {"first_choice": "best"} | changes))
 
 
 class PerSAMF(PerSAM):
@@ -33,7 +46,7 @@ class PerSAMF(PerSAM):
 
     Attributes:
         weights: (N, 3) float, after ``start``.
-        fit_seconds: time spent on learning them, after ``start``.
+        fit_seconds: time spent on learning them, decoding included, after ``start``.
     """
 
     def __init__(self, options: PerSamFOptions | None = None):
@@ -42,17 +55,22 @@ class PerSAMF(PerSAM):
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
         super().start(context, first_mask)
         began = time.perf_counter()
+        options, geometry = self.options, context.embedding.geometry
         masks = torch.tensor(first_mask.masks(), device=self.boxes.device)
-        self.weights = torch.full((len(masks), 3), 1 / 3, device=self.boxes.device)
-        decoded = self._decode(context)
-        size = decoded.low_res_logits.shape[-2:]
-        truth = context.embedding.geometry.mask_logits(masks, size, 1.0)[:, 0] / 2 + 0.5
+        logits = self._run(context, *self._prompts(context)).low_res_logits
+        if options.fit_at == "frame":
+            logits = geometry.upsample(logits.flatten(0, 1)).unflatten(0, (-1, 3))
+            truth = masks.float()
+        else:
+            truth = geometry.mask_logits(masks, logits.shape[-2:], 1.0)[:, 0] / 2 + 0.5
         self.weights = scale_weights.fit(
-            decoded.low_res_logits, truth, epochs=self.options.epochs, lr=self.options.lr
+            logits, truth, epochs=options.epochs, lr=options.lr, remainder=options.remainder
         )
         self.fit_seconds = time.perf_counter() - began
 
-    def _choose(self, masks: Masks) -> tuple[Tensor, Tensor]:
-        """The weighted sum of the three: logits (N, 4h, 4w) and scores (N,)."""
+    def _choose(self, masks: Masks, first: bool = False) -> tuple[Tensor, Tensor]:
+        """The weighted sum of the three (eq. 11): logits (N, 4h, 4w) and scores (N,)."""
+        if not first and self.options.refined_choice == "score":
+            return super()._choose(masks)
         logits = torch.einsum("nm,nmhw->nhw", self.weights, masks.low_res_logits)
         return logits, (self.weights * masks.scores).sum(1)

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from .errors import InputError
 from .interfaces import PriorEncoder, Segmenter, Tracker
@@ -41,6 +42,11 @@ class FrameContext:
         features = self.encoder.features(self)
         self.seconds["prior"] += time.perf_counter() - began
         return features
+
+    @property
+    def raw_features(self) -> Tensor:
+        """The segmenter's features as the prior ``same`` compares them, before normalisation."""
+        return self.segmenter.match_features(self.embedding)
 
 
 class Session:

@@ -112,6 +112,24 @@ class Geometry:
         )
         return F.avg_pool2d(self.pad(resized), self.stride)[:, 0]
 
+    def normalised_coverage(self, masks: Tensor, value: int) -> Tensor:
+        """Foreground cells as the published code finds them: (N, H, W) bool to (N, h, w) of 0 and 1.
+
+        The mask, drawn with ``value``, goes through the image's resize, normalisation (first
+        channel) and padding; cells that are then above 0 count.
+        """
+        mean, deviation = 123.675, 58.395
+        drawn = [self.resize_mask(mask.cpu().numpy().astype(np.uint8) * np.uint8(value)) for mask in masks]
+        pixels = torch.tensor(np.stack(drawn), device=masks.device, dtype=torch.float32)
+        padded = self.pad((pixels - mean) / deviation)
+        grid = F.interpolate(padded[:, None], self.grid, mode="bilinear", align_corners=False)[:, 0]
+        return (grid > 0).float()
+
+    def resize_mask(self, mask: np.ndarray) -> np.ndarray:
+        """Resize a drawn mask like a frame, (H, W) uint8 to (h', w') uint8."""
+        height, width = self.resized_size
+        return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.BILINEAR))
+
     def mask_logits(self, masks: Tensor, size: tuple[int, int], scale: float) -> Tensor:
         """Masks as low-res logits of plus or minus ``scale``: (N, H, W) bool to (N, 1, *size)."""
         resized = F.interpolate(

@@ -50,6 +50,18 @@ def prototype(features: Tensor, coverage: Tensor) -> Tensor:
     return torch.einsum("nchw,nhw->nc", features.expand(len(coverage), -1, -1, -1), coverage) / total[:, None]
 
 
+def mean_max_prototype(features: Tensor, foreground: Tensor) -> Tensor:
+    """The published video scripts' prototype: half mean, half channel-wise maximum, normalised.
+
+    Args:
+        features: patch features before normalisation, (1, C, h, w).
+        foreground: (N, h, w) of 0 and 1.
+    """
+    outside = foreground[:, None] <= 0
+    largest = features.masked_fill(outside, -torch.inf).flatten(2).amax(2)
+    return F.normalize((prototype(features, foreground) + largest) / 2, dim=1)
+
+
 def similarity(features: Tensor, prototypes: Tensor) -> Tensor:
     """Confidence maps S of eq. 6, (N, h, w) in [-1, 1].
 
@@ -126,6 +138,11 @@ def _best_match(patches: Tensor, bank: Tensor, weight: Tensor) -> Tensor:
     """
     cosine = torch.baddbmm((weight - 1)[:, None, :], patches, (bank * weight[..., None]).transpose(1, 2))
     return cosine.amax(dim=2)
+
+
+def quadrupled(maps: Tensor) -> Tensor:
+    """Maps (N, h, w) at four times their size, the published code's step before frame size."""
+    return F.interpolate(maps[:, None], scale_factor=4, mode="bilinear", align_corners=False)[:, 0]
 
 
 def extreme_points(
