@@ -24,6 +24,9 @@ class ClipOptions:
     Attributes:
         later_frames: frames after the reference.
         zoom: range of the scale, 1 fits the frame's long side to 512 pixels.
+        close: odds of a close view instead, as the tracker's zoom on the last box makes it.
+        filled: in a close view, range of the share of the canvas' width or height that the
+            object's box fills, within ``close_zoom``.
         paste: odds that a second object is pasted in.
         paste_same: of these, odds that it is a mirrored copy of the clip's own object.
         paste_behind: odds that it goes behind the clip's own object.
@@ -32,6 +35,9 @@ class ClipOptions:
 
     later_frames: int = 3
     zoom: tuple[float, float] = (0.8, 2.2)
+    close: float = 0.65
+    filled: tuple[float, float] = (0.3, 0.8)
+    close_zoom: tuple[float, float] = (0.7, 3.0)
     paste: float = 0.6
     paste_same: float = 0.15
     paste_behind: float = 0.3
@@ -89,7 +95,10 @@ class Clips(Dataset):
         own = int(rng.integers(len(self.sequences)))
         sequence = self.sequences[own]
         steps = self._steps(rng, sequence)
-        warps = _warps(rng, sequence.masks[steps[0]], canvas, options.zoom, len(steps))
+        zoom = options.zoom
+        if rng.random() < options.close:
+            zoom = self._close(rng, sequence.masks[steps[0]], canvas)
+        warps = _warps(rng, sequence.masks[steps[0]], canvas, zoom, len(steps))
         frames, masks = _warp_all(sequence, steps, warps, canvas)
         labels = masks.astype(np.uint8)
         if rng.random() < options.paste:
@@ -101,6 +110,15 @@ class Clips(Dataset):
             frames[-1] = cv2.resize(stranger.frames[int(rng.integers(len(stranger.frames)))], canvas[::-1])
             labels[-1] = 0
         return frames, labels
+
+    def _close(self, rng: np.random.Generator, mask: np.ndarray, canvas: tuple[int, int]) -> tuple[float, float]:
+        """A single scale at which the mask's box fills its drawn share of the canvas."""
+        rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
+        if not len(rows):
+            return self.options.zoom
+        room = min(canvas[0] / (rows[-1] - rows[0] + 1), canvas[1] / (columns[-1] - columns[0] + 1))
+        scale = float(np.clip(rng.uniform(*self.options.filled) * room / _fit(mask.shape), *self.options.close_zoom))
+        return scale, scale
 
     def _steps(self, rng: np.random.Generator, sequence: Sequence) -> list[int]:
         """Indices of the clip's frames: even gaps of 0 to 4, either direction."""

