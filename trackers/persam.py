@@ -7,16 +7,19 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from vos import prior
 from vos.engine import FrameContext
-from vos.geometry import Geometry
+from vos.geometry import Geometry, Region
 from vos.guidance import Guidance
 from vos.structures import FirstMask, Masks, Prompts, Result, Tracked
 
 MASK_LOGIT = 8.0
 """A given mask becomes low-res logits of plus or minus this."""
 
+MAX_MAGNIFICATION = 1.5
+"""A zoom shows at most this many input pixels per frame pixel: there is no more to be seen."""
 
 PUBLISHED_MASK_VALUE = 215
 """Value of the object in the masks of the published video scripts, see ``foreground``."""
@@ -43,6 +46,8 @@ class PerSamOptions:
         first_choice: which mask of the first pass is refined: the best by score, or the first.
         refine_steps: steps of the cascaded post-refinement, 0 to 2; None: 2 for models that take
             no last mask, else 0.
+        zoom: encode only the region this many times as long as the last boxes' common extent,
+            enlarged; 0: the whole frame; None: 2 for models that take the last mask, else 0.
         refine_box: which of these steps get the box of the mask so far; the paper: the second.
     """
 
@@ -57,6 +62,7 @@ class PerSamOptions:
     semantic_prompting: bool = True
     alpha: float = 1.0
     first_choice: Literal["best", "first"] = "best"
+    zoom: float | None = None
     refine_steps: int | None = None
     refine_box: Literal["second", "both"] = "second"
 
@@ -75,6 +81,7 @@ _PUBLISHED = {
     "foreground": "normalised",
     "guided_attention": False,
     "semantic_prompting": False,
+    "zoom": 0,
     "refine_steps": 2,
 }
 
@@ -87,15 +94,20 @@ class PerSAM:
         self.decoder_calls = 0
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
-        segmenter, embedding, features = context.segmenter, context.embedding, context.features
+        segmenter = context.segmenter
         defaults = {
             "centre_point": not segmenter.wants_last_mask,
             "refine_steps": 0 if segmenter.wants_last_mask else 2,
+            "zoom": 2.0 if segmenter.wants_last_mask else 0,
         }
         unset = {name: value for name, value in defaults.items() if getattr(self.options, name) is None}
         self.options = replace(self.options, **unset)
 
-        masks = torch.tensor(first_mask.masks(), device=embedding.values.device)
+        masks = torch.tensor(first_mask.masks(), device=segmenter.device)
+        self.boxes = tight_boxes(masks)
+        self.lost = False
+        context.look_at(self._region(context))
+        embedding, features = context.embedding, context.features
         coverage = self._foreground(features.geometry, masks)
         if self.options.prototype == "mean":
             self.prototype = prior.prototype(features.values, coverage)
@@ -105,13 +117,16 @@ class PerSAM:
             embedding.values, self._foreground(embedding.geometry, masks)
         )
         height, width = embedding.geometry.grid
+        self.geometry = embedding.geometry
         self.mask_logits = embedding.geometry.mask_logits(masks, (4 * height, 4 * width), MASK_LOGIT)
-        self.boxes = tight_boxes(masks)
         if segmenter.wants_prior_maps:
             self.first = self.last = prior.remember(features.values, coverage)
-            self.coverage = coverage
 
     def step(self, context: FrameContext) -> Tracked:
+        context.look_at(self._region(context))
+        geometry = context.embedding.geometry
+        self.mask_logits = geometry.resample(self.mask_logits, self.geometry, outside=-MASK_LOGIT)
+        self.geometry = geometry
         logits, scores = self._decode(context)
         self._chosen = logits
         return Tracked(logits, scores.clamp(0, 1), context.embedding.geometry)
@@ -121,19 +136,30 @@ class PerSAM:
         found = torch.tensor(result.areas > 0, device=self.boxes.device)
         boxes = torch.tensor(result.boxes, device=self.boxes.device, dtype=self.boxes.dtype)
         self.boxes = torch.where(found[:, None], boxes, self.boxes)
+        self.lost = not bool(found.all())
         logits = self._chosen[:, None].clamp(-20, 20)
         self.mask_logits = torch.where(found[:, None, None, None], logits, self.mask_logits)
         if context.segmenter.wants_prior_maps:
-            embedded = torch.nn.functional.avg_pool2d(self.mask_logits.sigmoid(), 4)
-            features = context.features
-            self.coverage = features.geometry.resample(embedded, context.embedding.geometry)[:, 0]
-            latest = prior.remember(features.values, self.coverage)
+            latest = prior.remember(context.features.values, self._coverage(context))
             self.last = prior.Memory(
                 *(
                     torch.where(found.view(-1, *[1] * (new.ndim - 1)), new, old)
                     for new, old in zip(vars(latest).values(), vars(self.last).values(), strict=True)
                 )
             )
+
+    def _region(self, context: FrameContext) -> Region | None:
+        """Where to look: around the last boxes, or everywhere while an object is lost."""
+        if not self.options.zoom or self.lost:
+            return None
+        size = context.frame.size
+        least = context.segmenter.geometry(size).magnification / MAX_MAGNIFICATION
+        return Region.around(self.boxes, size, self.options.zoom, least)
+
+    def _coverage(self, context: FrameContext) -> Tensor:
+        """The last masks as share of each patch of the prior's grid, (N, h, w) in [0, 1]."""
+        embedded = F.avg_pool2d(self.mask_logits.sigmoid(), 4)
+        return context.features.geometry.resample(embedded, self.geometry)[:, 0]
 
     def _foreground(self, geometry: Geometry, masks: Tensor) -> Tensor:
         """Weight of each patch as foreground, (N, h, w); at least one patch of each object counts."""
@@ -187,7 +213,7 @@ class PerSAM:
             labels = torch.cat([labels, torch.ones_like(labels[:, :1])], dim=1)
         maps = None
         if segmenter.wants_prior_maps:
-            maps = prior.matching_maps(features.values, confidence, self.first, self.last, self.coverage)
+            maps = prior.matching_maps(features.values, confidence, self.first, self.last, self._coverage(context))
             maps = context.embedding.geometry.resample(maps, features.geometry)
         last_mask = self.mask_logits if segmenter.wants_last_mask else None
         return Prompts(points, labels, boxes, last_mask, maps), self._guidance(context, confidence)
@@ -195,7 +221,10 @@ class PerSAM:
     def _points(self, geometry: Geometry, confidence: Tensor) -> tuple[Tensor, Tensor]:
         """Points of the location prior in frame pixels, (N, P, 2), and their labels (N, P)."""
         if self.options.point_grid == "frame":
-            points, labels = prior.extreme_points(geometry.upsample(prior.quadrupled(confidence)), self.options.positives)
+            points, labels = prior.extreme_points(
+                geometry.upsample_region(prior.quadrupled(confidence)), self.options.positives
+            )
+            points = points + torch.tensor([geometry.region.left, geometry.region.top], device=points.device)
             points = points.float()
         else:
             inside = geometry.inside().to(confidence.device)

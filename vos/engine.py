@@ -11,25 +11,38 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
+from .geometry import Region
 from .interfaces import PriorEncoder, Segmenter, Tracker
 from .merge import describe, merge
 from .structures import FirstMask, Frame, ImageEmbedding, PatchFeatures, Result
 
 
 class FrameContext:
-    """What a tracker may ask of one frame: each encoding is made on first use, at most once."""
+    """What a tracker may ask of one frame: each encoding is made on first use, at most once.
+
+    Attributes:
+        frame: the frame itself.
+        region: the part of it that is encoded; None for all, see :meth:`look_at`.
+    """
 
     def __init__(self, frame: Frame, segmenter: Segmenter, encoder: PriorEncoder, seconds: Counter):
         self.frame = frame
         self.segmenter = segmenter
         self.encoder = encoder
         self.seconds = seconds
+        self.region: Region | None = None
+
+    def look_at(self, region: Region | None) -> None:
+        """Encode this part of the frame alone, enlarged to the input's size; before any encoding."""
+        if "embedding" in vars(self) or "features" in vars(self):
+            raise RuntimeError("look_at() must come before embedding and features are asked for")
+        self.region = region
 
     @cached_property
     def embedding(self) -> ImageEmbedding:
         """The segmenter's image embedding."""
         began = time.perf_counter()
-        embedding = self.segmenter.embed(self.frame.rgb)
+        embedding = self.segmenter.embed(self.frame.rgb, self.region)
         self.seconds["encode"] += time.perf_counter() - began
         return embedding
 

@@ -1,7 +1,8 @@
 """The one place that knows how frame pixels, the network's input and its patch grid relate.
 
-A frame is resized, then padded at the right and bottom up to the input size; the patch grid
-divides the input by the stride. No other file multiplies by a scale.
+A region of the frame (usually all of it) is resized, then padded at the right and bottom up to
+the input size; the patch grid divides the input by the stride. No other file multiplies by a
+scale or adds an origin.
 """
 
 from __future__ import annotations
@@ -16,19 +17,56 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+OUTSIDE_LOGIT = -20.0
+"""Logit of frame pixels that the network's input did not show."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of a frame in pixels: its left, top, width and height."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    @classmethod
+    def around(cls, boxes: Tensor, frame_size: tuple[int, int], zoom: float, least: float) -> Region:
+        """The smallest region of the frame's own shape that shows all boxes with room around them.
+
+        Args:
+            boxes: (N, 4) inclusive, in frame pixels.
+            frame_size: (H, W).
+            zoom: how many times as long as the boxes' common extent the region is.
+            least: share of the frame's sides below which the region does not shrink.
+        """
+        height, width = frame_size
+        left, top = boxes[:, :2].amin(0).tolist()
+        right, bottom = (boxes[:, 2:].amax(0) + 1).tolist()
+        share = min(1.0, max(zoom * (right - left) / width, zoom * (bottom - top) / height, least))
+        size = max(1, round(share * width)), max(1, round(share * height))
+        corner = [
+            min(max(round((low + high - length) / 2), 0), limit - length)
+            for low, high, length, limit in zip((left, top), (right, bottom), size, (width, height), strict=True)
+        ]
+        return cls(*corner, *size)
+
+
 @dataclass(frozen=True)
 class Geometry:
-    """Maps between one frame size and one network's input.
+    """Maps between a region of frames of one size and one network's input.
 
     Attributes:
         frame_size: (H, W) of the frame.
-        resized_size: (H, W) of the frame inside the input.
+        region: what the input shows of it.
+        resized_size: (H, W) of the region inside the input.
         input_size: (H, W) of the padded input.
         stride: input pixels per cell of the patch grid.
         via_input: up-sample through the input's resolution, as SAM does; otherwise directly.
     """
 
     frame_size: tuple[int, int]
+    region: Region
     resized_size: tuple[int, int]
     input_size: tuple[int, int]
     stride: int
@@ -36,23 +74,36 @@ class Geometry:
 
     @classmethod
     def longest_side(
-        cls, frame_size: tuple[int, int], side: int, stride: int, *, pad_to: int | None = None
+        cls,
+        frame_size: tuple[int, int],
+        side: int,
+        stride: int,
+        *,
+        region: Region | None = None,
+        pad_to: int | None = None,
     ) -> Geometry:
-        """Long side resized to ``side``; padded to a square, or to multiples of ``pad_to``."""
+        """Long side resized to ``side``; padded to a square, or to multiples of ``pad_to``.
+
+        A region has the shape of the frame, so that the input has one size for the whole video.
+        """
         height, width = frame_size
         scale = side / max(height, width)
         resized = max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))
+        region = region or Region(0, 0, width, height)
         if pad_to is None:
-            return cls(frame_size, resized, (side, side), stride)
+            return cls(frame_size, region, resized, (side, side), stride)
         padded = tuple(math.ceil(length / pad_to) * pad_to for length in resized)
-        return cls(frame_size, resized, padded, stride, via_input=False)
+        return cls(frame_size, region, resized, padded, stride, via_input=False)
 
     @classmethod
-    def whole_patches(cls, frame_size: tuple[int, int], side: int, patch: int) -> Geometry:
+    def whole_patches(
+        cls, frame_size: tuple[int, int], side: int, patch: int, *, region: Region | None = None
+    ) -> Geometry:
         """Long side near ``side``, both sides rounded to whole patches, nothing padded."""
         scale = side / max(frame_size)
         resized = tuple(max(1, round(length * scale / patch)) * patch for length in frame_size)
-        return cls(frame_size, resized, resized, patch, via_input=False)
+        region = region or Region(0, 0, frame_size[1], frame_size[0])
+        return cls(frame_size, region, resized, resized, patch, via_input=False)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -63,39 +114,51 @@ class Geometry:
     def _scale(self) -> tuple[float, float]:
         """Input pixels per frame pixel, (x, y)."""
         return (
-            self.resized_size[1] / self.frame_size[1],
-            self.resized_size[0] / self.frame_size[0],
+            self.resized_size[1] / self.region.width,
+            self.resized_size[0] / self.region.height,
         )
+
+    @property
+    def magnification(self) -> float:
+        """Input pixels per frame pixel."""
+        return max(self._scale)
+
+    def crop(self, maps: Tensor | np.ndarray) -> Tensor | np.ndarray:
+        """The region of maps at frame size: (..., H, W) to (..., region height, region width)."""
+        region = self.region
+        return maps[..., region.top : region.top + region.height, region.left : region.left + region.width]
 
     def to_input(self, points: Tensor) -> Tensor:
         """Frame pixels to input pixels; ``points`` (..., 2) xy."""
-        return points * points.new_tensor(self._scale)
+        return (points - points.new_tensor([self.region.left, self.region.top])) * points.new_tensor(self._scale)
 
     def boxes_to_input(self, boxes: Tensor) -> Tensor:
         """Frame pixels to input pixels; ``boxes`` (N, 4)."""
         return self.to_input(boxes.unflatten(1, (2, 2))).flatten(1)
 
     def cells_to_frame(self, cells: Tensor) -> Tensor:
-        """Centres of grid cells (..., 2) xy in frame pixels, kept inside the frame."""
+        """Centres of grid cells (..., 2) xy in frame pixels, kept inside the region."""
         centres = (cells + 0.5) * self.stride - 0.5
         points = (centres + 0.5) / centres.new_tensor(self._scale) - 0.5
-        height, width = self.frame_size
-        return points.clamp(points.new_zeros(2), points.new_tensor([width - 1.0, height - 1.0]))
+        limit = points.new_tensor([self.region.width - 1.0, self.region.height - 1.0])
+        return points.clamp(torch.zeros_like(limit), limit) + limit.new_tensor([self.region.left, self.region.top])
 
     def inside(self) -> Tensor:
-        """Which cells of the grid have their centre on the frame rather than on padding, (h, w) bool."""
+        """Which cells of the grid have their centre on the region rather than on padding, (h, w) bool."""
         height, width = self.grid
         rows = (torch.arange(height) + 0.5) * self.stride < self.resized_size[0]
         columns = (torch.arange(width) + 0.5) * self.stride < self.resized_size[1]
         return rows[:, None] & columns[None, :]
 
     def resize(self, rgb: np.ndarray) -> np.ndarray:
-        """Resize a frame, (H, W, 3) uint8 to (h', w', 3) uint8, bilinear and antialiased.
+        """Resize the frame's region, (H, W, 3) uint8 to (h', w', 3) uint8, bilinear and antialiased.
 
         By Pillow, as published: torch's own antialiased resize differs from it by one level in
         half a percent of the pixels, which moves SAM's logits by 0.01.
         """
-        if self.resized_size == self.frame_size:
+        region = self.region
+        rgb = rgb[region.top : region.top + region.height, region.left : region.left + region.width]
+        if self.resized_size == rgb.shape[:2]:
             return rgb
         height, width = self.resized_size
         return np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))
@@ -107,9 +170,7 @@ class Geometry:
 
     def coverage(self, masks: Tensor) -> Tensor:
         """Share of each grid cell inside the masks: (N, H, W) bool to (N, h, w) float in [0, 1]."""
-        resized = F.interpolate(
-            masks[:, None].float(), self.resized_size, mode="bilinear", antialias=True, align_corners=False
-        )
+        resized = self._resize_masks(masks)
         return F.avg_pool2d(self.pad(resized), self.stride)[:, 0]
 
     def normalised_coverage(self, masks: Tensor, value: int) -> Tensor:
@@ -128,17 +189,32 @@ class Geometry:
     def resize_mask(self, mask: np.ndarray) -> np.ndarray:
         """Resize a drawn mask like a frame, (H, W) uint8 to (h', w') uint8."""
         height, width = self.resized_size
-        return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.BILINEAR))
+        return np.asarray(Image.fromarray(self.crop(mask)).resize((width, height), Image.Resampling.BILINEAR))
 
     def mask_logits(self, masks: Tensor, size: tuple[int, int], scale: float) -> Tensor:
         """Masks as low-res logits of plus or minus ``scale``: (N, H, W) bool to (N, 1, *size)."""
-        resized = F.interpolate(
-            masks[:, None].float(), self.resized_size, mode="bilinear", antialias=True, align_corners=False
-        )
+        resized = self._resize_masks(masks)
         return (F.adaptive_avg_pool2d(self.pad(resized), size) * 2 - 1) * scale
 
+    def _resize_masks(self, masks: Tensor) -> Tensor:
+        """The region of masks (N, H, W) bool at its size in the input, (N, 1, h', w') float."""
+        region = self.crop(masks)[:, None].float()
+        return F.interpolate(region, self.resized_size, mode="bilinear", antialias=True, align_corners=False)
+
     def upsample(self, maps: Tensor) -> Tensor:
-        """Maps that cover the input, at any resolution, to frame size: (N, a, b) to (N, H, W)."""
+        """Logits that cover the input, at any resolution, to frame size: (N, a, b) to (N, H, W).
+
+        Outside the region they are :data:`OUTSIDE_LOGIT`.
+        """
+        region, (height, width) = self.region, self.frame_size
+        shown = self.upsample_region(maps)
+        if shown.shape[1:] == self.frame_size:
+            return shown
+        right, bottom = width - region.left - region.width, height - region.top - region.height
+        return F.pad(shown, (region.left, right, region.top, bottom), value=OUTSIDE_LOGIT)
+
+    def upsample_region(self, maps: Tensor) -> Tensor:
+        """Maps that cover the input, at any resolution, to the region's size in the frame."""
         stride = self.input_size[0] / maps.shape[-2]
         cropped = tuple(length / stride for length in self.resized_size)
         if not self.via_input and all(length.is_integer() for length in cropped):
@@ -146,20 +222,40 @@ class Geometry:
         else:
             maps = _interpolate(maps, self.input_size)
             maps = maps[..., : self.resized_size[0], : self.resized_size[1]]
-        return _interpolate(maps, self.frame_size)
+        return _interpolate(maps, (self.region.height, self.region.width))
 
-    def resample(self, maps: Tensor, source: Geometry) -> Tensor:
-        """Maps (N, K, a, b) on the grid of ``source`` to this geometry's grid, (N, K, h, w)."""
+    def resample(self, maps: Tensor, source: Geometry, outside: float | None = None) -> Tensor:
+        """Maps (N, K, a, b) that cover the input of ``source``, as maps that cover this one's.
+
+        Args:
+            maps: at the resolution of the source's grid, or a multiple of it.
+            source: geometry of the maps, for frames of the same size.
+            outside: value where the source showed nothing; None repeats its border.
+
+        Returns:
+            (N, K, a', b') with as many values per grid cell as ``maps`` has.
+        """
         if source == self:
             return maps
-        height, width = self.grid
-        rows = torch.arange(height, device=maps.device, dtype=maps.dtype)
-        columns = torch.arange(width, device=maps.device, dtype=maps.dtype)
+        finer = maps.shape[-2] // source.grid[0]
+        rows = torch.arange(self.grid[0] * finer, device=maps.device, dtype=maps.dtype)
+        columns = torch.arange(self.grid[1] * finer, device=maps.device, dtype=maps.dtype)
         cells = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], dim=-1)
-        share = (cells + 0.5) * self.stride / maps.new_tensor(self.resized_size[::-1])
-        extent = maps.new_tensor([s / i for s, i in zip(source.resized_size, source.input_size, strict=True)][::-1])
-        where = (share.clamp(0, 1) * extent * 2 - 1).expand(len(maps), -1, -1, -1)
-        return F.grid_sample(maps, where, mode="bilinear", padding_mode="border", align_corners=False)
+        corner = maps.new_tensor([self.region.left, self.region.top])
+        frame = (cells + 0.5) * (self.stride / finer) / maps.new_tensor(self._scale) + corner
+        there = source.to_input(frame) / maps.new_tensor(source.input_size[::-1]) * 2 - 1
+        if outside is None:
+            edge = maps.new_tensor([s / i for s, i in zip(source.resized_size, source.input_size, strict=True)][::-1])
+            there = there.clamp(-torch.ones_like(edge), edge * 2 - 1)
+        shift = 0.0 if outside is None else outside
+        sampled = F.grid_sample(
+            maps - shift,
+            there.expand(len(maps), -1, -1, -1),
+            mode="bilinear",
+            padding_mode="border" if outside is None else "zeros",
+            align_corners=False,
+        )
+        return sampled + shift
 
 
 def _interpolate(maps: Tensor, size: tuple[int, int]) -> Tensor:

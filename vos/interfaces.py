@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor, device
 
-from .geometry import Geometry
+from .geometry import Geometry, Region
 from .structures import FirstMask, Frame, ImageEmbedding, Masks, PatchFeatures, Prompts, Result, Tracked
 
 if TYPE_CHECKING:
@@ -38,12 +38,12 @@ class Segmenter(Protocol):
     wants_prior_maps: bool
     wants_last_mask: bool
 
-    def geometry(self, frame_size: tuple[int, int]) -> Geometry:
-        """Geometry for frames of (H, W)."""
+    def geometry(self, frame_size: tuple[int, int], region: Region | None = None) -> Geometry:
+        """Geometry for frames of (H, W), or for a region of them."""
         ...
 
-    def embed(self, rgb: np.ndarray) -> ImageEmbedding:
-        """Encode a frame, (H, W, 3) uint8."""
+    def embed(self, rgb: np.ndarray, region: Region | None = None) -> ImageEmbedding:
+        """Encode a frame, (H, W, 3) uint8, or a region of it."""
         ...
 
     def match_features(self, embedding: ImageEmbedding) -> Tensor:
@@ -68,7 +68,7 @@ class PriorEncoder(Protocol):
     files: tuple[str, ...]
 
     def features(self, context: FrameContext) -> PatchFeatures:
-        """Patch features of the frame; may use ``context.embedding`` or ``context.frame.rgb``."""
+        """Patch features of ``context.region``; from ``context.embedding`` or ``context.frame.rgb``."""
         ...
 
 

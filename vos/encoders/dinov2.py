@@ -56,7 +56,7 @@ class Dinov2Encoder:
 
     def features(self, context: FrameContext) -> PatchFeatures:
         rgb = context.frame.rgb
-        geometry = Geometry.whole_patches(rgb.shape[:2], self.long_side, self.patch)
+        geometry = Geometry.whole_patches(rgb.shape[:2], self.long_side, self.patch, region=context.region)
         image = torch.tensor(geometry.resize(rgb), device=self.device)
         pixels = ((image - self._mean) / self._std).permute(2, 0, 1)[None].to(self.dtype)
         tokens = self.model(pixels).last_hidden_state[:, 1:].float()

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..errors import WeightsError
-from ..geometry import Geometry
+from ..geometry import Geometry, Region
 from ..guidance import Guidance
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights import LITE
@@ -63,11 +63,11 @@ class LiteSegmenter:
             raise WeightsError(f"{path}: the weights of lite are missing or damaged; install vos-track anew") from error
         return cls(network, device, dtype, (str(path),))
 
-    def geometry(self, frame_size: tuple[int, int]) -> Geometry:
-        return Geometry.longest_side(frame_size, self.network.config.image_size, STRIDE, pad_to=PAD_TO)
+    def geometry(self, frame_size: tuple[int, int], region: Region | None = None) -> Geometry:
+        return Geometry.longest_side(frame_size, self.network.config.image_size, STRIDE, region=region, pad_to=PAD_TO)
 
-    def embed(self, rgb: np.ndarray) -> ImageEmbedding:
-        geometry = self.geometry(rgb.shape[:2])
+    def embed(self, rgb: np.ndarray, region: Region | None = None) -> ImageEmbedding:
+        geometry = self.geometry(rgb.shape[:2], region)
         image = torch.tensor(geometry.resize(rgb), device=self.device)
         pixels = geometry.pad(((image - self._mean) / self._std).permute(2, 0, 1))[None]
         pixels = pixels.to(self.encoder_dtype, memory_format=torch.channels_last)

@@ -11,7 +11,7 @@ from transformers.models.sam.configuration_sam import SamConfig
 from transformers.models.sam.modeling_sam import SamModel
 
 from ..errors import WeightsError
-from ..geometry import Geometry
+from ..geometry import Geometry, Region
 from ..guidance import PUBLISHED_LAYER_NORM_EPS, Guidance, GuidedMaskDecoder
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights import model_files, pretrained
@@ -73,11 +73,11 @@ class SamSegmenter:
         model = pretrained(GuidedSam, source, option="--model")
         return cls(model, name, device, dtype, model_files(source))
 
-    def geometry(self, frame_size: tuple[int, int]) -> Geometry:
-        return Geometry.longest_side(frame_size, self.image_size, self.stride)
+    def geometry(self, frame_size: tuple[int, int], region: Region | None = None) -> Geometry:
+        return Geometry.longest_side(frame_size, self.image_size, self.stride, region=region)
 
-    def embed(self, rgb: np.ndarray) -> ImageEmbedding:
-        geometry = self.geometry(rgb.shape[:2])
+    def embed(self, rgb: np.ndarray, region: Region | None = None) -> ImageEmbedding:
+        geometry = self.geometry(rgb.shape[:2], region)
         image = torch.tensor(geometry.resize(rgb), device=self.device).permute(2, 0, 1)
         pixels = geometry.pad((image.float() - self._mean) / self._std)
         values = self.model.vision_encoder(pixels[None].to(self.dtype)).last_hidden_state

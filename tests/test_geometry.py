@@ -1,0 +1,121 @@
+"""Regions of a frame: what a zoomed input shows, and how maps move from one region to another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from vos.encoders.same import SameEncoder
+from vos.engine import Session
+from vos.first_mask import first_mask_from_array
+from vos.geometry import OUTSIDE_LOGIT, Geometry, Region
+from vos.structures import Frame
+from vos.trackers.persam import PerSAM
+
+SIZE = (480, 854)
+WHOLE = Geometry.longest_side(SIZE, 512, 8, pad_to=32)
+
+
+def zoomed(region):
+    return Geometry.longest_side(SIZE, 512, 8, region=region, pad_to=32)
+
+
+def disc(x, y, radius):
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
+    return torch.tensor((columns - x) ** 2 + (rows - y) ** 2 < radius**2)[None]
+
+
+@pytest.mark.parametrize("box", [(0, 0, 5, 5), (840, 470, 853, 479), (400, 200, 500, 260), (0, 0, 853, 479), (10, 0, 40, 479)])
+def test_a_region_lies_in_the_frame_and_has_its_shape(box):
+    region = Region.around(torch.tensor([box], dtype=torch.float32), SIZE, 2.0, 0.4)
+    assert 0 <= region.left <= box[0] and box[2] < region.left + region.width <= SIZE[1]
+    assert 0 <= region.top <= box[1] and box[3] < region.top + region.height <= SIZE[0]
+    assert region.width / region.height == pytest.approx(SIZE[1] / SIZE[0], rel=0.01)
+    assert region.width >= 0.4 * SIZE[1] - 1
+    assert zoomed(region).input_size == WHOLE.input_size
+
+
+def test_a_region_shows_all_boxes():
+    boxes = torch.tensor([[100.0, 100, 120, 130], [300, 150, 330, 200]])
+    region = Region.around(boxes, SIZE, 1.0, 0.0)
+    assert (region.left, region.left + region.width) == (100, 331)
+
+
+def test_points_and_boxes_are_the_same_place_in_every_region():
+    geometry = zoomed(Region(200, 100, 427, 240))
+    cells = torch.tensor([[[0.0, 0], [10, 5], [63, 35]]])
+    frame = geometry.cells_to_frame(cells)
+    assert torch.allclose(geometry.to_input(frame + 0.5), (cells + 0.5) * 8, atol=0.51)
+    assert torch.equal(geometry.boxes_to_input(torch.tensor([[200.0, 100, 200, 100]])), torch.zeros(1, 4))
+
+
+@pytest.mark.parametrize("source", [None, Region(150, 60, 500, 281)])
+@pytest.mark.parametrize("target", [None, Region(250, 120, 400, 225)])
+def test_last_masks_move_between_regions(source, target):
+    mask = disc(420, 220, 60)
+    there, here = zoomed(source), zoomed(target)
+    moved = here.resample(there.mask_logits(mask, (144, 256), 8.0), there, outside=-8.0)
+    direct = here.mask_logits(mask, (144, 256), 8.0)
+    assert moved.shape == direct.shape
+    agree = ((moved > 0) == (direct > 0)).float().mean()
+    assert agree > 0.99
+
+
+def test_what_the_source_did_not_show_is_outside():
+    left, right = Region(0, 0, 427, 240), Region(427, 240, 427, 240)
+    logits = torch.full((1, 1, 144, 256), 5.0)
+    assert (zoomed(right).resample(logits, zoomed(left), outside=-8.0)[..., 4:, 4:] == -8).all()
+
+
+def test_masks_come_back_where_they_were():
+    mask = disc(420, 220, 60)
+    geometry = zoomed(Region(250, 120, 400, 225))
+    full = geometry.upsample(geometry.mask_logits(mask, (144, 256), 8.0)[:, 0])
+    assert full.shape == mask.shape
+    inside = full > 0
+    assert (inside & mask).sum() / (inside | mask).sum() > 0.98
+    assert full[0, 0, 0] == OUTSIDE_LOGIT
+
+
+def test_coverage_in_a_region_counts_its_cells():
+    geometry = zoomed(Region(250, 120, 400, 225))
+    coverage = geometry.coverage(disc(420, 220, 60))
+    area = coverage.sum().item() * 64 / geometry.magnification**2
+    assert area == pytest.approx(np.pi * 60**2, rel=0.02)
+
+
+def test_the_engine_encodes_the_region_and_looks_everywhere_for_a_lost_object(lite, published):
+    clip = published("frames")
+    frames = [Frame(i, i / 24, rgb) for i, rgb in enumerate(clip["frames"])]
+    regions = []
+
+    class Watching(PerSAM):
+        def _region(self, context):
+            regions.append(super()._region(context))
+            return regions[-1]
+
+    session = Session(Watching(), lite, SameEncoder())
+    big = [np.pad(frame.rgb, ((0, 300), (0, 600), (0, 0)), mode="edge") for frame in frames]
+    truth = [np.pad(mask, ((0, 300), (0, 600))) for mask in clip["masks"]]
+    session.start(Frame(0, 0.0, big[0]), first_mask_from_array(truth[0]))
+    found = session.step(Frame(1, 0.1, big[1]))
+    session.step(Frame(2, 0.2, np.zeros_like(big[0])))
+    session.step(Frame(3, 0.3, big[3]))
+    assert regions[0].width < big[0].shape[1] and regions[1].width < big[0].shape[1]
+    assert regions[3] is None
+    overlap = (found.labels > 0) & (truth[1] > 0)
+    assert overlap.sum() / ((found.labels > 0) | (truth[1] > 0)).sum() > 0.6
+
+
+def test_a_tracker_cannot_move_the_view_after_encoding(lite, published):
+    rgb = published("frames")["frames"][0]
+
+    class Late(PerSAM):
+        def start(self, context, first_mask):
+            super().start(context, first_mask)
+            context.look_at(None)
+
+    session = Session(Late(), lite, SameEncoder())
+    with pytest.raises(RuntimeError, match="look_at"):
+        session.start(Frame(0, 0.0, rgb), first_mask_from_array(published("frames")["masks"][0]))
