@@ -161,3 +161,28 @@ def test_published_video_pipeline(name, count, published, tiny_sam):
                 close(masks.low_res_logits[row], torch.as_tensor(arrays[f"{key}_step{step}_low_res_logits"]))
                 close(masks.scores[row], torch.as_tensor(arrays[f"{key}_step{step}_scores"]))
         assert np.count_nonzero(result.labels != arrays[f"f{index}_labels"]) <= 5
+
+
+@pytest.mark.parametrize("name", ["persam", "persam_f"])
+def test_published_image_pipeline(name, published, tiny_sam):
+    arrays = published(f"image_{name}")
+    clip = published("frames")
+    options = {"persam": PerSamOptions, "persam_f": PerSamFOptions}[name].published_image()
+    tracker = {"persam": PerSAM, "persam_f": PerSAMF}[name](options)
+    segmenter = Recording(tiny_sam)
+    session = Session(tracker, segmenter, SameEncoder())
+    session.start(Frame(0, 0.0, clip["frames"][0]), first_mask_from_array(clip["masks"][0]))
+    if name == "persam_f":
+        close(segmenter.passes[0][1].low_res_logits[0], torch.as_tensor(arrays["ref_low_res_logits"]))
+        close(tracker.weights[0], torch.as_tensor(arrays["weights_final"]), 1e-4)
+    segmenter.passes.clear()
+    result = session.step(Frame(1, 1 / 24, clip["frames"][3]))
+    points = segmenter.passes[0][0].points[0]
+    assert np.array_equal(points, arrays["point_coords" if name == "persam" else "test_point"])
+    for step, (prompts, masks) in enumerate(segmenter.passes):
+        if f"step{step}_box" in arrays:
+            assert np.array_equal(prompts.boxes[0], arrays[f"step{step}_box"])
+        close(masks.low_res_logits[0], torch.as_tensor(arrays[f"step{step}_low_res_logits"]))
+        close(masks.scores[0], torch.as_tensor(arrays[f"step{step}_scores"]))
+    assert len(segmenter.passes) == 3
+    assert np.count_nonzero((result.labels > 0) != arrays["final_mask"].astype(bool)) <= 5

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from vos import prior
 from vos.engine import FrameContext
 from vos.geometry import Geometry, Region
-from vos.guidance import Guidance
+from vos.guidance import AttentionRule, Guidance, standardised
 from vos.structures import FirstMask, Masks, Prompts, Result, Tracked
 
 MASK_LOGIT = 8.0
@@ -20,9 +20,6 @@ MASK_LOGIT = 8.0
 
 MAX_MAGNIFICATION = 1.5
 """A zoom shows at most this many input pixels per frame pixel: there is no more to be seen."""
-
-PUBLISHED_MASK_VALUE = 215
-"""Value of the object in the masks of the published video scripts, see ``foreground``."""
 
 
 @dataclass(frozen=True)
@@ -34,15 +31,19 @@ class PerSamOptions:
         negative_point: the least similar patch as negative point (eq. 7).
         centre_point: the last box's centre as a further positive point (fig. 12); None: only for
             models that take no last mask.
-        box_margin: pixels by which the last frame's box is widened.
+        last_box: the last frame's box as prompt of the first pass.
+        box_margin: pixels by which it is widened.
         point_grid: choose points on the patch grid, or on the map up-sampled to the frame.
-        prototype: mean of the normalised foreground features (eq. 5-6), or, normalised, half
-            their mean and half their channel-wise maximum before normalisation.
-        foreground: patches weighted by their coverage, or those that stay positive when the mask
-            goes through the image's own normalisation.
+        prototype: mean of the normalised foreground features (eq. 5-6); or of the features as
+            they are, normalised; or half that and half their channel-wise maximum, normalised.
+        drawn_value: None weights patches by their coverage; a number counts those that stay
+            positive when the mask, drawn with this value, goes through the image's normalisation.
         guided_attention: steer the decoder's attention by the confidence map (eq. 8).
         semantic_prompting: add the mean foreground feature to the tokens (eq. 10).
+        attention: eq. 8 with its softmax, or the released code's sigmoid, see ``AttentionRule``.
         alpha: balance factor of eq. 8.
+        guided_refinement: whether the refinement is guided too.
+        first_masks: masks of the first pass, 3 or 1.
         first_choice: which mask of the first pass is refined: the best by score, or the first.
         refine_steps: steps of the cascaded post-refinement, 0 to 2; None: 2 for models that take
             no last mask, else 0.
@@ -54,13 +55,17 @@ class PerSamOptions:
     positives: int = 2
     negative_point: bool = True
     centre_point: bool | None = None
+    last_box: bool = True
     box_margin: int = 0
     point_grid: Literal["patch", "frame"] = "patch"
-    prototype: Literal["mean", "mean-max"] = "mean"
-    foreground: Literal["coverage", "normalised"] = "coverage"
+    prototype: Literal["mean", "raw-mean", "mean-max"] = "mean"
+    drawn_value: int | None = None
     guided_attention: bool = True
     semantic_prompting: bool = True
+    attention: AttentionRule = "softmax"
     alpha: float = 1.0
+    guided_refinement: bool = True
+    first_masks: Literal[3, 1] = 3
     first_choice: Literal["best", "first"] = "best"
     zoom: float | None = None
     refine_steps: int | None = None
@@ -68,22 +73,37 @@ class PerSamOptions:
 
     @classmethod
     def published(cls, **changes: object) -> PerSamOptions:
-        """The published video script's behaviour, ids kept apart (there they may shift)."""
-        return cls(**(_PUBLISHED | {"first_choice": "first"} | changes))
+        """The released video script's behaviour, ids kept apart (there they may shift)."""
+        return cls(**(PUBLISHED_VIDEO | {"first_choice": "first"} | changes))
+
+    @classmethod
+    def published_image(cls, **changes: object) -> PerSamOptions:
+        """The released image script's: reference is the first frame, test image the second."""
+        own = {
+            "prototype": "raw-mean",
+            "negative_point": True,
+            "guided_attention": True,
+            "semantic_prompting": True,
+            "attention": "sigmoid",
+            "first_masks": 1,
+        }
+        return cls(**(PUBLISHED_IMAGE | own | changes))
 
 
-_PUBLISHED = {
+PUBLISHED_VIDEO = {
     "negative_point": False,
     "centre_point": True,
     "box_margin": 10,
     "point_grid": "frame",
     "prototype": "mean-max",
-    "foreground": "normalised",
+    "drawn_value": 215,
     "guided_attention": False,
     "semantic_prompting": False,
+    "guided_refinement": False,
     "zoom": 0,
     "refine_steps": 2,
 }
+PUBLISHED_IMAGE = PUBLISHED_VIDEO | {"positives": 1, "centre_point": False, "last_box": False, "drawn_value": 255}
 
 
 class PerSAM:
@@ -111,11 +131,11 @@ class PerSAM:
         coverage = self._foreground(features.geometry, masks)
         if self.options.prototype == "mean":
             self.prototype = prior.prototype(features.values, coverage)
+        elif self.options.prototype == "raw-mean":
+            self.prototype = F.normalize(prior.prototype(context.raw_features, coverage), dim=1)
         else:
             self.prototype = prior.mean_max_prototype(context.raw_features, coverage)
-        self.target = prior.prototype(
-            embedding.values, self._foreground(embedding.geometry, masks)
-        )
+        self.target = prior.prototype(embedding.values, self._foreground(embedding.geometry, masks))
         height, width = embedding.geometry.grid
         self.geometry = embedding.geometry
         self.mask_logits = embedding.geometry.mask_logits(masks, (4 * height, 4 * width), MASK_LOGIT)
@@ -163,9 +183,9 @@ class PerSAM:
 
     def _foreground(self, geometry: Geometry, masks: Tensor) -> Tensor:
         """Weight of each patch as foreground, (N, h, w); at least one patch of each object counts."""
-        if self.options.foreground == "coverage":
-            return _at_least_one_cell(geometry.coverage(masks))
-        return _at_least_one_cell(geometry.normalised_coverage(masks, PUBLISHED_MASK_VALUE))
+        value = self.options.drawn_value
+        covered = geometry.coverage(masks) if value is None else geometry.normalised_coverage(masks, value)
+        return _at_least_one_cell(covered)
 
     def _choose(self, masks: Masks, first: bool = False) -> tuple[Tensor, Tensor]:
         """One mask per object: logits (N, 4h, 4w) and scores (N,).
@@ -187,8 +207,10 @@ class PerSAM:
             The chosen logits (N, 4h, 4w) and scores (N,).
         """
         prompts, guidance = self._prompts(context)
-        masks = self._run(context, prompts, guidance)
+        masks = self._run(context, prompts, guidance, multimask=self.options.first_masks == 3)
         logits, scores = self._choose(masks, first=True)
+        if not self.options.guided_refinement:
+            guidance = Guidance()
         for step in range(1, self.options.refine_steps + 1):
             boxes = None
             if step == 2 or self.options.refine_box == "both":
@@ -197,9 +219,9 @@ class PerSAM:
             logits, scores = self._choose(self._run(context, refined, guidance))
         return logits, scores
 
-    def _run(self, context: FrameContext, prompts: Prompts, guidance: Guidance) -> Masks:
+    def _run(self, context: FrameContext, prompts: Prompts, guidance: Guidance, multimask: bool = True) -> Masks:
         self.decoder_calls += 1
-        return context.segmenter.decode(context.embedding, prompts, guidance)
+        return context.segmenter.decode(context.embedding, prompts, guidance, multimask)
 
     def _prompts(self, context: FrameContext) -> tuple[Prompts, Guidance]:
         """Prompts and guidance of the first pass."""
@@ -216,7 +238,8 @@ class PerSAM:
             maps = prior.matching_maps(features.values, confidence, self.first, self.last, self._coverage(context))
             maps = context.embedding.geometry.resample(maps, features.geometry)
         last_mask = self.mask_logits if segmenter.wants_last_mask else None
-        return Prompts(points, labels, boxes, last_mask, maps), self._guidance(context, confidence)
+        prompted_boxes = boxes if self.options.last_box else None
+        return Prompts(points, labels, prompted_boxes, last_mask, maps), self._guidance(context, confidence)
 
     def _points(self, geometry: Geometry, confidence: Tensor) -> tuple[Tensor, Tensor]:
         """Points of the location prior in frame pixels, (N, P, 2), and their labels (N, P)."""
@@ -245,11 +268,15 @@ class PerSAM:
         return widened.clamp(torch.zeros_like(limit), limit)
 
     def _guidance(self, context: FrameContext, confidence: Tensor) -> Guidance:
-        options = self.options
+        options, geometry = self.options, context.embedding.geometry
         similarity = None
-        if options.guided_attention:
-            similarity = context.embedding.geometry.resample(confidence[:, None], context.features.geometry)[:, 0]
-        return Guidance(similarity, self.target if options.semantic_prompting else None, options.alpha)
+        if options.guided_attention and options.attention == "softmax":
+            similarity = geometry.resample(confidence[:, None], context.features.geometry)[:, 0]
+        elif options.guided_attention:
+            shown = context.features.geometry.upsample_region(prior.quadrupled(confidence))
+            similarity = standardised(shown, geometry.grid)
+        target = self.target if options.semantic_prompting else None
+        return Guidance(similarity, target, options.alpha, options.attention)
 
 
 def _at_least_one_cell(coverage: Tensor) -> Tensor:

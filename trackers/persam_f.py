@@ -13,7 +13,7 @@ from vos import scale_weights
 from vos.engine import FrameContext
 from vos.structures import FirstMask, Masks
 
-from .persam import PerSAM, PerSamOptions
+from .persam import PUBLISHED_IMAGE, PUBLISHED_VIDEO, PerSAM, PerSamOptions
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,16 @@ class PerSamFOptions(PerSamOptions):
 
     @classmethod
     def published(cls, **changes: object) -> PerSamFOptions:
-        """The published video script's behaviour, at its learning rate of 4e-3."""
-        fit = {"lr": 4e-3, "remainder": 0, "fit_at": "frame", "refined_choice": "score", "refine_box": "both"}
-        return super().published(**(fit | {"first_choice": "best"} | changes))
+        """The released video script's behaviour, at its learning rate of 4e-3."""
+        return cls(**(PUBLISHED_VIDEO | _PUBLISHED_FIT | {"lr": 4e-3} | changes))
+
+    @classmethod
+    def published_image(cls, **changes: object) -> PerSamFOptions:
+        """The released image script's: 1000 epochs at a learning rate of 1e-3."""
+        return cls(**(PUBLISHED_IMAGE | _PUBLISHED_FIT | {"lr": 1e-3, "epochs": 1000} | changes))
+
+
+_PUBLISHED_FIT = {"remainder": 0, "fit_at": "frame", "refined_choice": "score", "refine_box": "both"}
 
 
 class PerSAMF(PerSAM):

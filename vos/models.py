@@ -13,11 +13,14 @@ from .interfaces import PriorEncoder, Segmenter
 def load_segmenter(name: str, device: torch.device, dtype: torch.dtype) -> Segmenter:
     """``lite``, ``sam-vit-b|l|h``, a folder, a ``.pth`` file, a hub name, or an installed plugin.
 
+    A plugin may take an argument after a colon, as ``segment-anything:FILE`` does.
+
     Raises:
         WeightsError: the weights are not there or do not fit.
     """
-    if name in plugins.names("vos.segmenters"):
-        return plugins.load("vos.segmenters", name).load(name, device, dtype)
+    plugin = name.partition(":")[0]
+    if plugin in plugins.names("vos.segmenters"):
+        return plugins.load("vos.segmenters", plugin).load(name, device, dtype)
     _refuse_unknown(name, "vos.segmenters")
     from .segmenters.sam import SamSegmenter
 

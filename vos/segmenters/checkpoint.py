@@ -7,6 +7,7 @@ off the tensors, so one function loads ViT-B, L, H and fine-tuned variants alike
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 
 import torch
@@ -69,7 +70,7 @@ def load_published(path: Path, decoder_heads: int = 8) -> tuple[SamConfig, dict[
     Raises:
         WeightsError: unreadable, unsafe to unpickle, or not a SAM checkpoint.
     """
-    tensors = _read(path)
+    tensors = read_tensors(path)
     try:
         config = _infer_config(tensors, decoder_heads)
     except (KeyError, IndexError) as error:
@@ -83,11 +84,17 @@ def load_published(path: Path, decoder_heads: int = 8) -> tuple[SamConfig, dict[
     return config, renamed
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a file, under their own names.
+
+    Raises:
+        WeightsError: unreadable, or unsafe to unpickle.
+    """
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        tensors = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # about unusual pickles, which are refused anyway
+            tensors = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged or hostile file provokes is the same to a user
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path}: cannot be read as weights: {reason}") from error

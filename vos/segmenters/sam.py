@@ -36,6 +36,23 @@ class GuidedSam(SamModel):
         self.mask_decoder = GuidedMaskDecoder(config.mask_decoder_config)
         self.post_init()
 
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Image embedding (B, C, h, w) of normalised pixels (B, 3, S, S)."""
+        return self.vision_encoder(pixels).last_hidden_state
+
+    def encode_prompts(
+        self, points: Tensor, labels: Tensor, boxes: Tensor | None, masks: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Prompt tokens (N, n, C) and dense prompt (N, C, h, w) of prompts in input pixels."""
+        sparse, dense = self.prompt_encoder(
+            points[:, None], labels[:, None], None if boxes is None else boxes[:, None], masks
+        )
+        return sparse[:, 0], dense
+
+    def positions(self) -> Tensor:
+        """Positional encoding of the grid, (1, C, h, w)."""
+        return self.get_image_wide_positional_embeddings()
+
 
 class SamSegmenter:
     """SAM: image encoder, prompt encoder, and the guided mask decoder. See ``Segmenter``."""
@@ -54,10 +71,10 @@ class SamSegmenter:
         mean, std = torch.tensor(PIXEL_MEAN), torch.tensor(PIXEL_STD)
         self._mean, self._std = mean[:, None, None].to(device), std[:, None, None].to(device)
         with torch.inference_mode():
-            self._positions = self.model.get_image_wide_positional_embeddings()
+            self._positions = self.model.positions()
 
     @classmethod
-    def load(cls, name: str, device: torch.device, dtype: torch.dtype) -> SamSegmenter:
+    def load(cls, name: str, device: torch.device, dtype: torch.dtype, decoder_heads: int = 8) -> SamSegmenter:
         """By short name (``sam-vit-h``), hub name, folder, or ``.pth`` / ``.safetensors`` file.
 
         Raises:
@@ -67,7 +84,7 @@ class SamSegmenter:
         if path.suffix in (".pth", ".pt", ".safetensors"):
             if not path.is_file():
                 raise WeightsError(f"{path}: no such file of weights; pass --model with the path of a SAM checkpoint")
-            config, tensors = load_published(path)
+            config, tensors = load_published(path, decoder_heads)
             return cls(build(config, tensors, path), name, device, dtype, (str(path),))
         source = HUB_NAMES.get(name, name)
         model = pretrained(GuidedSam, source, option="--model")
@@ -80,7 +97,7 @@ class SamSegmenter:
         geometry = self.geometry(rgb.shape[:2], region)
         image = torch.tensor(geometry.resize(rgb), device=self.device).permute(2, 0, 1)
         pixels = geometry.pad((image.float() - self._mean) / self._std)
-        values = self.model.vision_encoder(pixels[None].to(self.dtype)).last_hidden_state
+        values = self.model.encode(pixels[None].to(self.dtype))
         return ImageEmbedding(values.float(), geometry)
 
     def match_features(self, embedding: ImageEmbedding) -> Tensor:
@@ -94,15 +111,15 @@ class SamSegmenter:
         multimask: bool = True,
     ) -> Masks:
         geometry, dtype = embedding.geometry, self.dtype
-        boxes = None if prompts.boxes is None else geometry.boxes_to_input(prompts.boxes)[:, None]
-        sparse, dense = self.model.prompt_encoder(
-            geometry.to_input(prompts.points)[:, None].to(self.device),
-            prompts.point_labels[:, None].to(self.device),
-            None if boxes is None else boxes.to(self.device),
+        boxes = None if prompts.boxes is None else geometry.boxes_to_input(prompts.boxes).to(self.device)
+        sparse, dense = self.model.encode_prompts(
+            geometry.to_input(prompts.points).to(self.device),
+            prompts.point_labels.to(self.device),
+            boxes,
             None if prompts.mask_logits is None else prompts.mask_logits.to(dtype),
         )
         logits, scores = self.model.mask_decoder.predict(
-            embedding.values.to(dtype), self._positions, sparse[:, 0].to(dtype), dense, guidance, multimask
+            embedding.values.to(dtype), self._positions, sparse.to(dtype), dense, guidance, multimask
         )
         return Masks(logits.float(), scores.float())
 

@@ -1,0 +1,239 @@
+"""Loading of models: three ways to SAM agree, DINOv2 from a folder, and clear lines for bad weights."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+from transformers import Dinov2Config, Dinov2Model
+
+import vos
+from vos.encoders.dinov2 import Dinov2Encoder
+from vos.engine import FrameContext, Session
+from vos.errors import PluginError, WeightsError
+from vos.first_mask import first_mask_from_array
+from vos.geometry import Region
+from vos.guidance import Guidance
+from vos.models import load_encoder, load_segmenter
+from vos.segmenters.lite import LiteSegmenter
+from vos.segmenters.package import PackageSegmenter
+from vos.segmenters.sam import SamSegmenter
+from vos.structures import Frame, Prompts
+from vos.trackers.persam import PerSAM
+
+from .conftest import DATA
+
+CPU, FLOAT = torch.device("cpu"), torch.float32
+TINY_HEADS = 4
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """The tiny SAM as Meta ships theirs: a pickled dictionary of tensors."""
+    path = tmp_path_factory.mktemp("sam") / "sam_tiny.pth"
+    torch.save(load_file(DATA / "tiny_sam.safetensors"), path)
+    return path
+
+
+@pytest.fixture
+def torchvision_names(monkeypatch):
+    """The few names of torchvision that the package imports and that none of its encoders calls."""
+    names = {
+        "torchvision": (),
+        "torchvision.ops": (),
+        "torchvision.ops.boxes": ("batched_nms", "box_area"),
+        "torchvision.transforms": (),
+        "torchvision.transforms.functional": ("resize", "to_pil_image"),
+    }
+    for name, members in names.items():
+        module = types.ModuleType(name)
+        for member in members:
+            setattr(module, member, None)
+        monkeypatch.setitem(sys.modules, name, module)
+
+
+@pytest.fixture(params=["folder", "pth", "safetensors", "package"])
+def loaded(request, tmp_path, tiny_sam, checkpoint):
+    if request.param == "folder":
+        tiny_sam.model.save_pretrained(tmp_path)
+        return load_segmenter(str(tmp_path), CPU, FLOAT)
+    if request.param == "pth":
+        return SamSegmenter.load(str(checkpoint), CPU, FLOAT, decoder_heads=TINY_HEADS)
+    if request.param == "safetensors":
+        return SamSegmenter.load(str(DATA / "tiny_sam.safetensors"), CPU, FLOAT, decoder_heads=TINY_HEADS)
+    request.getfixturevalue("torchvision_names")
+    return PackageSegmenter.load(f"segment-anything:{checkpoint}", CPU, FLOAT, decoder_heads=TINY_HEADS)
+
+
+def test_every_way_to_sam_meets_the_published_outputs(loaded, published):
+    arrays = {key: torch.as_tensor(value) for key, value in published("image_persam").items()}
+    prompts = Prompts(arrays["point_coords"].float()[None], arrays["point_labels"][None])
+    with torch.inference_mode():
+        embedding = loaded.embed(published("frames")["frames"][3])
+        plain = loaded.decode(embedding, prompts)
+        steered = loaded.decode(embedding, prompts, Guidance(target_embedding=arrays["target_embedding"][0]))
+        refined = loaded.decode(
+            embedding,
+            Prompts(
+                prompts.points,
+                prompts.point_labels,
+                arrays["step2_box"].float()[None],
+                arrays["step1_low_res_logits"][None, arrays["step1_best"]][None],
+            ),
+        )
+    assert (embedding.values - arrays["test_embedding"]).abs().max() < 2e-4
+    assert (plain.low_res_logits[0] - arrays["unguided_low_res_logits"]).abs().max() < 2e-4
+    assert (plain.scores[0] - arrays["unguided_scores"]).abs().max() < 2e-4
+    assert (steered.low_res_logits[0] - arrays["semantic_only_low_res_logits"]).abs().max() < 2e-4
+    assert (refined.low_res_logits[0] - arrays["step2_low_res_logits"]).abs().max() < 2e-4
+    assert loaded.files
+
+
+def test_the_package_is_imported_only_when_asked_for():
+    code = "import sys, vos; vos.open_session(); sys.exit(any(m.startswith(('segment_anything', 'torchvision')) for m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_package_that_cannot_be_imported_is_one_clear_line(checkpoint, monkeypatch):
+    monkeypatch.setitem(sys.modules, "segment_anything", None)
+    monkeypatch.setitem(sys.modules, "segment_anything.modeling", None)
+    with pytest.raises(WeightsError, match=r"vos-track\[segment-anything\]"):
+        load_segmenter(f"segment-anything:{checkpoint}", CPU, FLOAT)
+
+
+@pytest.fixture(scope="module")
+def dino_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dinov2")
+    torch.manual_seed(0)
+    config = Dinov2Config(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=70, patch_size=14, mlp_ratio=2
+    )
+    Dinov2Model(config).save_pretrained(folder)
+    return folder
+
+
+def context(rgb, segmenter, encoder, region=None):
+    made = FrameContext(Frame(0, 0.0, rgb), segmenter, encoder, vos.engine.Counter())
+    made.look_at(region)
+    return made
+
+
+def test_dinov2_gives_unit_features_of_whole_patches(dino_folder, tiny_sam, published):
+    rgb = published("frames")["frames"][0]
+    encoder = load_encoder(str(dino_folder), CPU, FLOAT)
+    with torch.inference_mode():
+        features = encoder.features(context(rgb, tiny_sam, encoder))
+    height, width = features.geometry.input_size
+    assert width == 840 and height % 14 == 0
+    assert height / width == pytest.approx(rgb.shape[0] / rgb.shape[1], rel=0.03)
+    assert features.values.shape == (1, 32, height // 14, width // 14)
+    assert torch.allclose(features.values.norm(dim=1), torch.ones(1), atol=1e-5)
+    assert encoder.files and encoder.files[0].endswith("model.safetensors")
+
+
+def test_dinov2_patches_are_in_reading_order(dino_folder, tiny_sam, published):
+    """A patch feature is the token of that patch: it moves when its pixels change most."""
+    rgb = published("frames")["frames"][0]
+    changed = rgb.copy()
+    changed[100:120, 300:330] = 255 - changed[100:120, 300:330]
+    encoder = Dinov2Encoder(Dinov2Model.from_pretrained(dino_folder), "tiny", CPU, FLOAT, long_side=280)
+    with torch.inference_mode():
+        before, after = (encoder.features(context(image, tiny_sam, encoder)) for image in (rgb, changed))
+    moved = (before.values - after.values).norm(dim=1)[0]
+    row, column = divmod(int(moved.argmax()), moved.shape[1])
+    x, y = before.geometry.cells_to_frame(torch.tensor([[column, row]]).float())[0].tolist()
+    assert 285 <= x <= 345 and 85 <= y <= 135
+
+
+def test_dinov2_sees_the_region_that_the_tracker_looks_at(dino_folder, tiny_sam, published):
+    rgb = published("frames")["frames"][0]
+    encoder = Dinov2Encoder(Dinov2Model.from_pretrained(dino_folder), "tiny", CPU, FLOAT, long_side=280)
+    region = Region(100, 50, 227, 128)
+    with torch.inference_mode():
+        part = encoder.features(context(rgb, tiny_sam, encoder, region))
+        alone = encoder.features(context(rgb[50:178, 100:327].copy(), tiny_sam, encoder))
+    assert torch.allclose(part.values, alone.values, atol=1e-5)
+    assert part.geometry.region == region
+
+
+def test_sam_with_dinov2_follows_through_the_engine(dino_folder, tiny_sam, published):
+    clip = published("frames_multi")
+    session = Session(PerSAM(), tiny_sam, load_encoder(str(dino_folder), CPU, FLOAT))
+    session.start(Frame(0, 0.0, clip["frames"][0]), first_mask_from_array(clip["labels"][0]))
+    result = session.step(Frame(1, 0.1, clip["frames"][1]))
+    assert result.labels.shape == clip["labels"][1].shape
+    assert np.isfinite(result.logits).all()
+    assert session.seconds["prior"] > 0
+
+
+class Hostile:
+    """What a hostile checkpoint holds: code that runs when it is unpickled."""
+
+    def __reduce__(self):
+        return print, ("unpickled",)
+
+
+def bad_files(folder):
+    (folder / "text.pth").write_text("not weights")
+    (folder / "hostile.pth").write_bytes(pickle.dumps({"a": Hostile()}))
+    torch.save({"a": Hostile()}, folder / "hostile_zip.pth")
+    torch.save({"weight": torch.zeros(3)}, folder / "other.pth")
+    torch.save([1, 2], folder / "list.pth")
+    save_file({"weight": torch.zeros(3)}, folder / "other.safetensors")
+    tensors = load_file(DATA / "tiny_sam.safetensors")
+    tensors.pop("mask_decoder.iou_token.weight")
+    save_file(tensors, folder / "missing.safetensors")
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_bad_files_of_weights_are_refused_by_name_and_never_run(tmp_path, capsys):
+    for name in bad_files(tmp_path):
+        path = tmp_path / name
+        with pytest.raises(WeightsError, match=name):
+            SamSegmenter.load(str(path), CPU, FLOAT, decoder_heads=TINY_HEADS)
+    assert "unpickled" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["nowhere/sam.pth", "segment-anything:nowhere/sam.pth"])
+def test_a_file_that_is_not_there(name):
+    with pytest.raises(WeightsError, match=r"nowhere.sam\.pth: no such file"):
+        load_segmenter(name, CPU, FLOAT)
+
+
+def test_a_folder_without_a_model(tmp_path):
+    with pytest.raises(WeightsError, match=r"config\.json.*--model"):
+        load_segmenter(str(tmp_path), CPU, FLOAT)
+    with pytest.raises(WeightsError, match=r"config\.json.*--prior"):
+        load_encoder(str(tmp_path), CPU, FLOAT)
+
+
+def test_a_folder_of_another_model(dino_folder):
+    with pytest.raises(WeightsError, match="not weights of|no usable weights"):
+        load_segmenter(str(dino_folder), CPU, FLOAT)
+
+
+def test_weights_that_only_the_hub_has(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(WeightsError, match="facebook/sam-vit-huge.*--model"):
+        load_segmenter("sam-vit-h", CPU, FLOAT)
+
+
+def test_a_misspelt_name_lists_those_there_are():
+    with pytest.raises(PluginError, match="lite.*sam-vit-b"):
+        load_segmenter("light", CPU, FLOAT)
+    with pytest.raises(PluginError, match="dinov2-base.*same"):
+        load_encoder("dino", CPU, FLOAT)
+
+
+def test_damaged_weights_of_lite(tmp_path):
+    path = tmp_path / "lite.safetensors"
+    path.write_bytes(b"\0" * 100)
+    with pytest.raises(WeightsError, match=r"lite\.safetensors.*install vos-track anew"):
+        LiteSegmenter.load("lite", CPU, FLOAT, path)
