@@ -28,7 +28,8 @@ class ClipOptions:
         filled: in a close view, range of the share of the canvas' width or height that the
             object's box fills, within ``close_zoom``.
         paste: odds that a second object is pasted in.
-        paste_same: of these, odds that it is a mirrored copy of the clip's own object.
+        paste_same: of these, odds that it is the clip's own object again, mirrored or not, at
+            another time: a look-alike.
         paste_behind: odds that it goes behind the clip's own object.
         vanish: odds that the last frame shows another sequence, without any target.
     """
@@ -38,8 +39,8 @@ class ClipOptions:
     close: float = 0.65
     filled: tuple[float, float] = (0.3, 0.8)
     close_zoom: tuple[float, float] = (0.7, 3.0)
-    paste: float = 0.6
-    paste_same: float = 0.15
+    paste: float = 0.65
+    paste_same: float = 0.4
     paste_behind: float = 0.3
     vanish: float = 0.06
 
@@ -103,7 +104,7 @@ class Clips(Dataset):
         labels = masks.astype(np.uint8)
         if rng.random() < options.paste:
             other = own if rng.random() < options.paste_same else int(rng.integers(len(self.sequences)))
-            self._paste(rng, self.sequences[other], frames, labels, mirrored=other == own)
+            self._paste(rng, self.sequences[other], frames, labels)
         frames = _colour(rng, frames)
         if rng.random() < options.vanish:
             stranger = self.sequences[(own + 1 + int(rng.integers(len(self.sequences) - 1))) % len(self.sequences)]
@@ -129,14 +130,14 @@ class Clips(Dataset):
         steps = [start + gap * i for i in range(later + 1)]
         return steps[::-1] if rng.random() < 0.5 else steps
 
-    def _paste(self, rng, source: Sequence, frames: np.ndarray, labels: np.ndarray, mirrored: bool) -> None:
+    def _paste(self, rng, source: Sequence, frames: np.ndarray, labels: np.ndarray) -> None:
         """Paste the moving object of ``source`` as label 2, in front of label 1 or behind it."""
         canvas = labels.shape[1:]
         steps = self._steps(rng, source)
         area = max(float((source.masks[steps[0]] > 0).mean()) * source.masks[0].size, 1.0)
         share = np.exp(rng.uniform(np.log(0.02), np.log(0.2))) * canvas[0] * canvas[1]
         zoom = float(np.clip(np.sqrt(share / area), 0.25, 2.5)) / _fit(source.masks[0].shape)
-        warps = _warps(rng, source.masks[steps[0]], canvas, (zoom, zoom), len(steps), drift=0.04, mirror=mirrored or None)
+        warps = _warps(rng, source.masks[steps[0]], canvas, (zoom, zoom), len(steps), drift=0.04)
         pasted, masks = _warp_all(source, steps, warps, canvas)
         behind = rng.random() < self.options.paste_behind
         for frame, label, new, mask in zip(frames, labels, pasted, masks, strict=True):
@@ -150,14 +151,14 @@ def _fit(size: tuple[int, int]) -> float:
     return 512 / max(size)
 
 
-def _warps(rng, mask, canvas, zoom, count, drift=0.015, mirror=None) -> list[np.ndarray]:
+def _warps(rng, mask, canvas, zoom, count, drift=0.015) -> list[np.ndarray]:
     """One affine map per frame: a common view of the object and a random walk of the camera."""
     height, width = mask.shape
     rows, columns = np.nonzero(mask)
     centre = np.array([columns.mean(), rows.mean()]) if len(rows) else np.array([width / 2, height / 2])
     scale = np.exp(rng.uniform(np.log(zoom[0]), np.log(zoom[1]))) * _fit((height, width))
     angle = rng.normal(0, 6)
-    flip = -1.0 if (rng.random() < 0.5 if mirror is None else mirror) else 1.0
+    flip = -1.0 if rng.random() < 0.5 else 1.0
     goal = rng.uniform(0.25, 0.75, 2) * canvas[::-1]
     velocity = rng.normal(0, drift, 2) * max(canvas)
     warps = []

@@ -237,7 +237,7 @@ class Track:
             [damaged(one, box, self.generator) for one, box in zip(self.logits, boxed, strict=True)]
         )
         self.coverage = F.avg_pool2d(self.logits[:, 0].sigmoid(), STRIDE // LOW_RES)
-        self.last = prior.remember(self.features[:, time_ - 1], self.coverage)
+        self.last = prior.remember(self.features[:, time_ - 1], self.coverage, background_block=2)
         self.confidence = prior.similarity(self.features[:, time_], self.prototype)
         self.box = jitter(boxes(self.logits[:, 0], boxed), self.generator)
         logits, scores = self._decode(time_, self.logits, self.box)

@@ -140,7 +140,8 @@ class PerSAM:
         self.geometry = embedding.geometry
         self.mask_logits = embedding.geometry.mask_logits(masks, (4 * height, 4 * width), MASK_LOGIT)
         if segmenter.wants_prior_maps:
-            self.first = self.last = prior.remember(features.values, coverage)
+            self.first = prior.remember(features.values, coverage)
+            self.last = prior.remember(features.values, coverage, background_block=2)
 
     def step(self, context: FrameContext) -> Tracked:
         context.look_at(self._region(context))
@@ -160,7 +161,7 @@ class PerSAM:
         logits = self._chosen[:, None].clamp(-20, 20)
         self.mask_logits = torch.where(found[:, None, None, None], logits, self.mask_logits)
         if context.segmenter.wants_prior_maps:
-            latest = prior.remember(context.features.values, self._coverage(context))
+            latest = prior.remember(context.features.values, self._coverage(context), background_block=2)
             self.last = prior.Memory(
                 *(
                     torch.where(found.view(-1, *[1] * (new.ndim - 1)), new, old)

@@ -15,8 +15,11 @@ from torch.nn import functional as F
 FOREGROUND_BLOCKS = 128
 """A memory keeps at most this many foreground features of an object."""
 
-MATCHING_MAPS = 6
+MATCHING_MAPS = 8
 """Channels of :func:`matching_maps`."""
+
+CONTRAST = 20.0
+"""Steepness of foreground against background: cosines of look-alikes differ by hundredths."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +75,14 @@ def similarity(features: Tensor, prototypes: Tensor) -> Tensor:
     return torch.einsum("nchw,nc->nhw", features.expand(len(prototypes), -1, -1, -1), prototypes)
 
 
-def remember(features: Tensor, coverage: Tensor) -> Memory:
+def remember(features: Tensor, coverage: Tensor, background_block: int = 4) -> Memory:
     """Pool one frame's features into a :class:`Memory`.
 
     Args:
         features: unit patch features (N or 1, C, h, w).
         coverage: (N, h, w) in [0, 1].
+        background_block: patches along the side of a block of background; 2 tells look-alikes
+            beside the object apart, 4 is cheaper.
     """
     features = features.expand(len(coverage), -1, -1, -1)
     foreground, weight = _pool(features, coverage, 2)
@@ -85,7 +90,7 @@ def remember(features: Tensor, coverage: Tensor) -> Memory:
     kept = min(FOREGROUND_BLOCKS, weight.shape[1])
     weight, index = weight.topk(kept, dim=1)
     foreground = foreground.gather(1, index[..., None].expand(-1, -1, foreground.shape[2]))
-    background, background_weight = _pool(features, 1 - coverage, 4)
+    background, background_weight = _pool(features, 1 - coverage, background_block)
     return Memory(foreground, weight, background, background_weight)
 
 
@@ -105,10 +110,11 @@ def matching_maps(
     last: Memory,
     last_mask: Tensor,
 ) -> Tensor:
-    """What is known of each patch, as a dense prompt: (N, 6, h, w) float.
+    """What is known of each patch, as a dense prompt: (N, 8, h, w) float.
 
     The channels: confidence map S; best match with the first frame's foreground and background;
-    the same with the last frame's; the last mask.
+    the same with the last frame's; the last mask; foreground against background, steeply, in the
+    first and in the last frame.
 
     Args:
         features: unit patch features of the frame, (N or 1, C, h, w).
@@ -128,7 +134,8 @@ def matching_maps(
             (last.background, last.background_weight),
         )
     ]
-    return torch.stack([confidence, *best, last_mask], dim=1)
+    contrast = [torch.sigmoid(CONTRAST * (best[i] - best[i + 1])) for i in (0, 2)]
+    return torch.stack([confidence, *best, last_mask, *contrast], dim=1)
 
 
 def _best_match(patches: Tensor, bank: Tensor, weight: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from transformers.models.sam.configuration_sam import (
 from transformers.models.sam.modeling_sam import SamPromptEncoder
 
 from ..guidance import PUBLISHED_LAYER_NORM_EPS, Guidance, GuidedMaskDecoder
+from ..prior import MATCHING_MAPS
 
 STRIDE = 8
 """Pixels of the network's input per cell of the image embedding."""
@@ -55,7 +56,7 @@ class LiteConfig:
     image_size: int = 512
     channels: int = 128
     match_channels: int = 64
-    prior_channels: int = 6
+    prior_channels: int = MATCHING_MAPS
 
 
 class _Block(nn.Module):
