@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..device import keep_freed_memory
 from ..first_mask import load_first_mask
 from ..pipeline import follow, open_session
 from ..video.reader import open_reader, prefetch
@@ -42,6 +43,7 @@ class Measured:
 
 def main() -> None:
     options = parse()
+    keep_freed_memory()
     names = options.sequences
     if options.set:
         names = (options.davis / "ImageSets" / options.set).read_text().split()

@@ -23,10 +23,12 @@ from vos.geometry import Region
 from vos.guidance import Guidance
 from vos.models import load_encoder, load_segmenter
 from vos.segmenters.lite import LiteSegmenter
+from vos.segmenters.lite_network import LiteNetwork
 from vos.segmenters.package import PackageSegmenter
 from vos.segmenters.sam import SamSegmenter
 from vos.structures import Frame, Prompts
 from vos.trackers.persam import PerSAM
+from vos.weights import LITE
 
 from .conftest import DATA
 
@@ -230,6 +232,17 @@ def test_a_misspelt_name_lists_those_there_are():
         load_segmenter("light", CPU, FLOAT)
     with pytest.raises(PluginError, match="dinov2-base.*same"):
         load_encoder("dino", CPU, FLOAT)
+
+
+def test_fused_activations_change_nothing(lite):
+    """The encoder with convolution and ReLU6 in one pass, against the network as trained."""
+    network = LiteNetwork(lite.network.config)
+    network.load_state_dict({name: tensor.float() for name, tensor in load_file(LITE).items()})
+    pixels = torch.randn((1, 3, 96, 160), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        plain = network.to(lite.encoder_dtype).embed(pixels.to(lite.encoder_dtype))
+        fused = lite.network.embed(pixels.to(lite.encoder_dtype))
+    assert (plain[0].float() - fused[0].float()).abs().max() <= 0.02 * plain[0].float().abs().max()
 
 
 def test_damaged_weights_of_lite(tmp_path):

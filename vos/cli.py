@@ -102,11 +102,13 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _track(options: argparse.Namespace, saves: list[str], out: Path, reader, mask) -> int:
+    from .device import keep_freed_memory
     from .pipeline import follow, open_session
     from .run_record import write_run_record
     from .video.reader import prefetch
     from .video.writer import WriterThread, open_writers
 
+    keep_freed_memory()
     session = open_session(
         tracker=options.tracker, model=options.model, prior=options.prior, device=options.device, dtype=options.dtype
     )

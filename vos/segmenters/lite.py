@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import WeightsError
 from ..geometry import Geometry, Region
@@ -44,6 +44,8 @@ class LiteSegmenter:
         self.network.pyramid.to(self.encoder_dtype)
         self.network.mask_decoder.skip4.to(self.encoder_dtype)
         self.network.mask_decoder.skip2.to(self.encoder_dtype)
+        if device.type == "cpu" and hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+            _fuse_activations(self.network.backbone)
         self._mean = torch.tensor(PIXEL_MEAN, device=device)
         self._std = torch.tensor(PIXEL_STD, device=device)
 
@@ -97,3 +99,35 @@ class LiteSegmenter:
             multimask,
         )
         return Masks(logits, scores)
+
+
+class _ConvolutionReLU6(nn.Module):
+    """A convolution with its ReLU6 in one pass over memory, by oneDNN.
+
+    On a CPU the separate clamp takes as long as the convolutions: half of the encoder's time.
+    """
+
+    def __init__(self, convolution: nn.Conv2d):
+        super().__init__()
+        self.convolution = convolution
+        self._geometry = (
+            list(convolution.padding),
+            list(convolution.stride),
+            list(convolution.dilation),
+            convolution.groups,
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        convolution = self.convolution
+        return torch.ops.mkldnn._convolution_pointwise.default(
+            x, convolution.weight, convolution.bias, *self._geometry, "hardtanh", [0.0, 6.0], ""
+        )
+
+
+def _fuse_activations(module: nn.Module) -> None:
+    """Replace every convolution that a ReLU6 follows, in place."""
+    for layers in [child for child in module.modules() if isinstance(child, nn.Sequential)]:
+        for index in range(len(layers) - 1):
+            if isinstance(layers[index], nn.Conv2d) and isinstance(layers[index + 1], nn.ReLU6):
+                layers[index] = _ConvolutionReLU6(layers[index])
+                layers[index + 1] = nn.Identity()
