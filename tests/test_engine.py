@@ -54,7 +54,7 @@ def test_each_frame_is_encoded_once_and_decoded_as_one_batch(request, clip, trac
     frames, labels = clip
     segmenter = Counting(request.getfixturevalue(model))
     session = Session(tracker(), segmenter, SameEncoder())
-    session.start(frames[0], first_mask_from_array(labels[0]))
+    session.start(frames[0], labels[0])
     before = segmenter.calls["decode"]
     for frame in frames[1:]:
         session.step(frame)

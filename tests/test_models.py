@@ -98,6 +98,21 @@ def test_every_way_to_sam_meets_the_published_outputs(loaded, published):
     assert loaded.files
 
 
+def test_half_precision_keeps_points_where_they_are(checkpoint, published):
+    """On a GPU SAM runs in bfloat16, whose steps between 512 and 1024 are 4: coordinates must not."""
+    arrays = {key: torch.as_tensor(value) for key, value in published("image_persam").items()}
+    points, labels = arrays["point_coords"].float()[None] + 0.7, arrays["point_labels"][None]
+    guidance = Guidance(torch.rand(1, 16, 16), arrays["target_embedding"][0])
+    full, half = (SamSegmenter.load(str(checkpoint), CPU, dtype, TINY_HEADS) for dtype in (FLOAT, torch.bfloat16))
+    with torch.inference_mode():
+        exact, rounded = (each.model.encode_prompts(points, labels, None, None)[0] for each in (full, half))
+        masks = [each.decode(each.embed(published("frames")["frames"][3]), Prompts(points, labels), guidance) for each in (full, half)]
+    assert (exact - rounded).abs().max() < 0.02
+    assert masks[1].low_res_logits.dtype == torch.float32
+    agree = (masks[0].low_res_logits > 0) == (masks[1].low_res_logits > 0)
+    assert agree.float().mean() > 0.97
+
+
 def test_the_package_is_imported_only_when_asked_for():
     code = "import sys, vos; vos.open_session(); sys.exit(any(m.startswith(('segment_anything', 'torchvision')) for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

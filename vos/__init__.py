@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["Session", "open_session", "track"]
+__all__ = ["FirstMask", "Frame", "Result", "Session", "VosError", "open_session", "track"]
 
 if TYPE_CHECKING:
     from .engine import Session
+    from .errors import VosError
     from .pipeline import open_session, track
+    from .structures import FirstMask, Frame, Result
+
+_HOMES = {
+    "FirstMask": "structures",
+    "Frame": "structures",
+    "Result": "structures",
+    "Session": "engine",
+    "VosError": "errors",
+    "open_session": "pipeline",
+    "track": "pipeline",
+}
 
 
 def __getattr__(name: str):
     """Load torch on first use, so that ``vos-track --help`` is quick."""
-    if name == "Session":
-        from .engine import Session
-
-        return Session
-    if name in ("open_session", "track"):
-        from . import pipeline
-
-        return getattr(pipeline, name)
-    raise AttributeError(f"module 'vos' has no attribute {name!r}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'vos' has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

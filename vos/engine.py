@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError
+from .first_mask import first_mask_from_array
 from .geometry import Region
 from .interfaces import PriorEncoder, Segmenter, Tracker
 from .merge import describe, merge
@@ -83,12 +84,18 @@ class Session:
         self._size: tuple[int, int] | None = None
 
     @torch.inference_mode()
-    def start(self, frame: Frame, first_mask: FirstMask) -> Result:
+    def start(self, frame: Frame, first_mask: FirstMask | np.ndarray) -> Result:
         """Take the objects on their first frame; the result is the given mask.
 
+        Args:
+            frame: the frame.
+            first_mask: the objects, or their labels (H, W) of bool or integer.
+
         Raises:
-            InputError: the mask has another size than the frame.
+            InputError: the mask has another size than the frame, or no object.
         """
+        if isinstance(first_mask, np.ndarray):
+            first_mask = first_mask_from_array(first_mask)
         if first_mask.labels.shape != frame.size:
             raise InputError(f"the first mask is {first_mask.labels.shape} but the frame is {frame.size} (H, W)")
         self._first, self._size = first_mask, frame.size

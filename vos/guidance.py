@@ -7,7 +7,7 @@ the last two without copying the decoder, :data:`PUBLISHED_LAYER_NORM_EPS` the f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -41,6 +41,13 @@ class Guidance:
     target_embedding: Tensor | None = None
     alpha: float = 1.0
     rule: AttentionRule = "softmax"
+
+    def to(self, dtype: torch.dtype) -> Guidance:
+        """The same in another precision."""
+        similarity, target = (
+            None if part is None else part.to(dtype) for part in (self.similarity, self.target_embedding)
+        )
+        return replace(self, similarity=similarity, target_embedding=target)
 
     def attention_bias(self) -> Tensor | None:
         """The term added to the attention after its softmax: (N, 1, 1, h * w) float."""

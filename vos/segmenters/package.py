@@ -66,11 +66,13 @@ class PackageSam(nn.Module):
     def encode_prompts(
         self, points: Tensor, labels: Tensor, boxes: Tensor | None, masks: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        sparse, dense = self.prompt_encoder((points, labels), boxes, masks)
-        return sparse.to(dense.dtype), dense
+        return self.prompt_encoder((points, labels), boxes, masks)
 
     def positions(self) -> Tensor:
         return self.prompt_encoder.get_dense_pe()
+
+    def positional_modules(self) -> nn.Module:
+        return self.prompt_encoder
 
 
 class PackageSegmenter(SamSegmenter):
@@ -87,7 +89,7 @@ class PackageSegmenter(SamSegmenter):
         """
         path = Path(name.partition(":")[2])
         if not path.is_file():
-            raise WeightsError(f"{path}: no such file of weights; pass --model segment-anything:FILE with a SAM checkpoint")
+            raise WeightsError(f"{path}: no such file; pass --model segment-anything:FILE with a SAM checkpoint")
         config, renamed = load_published(path, decoder_heads)
         model = PackageSam(config)
         prefix = "mask_decoder."

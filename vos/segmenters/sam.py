@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.models.sam.configuration_sam import SamConfig
 from transformers.models.sam.modeling_sam import SamModel
 
@@ -53,6 +53,10 @@ class GuidedSam(SamModel):
         """Positional encoding of the grid, (1, C, h, w)."""
         return self.get_image_wide_positional_embeddings()
 
+    def positional_modules(self) -> nn.ModuleList:
+        """What encodes coordinates: in bfloat16 a point of a 1024-pixel input is off by 2 pixels."""
+        return nn.ModuleList([self.prompt_encoder, self.shared_image_embedding])
+
 
 class SamSegmenter:
     """SAM: image encoder, prompt encoder, and the guided mask decoder. See ``Segmenter``."""
@@ -61,7 +65,9 @@ class SamSegmenter:
     wants_last_mask = False
 
     def __init__(self, model: GuidedSam, name: str, device: torch.device, dtype: torch.dtype, files: tuple[str, ...]):
+        exact = {name: tensor.clone() for name, tensor in model.positional_modules().state_dict().items()}
         self.model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        self.model.positional_modules().float().load_state_dict(exact)
         self.name = name
         self.device = device
         self.dtype = dtype
@@ -116,10 +122,15 @@ class SamSegmenter:
             geometry.to_input(prompts.points).to(self.device),
             prompts.point_labels.to(self.device),
             boxes,
-            None if prompts.mask_logits is None else prompts.mask_logits.to(dtype),
+            None if prompts.mask_logits is None else prompts.mask_logits.float(),
         )
         logits, scores = self.model.mask_decoder.predict(
-            embedding.values.to(dtype), self._positions, sparse.to(dtype), dense, guidance, multimask
+            embedding.values.to(dtype),
+            self._positions.to(dtype),
+            sparse.to(dtype),
+            dense.to(dtype),
+            guidance and guidance.to(dtype),
+            multimask,
         )
         return Masks(logits.float(), scores.float())
 
