@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from vos.segmenters.checkpoint import load_published
 from vos.segmenters.lite import LiteSegmenter
@@ -36,3 +37,25 @@ def lite() -> LiteSegmenter:
 @pytest.fixture(scope="session")
 def published():
     return oracle
+
+
+@pytest.fixture
+def davis(tmp_path, published) -> Path:
+    """A tiny tree in the layout of DAVIS: ``cat`` (2016, one object) and ``cup`` (2017, two and void)."""
+    root = tmp_path / "davis"
+    for year, name, file, key in ((2016, "cat", "frames", "masks"), (2017, "cup", "frames_multi", "labels")):
+        arrays = published(file)
+        images, annotations = root / "JPEGImages/480p" / name, root / "Annotations/480p" / name
+        sets = root / "ImageSets" / str(year)
+        for folder in (images, annotations, sets):
+            folder.mkdir(parents=True)
+        for index, (rgb, labels) in enumerate(zip(arrays["frames"], arrays[key], strict=True)):
+            Image.fromarray(rgb).save(images / f"{index:05d}.jpg", quality=95)
+            labels = labels.astype(np.uint8)
+            if year == 2016:
+                labels = labels * np.uint8(255)
+            elif index:
+                labels[:8] = 255
+            Image.fromarray(labels).save(annotations / f"{index:05d}.png")
+        (sets / "val.txt").write_text(f"{name}\n")
+    return root

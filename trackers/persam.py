@@ -109,8 +109,10 @@ PUBLISHED_IMAGE = PUBLISHED_VIDEO | {"positives": 1, "centre_point": False, "las
 class PerSAM:
     """The training-free tracker. See ``Tracker``."""
 
+    Options = PerSamOptions
+
     def __init__(self, options: PerSamOptions | None = None):
-        self.options = options or PerSamOptions()
+        self.options = options or self.Options()
         self.decoder_calls = 0
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:

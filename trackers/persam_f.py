@@ -56,8 +56,7 @@ class PerSAMF(PerSAM):
         fit_seconds: time spent on learning them, decoding included, after ``start``.
     """
 
-    def __init__(self, options: PerSamFOptions | None = None):
-        super().__init__(options or PerSamFOptions())
+    Options = PerSamFOptions
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
         super().start(context, first_mask)

@@ -1,0 +1,138 @@
+"""``report.html`` of a DAVIS evaluation: one file with tables, curves and the worst moments."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Iterable
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..video.masks import davis_palette
+from ..video.writer import atomic_path, output_errors
+from .scoring import VOID, ObjectScore, scores_by_sequence
+
+WORST = 5
+"""Moments shown of each sequence."""
+APART = 5
+"""Frames that two such moments are apart at least."""
+PICTURE_WIDTH = 400
+
+STYLE = """
+body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; color: #222; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #ddd; }
+th:first-child, td:first-child { text-align: left; }
+svg { background: #fafafa; }
+figure { display: inline-block; margin: 0 .5rem .5rem 0; }
+figcaption { font-size: 13px; color: #555; }
+"""
+
+
+def write_report(
+    path: Path,
+    title: str,
+    totals: dict[str, float],
+    scores: Iterable[ObjectScore],
+    folders: Callable[[str], tuple[Path, Path, Path]],
+) -> None:
+    """Write the report.
+
+    Args:
+        path: the file.
+        title: what was measured.
+        totals: see :func:`vos.benchmarks.scoring.global_scores`.
+        scores: all objects.
+        folders: images, annotations and results of a sequence by its name.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    scores = list(scores)
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>",
+        f"<h1>{escape(title)}</h1><p>First and last frames are left out.",
+        _table([list(totals)], [[f"{value:.3f}" for value in totals.values()]]),
+        _table(
+            [["object", "J mean", "J recall", "J decay", "F mean", "F recall", "F decay"]],
+            [
+                [score.name, *(f"{getattr(s, field):.3f}" for s in (score.j, score.f) for field in ("mean", "recall", "decay"))]
+                for score in scores
+            ],
+        ),
+    ]
+    for name, objects in scores_by_sequence(scores).items():
+        parts += [f"<h2>{escape(name)}</h2>", _curves(objects), _moments(objects, *folders(name))]
+    with output_errors(path), atomic_path(path) as partial:
+        partial.write_text("\n".join(parts), encoding="utf-8")
+
+
+def _table(head: list[list[str]], rows: list[list[str]]) -> str:
+    def line(cells: list[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    return "<table>" + "".join(line(row, "th") for row in head) + "".join(line(row, "td") for row in rows) + "</table>"
+
+
+def _curves(objects: list[ObjectScore], width: int = 900, height: int = 140) -> str:
+    """J of each object over the frames."""
+    lines = [
+        f'<line x1=0 x2={width} y1={height * (1 - level)} y2={height * (1 - level)} stroke="#ddd"/>'
+        for level in (0.25, 0.5, 0.75)
+    ]
+    for score in objects:
+        places = np.linspace(0, width, len(score.region))
+        points = " ".join(f"{x:.1f},{height * (1 - y):.1f}" for x, y in zip(places, score.region, strict=True))
+        lines.append(f'<polyline points="{points}" fill=none stroke="{_colour(score.object_id)}" stroke-width=2 />')
+    return f'<svg viewBox="0 -4 {width} {height + 8}" width={width} height={height + 8}>{"".join(lines)}</svg>'
+
+
+def _colour(object_id: int) -> str:
+    red, green, blue = davis_palette()[object_id]
+    return f"rgb({red},{green},{blue})"
+
+
+def _moments(objects: list[ObjectScore], images: Path, annotations: Path, results: Path) -> str:
+    """The worst moments as pictures, truth beside prediction."""
+    worst = np.min([score.region for score in objects], axis=0)
+    chosen: list[int] = []
+    for index in np.argsort(worst, kind="stable"):
+        if all(abs(index - other) >= APART for other in chosen):
+            chosen.append(int(index))
+        if len(chosen) == WORST:
+            break
+    figures = []
+    for index in sorted(chosen):
+        frame = objects[0].frames[index]
+        pair = [_overlay(next(images.glob(f"{frame}.*")), folder / f"{frame}.png") for folder in (annotations, results)]
+        picture = base64.b64encode(_jpeg(np.hstack(pair))).decode()
+        caption = f"frame {frame}, J {worst[index]:.2f}: truth, prediction"
+        figures.append(
+            f'<figure><img width={2 * PICTURE_WIDTH} src="data:image/jpeg;base64,{picture}">'
+            f"<figcaption>{escape(caption)}</figcaption></figure>"
+        )
+    return "".join(figures)
+
+
+def _overlay(image: Path, mask: Path) -> np.ndarray:
+    """The frame with its labels in the DAVIS colours, (h, w, 3) uint8."""
+    with Image.open(image) as opened:
+        height = round(opened.height * PICTURE_WIDTH / opened.width)
+        rgb = np.asarray(opened.convert("RGB").resize((PICTURE_WIDTH, height)), dtype=np.float32)
+    with Image.open(mask) as opened:
+        labels = np.asarray(opened.resize((PICTURE_WIDTH, height), Image.Resampling.NEAREST))
+    if labels.ndim == 3:
+        labels = labels.max(axis=2)
+    if set(np.unique(labels)) == {0, VOID}:  # DAVIS 2016
+        labels = (labels > 0).astype(np.uint8)
+    colours = davis_palette()[labels].astype(np.float32)
+    return np.where((labels > 0)[..., None], 0.45 * rgb + 0.55 * colours, rgb).astype(np.uint8)
+
+
+def _jpeg(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="JPEG", quality=80)
+    return buffer.getvalue()
