@@ -15,14 +15,14 @@ import csv
 import shutil
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
 from .. import plugins
+from ..cli import exit_status
 from ..device import keep_freed_memory, pick_device, pick_dtype
 from ..engine import Session
-from ..errors import InputError, VosError
+from ..errors import InputError
 from ..first_mask import load_first_mask
 from ..interfaces import Tracker
 from ..models import load_encoder, load_segmenter
@@ -45,24 +45,19 @@ PARTIAL = ".partial"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parse(arguments)
-    try:
-        names = options.sequences or sequence_names(options)
-        if options.evaluate_only:
-            results = options.evaluate_only
-        else:
-            results = options.output
-            track_all(options, names)
-        if options.official:
-            return evaluate_officially(options, results)
+    return exit_status("vos-davis", lambda: run(options), options.traceback, "run the same command again to go on")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Track what is not there yet, then score."""
+    names = options.sequences or sequence_names(options)
+    results = options.evaluate_only or options.output
+    if not options.evaluate_only:
+        track_all(options, names)
+    if options.official:
+        evaluate_officially(options, results)
+    else:
         evaluate(options, names, results)
-    except VosError as error:
-        if options.traceback:
-            traceback.print_exc()
-        print(f"vos-davis: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("vos-davis: stopped; run the same command again to go on", file=sys.stderr)
-        return 130
     return 0
 
 
@@ -240,7 +235,7 @@ def write_csv(path: Path, rows: list[dict[str, object]]) -> None:
             writer.writerow({key: f"{value:.6f}" if isinstance(value, float) else value for key, value in row.items()})
 
 
-def evaluate_officially(options: argparse.Namespace, results: Path) -> int:
+def evaluate_officially(options: argparse.Namespace, results: Path) -> None:
     """Score with the ``davis2017`` package.
 
     Raises:
@@ -257,7 +252,6 @@ def evaluate_officially(options: argparse.Namespace, results: Path) -> int:
     measured = evaluation.evaluate(str(results))
     for letter in "JF":
         print(f"{letter}-Mean {sum(measured[letter]['M']) / len(measured[letter]['M']):.6f}")
-    return 0
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,8 +42,8 @@ class Measured:
     decodes: int
 
 
-def main() -> None:
-    options = parse()
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
     keep_freed_memory()
     names = options.sequences
     if options.set:
@@ -61,7 +62,7 @@ def main() -> None:
     print(f"\npeak resident memory: {peak:.0f} MB")
 
 
-def parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     line = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     line.add_argument("--davis", type=Path, required=True, help="folder with JPEGImages and Annotations")
     line.add_argument("--sequences", nargs="+", default=DEFAULT_SEQUENCES)
@@ -71,7 +72,7 @@ def parse() -> argparse.Namespace:
     line.add_argument("--prior", default="same")
     line.add_argument("--device", default="auto")
     line.add_argument("--max-frames", type=int)
-    return line.parse_args()
+    return line.parse_args(arguments)
 
 
 def measure(davis: Path, name: str, options: argparse.Namespace) -> Measured:

@@ -145,52 +145,81 @@ def _dilate(mask: np.ndarray, radius: int) -> np.ndarray:
     return result
 
 
-def score_sequence(truth: Path, results: Path, year: int) -> list[ObjectScore]:
-    """Score one sequence, object by object.
+class SequenceScorer:
+    """Scores one sequence as its results come.
 
     Args:
         truth: folder of annotations.
-        results: folder of indexed masks under the same names; the last frame's may be missing,
-            it is not scored.
         year: 2016, every non-zero pixel of the truth is the object, or 2017, indexed with void.
+        max_frames: score as if the sequence ended there.
 
     Raises:
-        InputError: a mask is missing, is not a mask, has another size, or holds an object that
-            the truth has not.
+        InputError: there are fewer than three annotations, or none holds an object.
     """
-    paths = sorted(truth.glob("*.png"))
-    if len(paths) < 3:
-        raise InputError(f"{truth}: {len(paths)} annotations; scoring leaves out the first and the last frame")
-    known = _objects(paths, year)
-    rows: list[list[tuple[float, float]]] = []
-    for path in paths[1:-1]:
-        labels, void = _read_truth(path, year)
-        predicted = read_labels(results / path.name, labels.shape, year)
-        extra = sorted(set(np.unique(predicted).tolist()) - {0, *known})
+
+    def __init__(self, truth: Path, year: int, max_frames: int | None = None):
+        self.truth = truth
+        self.year = year
+        self.paths = sorted(truth.glob("*.png"))[:max_frames]
+        if len(self.paths) < 3:
+            raise InputError(
+                f"{truth}: {len(self.paths)} annotations to score; the first and the last frame are left out"
+            )
+        self.objects = _objects(self.paths, year)
+        self._rows: dict[int, list[tuple[float, float]]] = {}
+
+    def add(self, index: int, predicted: np.ndarray, source: object = "the result") -> None:
+        """Score a frame; the first and the last are passed over.
+
+        Args:
+            index: of the frame in the sequence.
+            predicted: labels (H, W) uint8.
+            source: where they come from, for the message.
+
+        Raises:
+            InputError: another size than the truth, or an object that the truth has not.
+        """
+        if not 0 < index < len(self.paths) - 1:
+            return
+        labels, void = _read_truth(self.paths[index], self.year)
+        if predicted.shape != labels.shape:
+            raise InputError(f"{source}: the mask is {predicted.shape} but the annotation {labels.shape} (H, W)")
+        if self.year == 2016:
+            predicted = predicted > 0
+        extra = sorted(set(np.unique(predicted).tolist()) - {0, *self.objects})
         if extra:
-            raise InputError(f"{results / path.name}: object {extra[0]} is not in {truth}, which has {known}")
-        pairs = [(predicted == object_id, labels == object_id) for object_id in known]
-        rows.append([(region(ours, theirs, void), boundary(ours, theirs, void)) for ours, theirs in pairs])
-    values = np.array(rows)  # (T, N, 2)
-    frames = tuple(path.stem for path in paths[1:-1])
-    return [
-        ObjectScore(truth.name, object_id, frames, values[:, row, 0], values[:, row, 1])
-        for row, object_id in enumerate(known)
-    ]
+            raise InputError(f"{source}: object {extra[0]} is not in {self.truth}, which has {self.objects}")
+        pairs = [(predicted == object_id, labels == object_id) for object_id in self.objects]
+        self._rows[index] = [(region(ours, theirs, void), boundary(ours, theirs, void)) for ours, theirs in pairs]
+
+    def scores(self) -> list[ObjectScore]:
+        """One score for each object of the truth."""
+        values = np.array([self._rows[index] for index in range(1, len(self.paths) - 1)])  # (T, N, 2)
+        frames = tuple(path.stem for path in self.paths[1:-1])
+        return [
+            ObjectScore(self.truth.name, object_id, frames, values[:, row, 0], values[:, row, 1])
+            for row, object_id in enumerate(self.objects)
+        ]
 
 
-def read_labels(path: Path, size: tuple[int, int], year: int) -> np.ndarray:
-    """A result mask, (H, W) uint8.
+def score_sequence(truth: Path, results: Path, year: int) -> list[ObjectScore]:
+    """Score the masks of one sequence, see :class:`SequenceScorer`.
+
+    Args:
+        truth: folder of annotations.
+        results: folder of indexed masks under the same names; the first and the last are not read.
+        year: 2016 or 2017.
 
     Raises:
-        InputError: it is missing, unreadable, or has another size.
+        InputError: a mask is missing or unreadable, or does not fit the truth.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such mask; every frame of the sequence needs one")
-    labels = _read(path)
-    if labels.shape != size:
-        raise InputError(f"{path}: the mask is {labels.shape} but the annotation {size} (H, W)")
-    return (labels > 0).astype(np.uint8) if year == 2016 else labels
+    scorer = SequenceScorer(truth, year)
+    for index, path in enumerate(scorer.paths[1:-1], start=1):
+        mask = results / path.name
+        if not mask.is_file():
+            raise InputError(f"{mask}: no such mask; every frame of the sequence needs one")
+        scorer.add(index, _read(mask), mask)
+    return scorer.scores()
 
 
 def _objects(paths: list[Path], year: int) -> list[int]:

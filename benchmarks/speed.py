@@ -19,7 +19,7 @@ import subprocess
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -44,8 +44,8 @@ MEMORY_FRAMES = (50, 500, 2000)
 RANDOM = "-random"
 
 
-def main() -> None:
-    options = parse()
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
     keep_freed_memory()
     lines: list[str] = []
 
@@ -62,7 +62,7 @@ def main() -> None:
         options.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     line = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     line.add_argument("--model", default="lite", help="as vos-track's, or sam-vit-b-random, sam-vit-h-random")
     line.add_argument("--device", default="auto")
@@ -71,7 +71,7 @@ def parse() -> argparse.Namespace:
     line.add_argument("--memory-frames", type=int, nargs="+", default=MEMORY_FRAMES)
     line.add_argument("--most-objects", type=int, default=OBJECTS[-1])
     line.add_argument("--output", type=Path, help="a Markdown file")
-    return line.parse_args()
+    return line.parse_args(arguments)
 
 
 def load(name: str, device: str) -> Segmenter:

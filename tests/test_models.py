@@ -242,6 +242,17 @@ def test_weights_that_only_the_hub_has(monkeypatch):
         load_segmenter("sam-vit-h", CPU, FLOAT)
 
 
+def test_without_a_network_the_line_comes_at_once(monkeypatch, capfd):
+    def unknown(*_):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("vos.weights.getproxies", dict)
+    monkeypatch.setattr("vos.weights.socket.getaddrinfo", unknown)
+    with pytest.raises(WeightsError, match="facebook/dinov2-large.*--prior"):
+        load_encoder("dinov2-large", CPU, FLOAT)
+    assert not capfd.readouterr().err  # the downloader announces each of its retries, 23 s of them
+
+
 def test_a_misspelt_name_lists_those_there_are():
     with pytest.raises(PluginError, match="lite.*sam-vit-b"):
         load_segmenter("light", CPU, FLOAT)

@@ -6,7 +6,7 @@ import argparse
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from . import __version__
@@ -33,15 +33,20 @@ whatever was finished before stays valid.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = parser().parse_args(arguments)
+    return exit_status("vos-track", lambda: run(options), options.traceback, "the finished frames are valid")
+
+
+def exit_status(program: str, action: Callable[[], int], show_traceback: bool, after_stop: str) -> int:
+    """Run a command's action: its own status, 2 and one line on a user's mistake, 130 on Ctrl-C."""
     try:
-        return run(options)
+        return action()
     except VosError as error:
-        if options.traceback:
+        if show_traceback:
             traceback.print_exc()
-        print(f"vos-track: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("vos-track: stopped; the finished frames are valid", file=sys.stderr)
+        print(f"{program}: stopped; {after_stop}", file=sys.stderr)
         return 130
 
 

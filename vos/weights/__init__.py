@@ -7,9 +7,13 @@ honoured.
 from __future__ import annotations
 
 import hashlib
+import socket
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
+import huggingface_hub
 from transformers import PreTrainedModel
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
@@ -39,7 +43,12 @@ def pretrained(model: type[Model], source: str, option: str) -> Model:
         raise WeightsError(f"{folder}: holds no config.json; pass {option} a folder written by save_pretrained")
     transformers_logging.disable_progress_bar()
     try:
-        loaded, report = model.from_pretrained(source, use_safetensors=True, output_loading_info=True)
+        loaded, report = model.from_pretrained(
+            source,
+            use_safetensors=True,
+            output_loading_info=True,
+            local_files_only=folder.exists() or not _hub_has_an_address(),
+        )
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         where = "in that folder" if folder.exists() else "as a folder, in the local hub cache, and on the hub"
         raise WeightsError(
@@ -48,8 +57,21 @@ def pretrained(model: type[Model], source: str, option: str) -> Model:
         ) from error
     missing = sorted(report["missing_keys"])
     if missing:
-        raise WeightsError(f"{source}: not weights of {model.__name__}: {missing[0]} and {len(missing) - 1} more are missing")
+        raise WeightsError(
+            f"{source}: not weights of {model.__name__}: {missing[0]} and {len(missing) - 1} more are missing"
+        )
     return loaded
+
+
+def _hub_has_an_address() -> bool:
+    """Whether the hub's name resolves: without a network each download is tried for half a minute."""
+    if getproxies():
+        return True
+    try:
+        socket.getaddrinfo(urlsplit(huggingface_hub.constants.ENDPOINT).hostname, 443)
+    except OSError:
+        return False
+    return True
 
 
 def model_files(source: str) -> tuple[str, ...]:
@@ -57,8 +79,10 @@ def model_files(source: str) -> tuple[str, ...]:
     folder = Path(source)
     if folder.is_dir():
         return tuple(str(path) for path in sorted(folder.glob("*.safetensors")))
-    names = ("model.safetensors", "model.safetensors.index.json")
-    found = (cached_file(source, name, _raise_exceptions_for_missing_entries=False, local_files_only=True) for name in names)
+    found = (
+        cached_file(source, name, _raise_exceptions_for_missing_entries=False, local_files_only=True)
+        for name in ("model.safetensors", "model.safetensors.index.json")
+    )
     return tuple(str(path) for path in found if path)
 
 
