@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from . import __version__
@@ -117,32 +119,37 @@ def _track(options: argparse.Namespace, saves: list[str], out: Path, reader, mas
     session = open_session(
         tracker=options.tracker, model=options.model, prior=options.prior, device=options.device, dtype=options.dtype
     )
-    done, outcome, writers = 0, "finished", None
+    writers = None
     began = time.perf_counter()
+
+    def record(outcome: str) -> None:
+        chosen = {key: value for key, value in vars(options).items() if key != "traceback"}
+        write_run_record(out / "run.json", chosen, session, writers.written, time.perf_counter() - began, outcome)
+
     progress = Progress(reader.length, sys.stderr, quiet=options.quiet)
     try:
         with progress:
-            for result in follow(session, prefetch(reader), mask):
+            for done, result in enumerate(follow(session, prefetch(reader), mask), start=1):
                 if writers is None:
                     writers = WriterThread(
                         open_writers(saves, out, fps=reader.fps, first_frame=result.frame, object_ids=mask.object_ids)
                     )
                 writers.write(result)
-                done += 1
                 progress.update(done)
-    except (VosError, KeyboardInterrupt) as error:
-        outcome = str(error) or "stopped by Ctrl-C"
-        raise
-    finally:
-        if writers is not None:
             writers.close()
-            record = {key: value for key, value in vars(options).items() if key != "traceback"}
-            write_run_record(out / "run.json", record, session, done, time.perf_counter() - began, outcome)
+    except BaseException as error:
+        if writers is not None:
+            with suppress(OutputError):  # the first error is the one to tell
+                writers.close()
+            with suppress(OutputError):
+                record("stopped by Ctrl-C" if isinstance(error, KeyboardInterrupt) else str(error))
+        raise
+    record("finished")
     return 0
 
 
 def check_output(out: Path, overwrite: bool) -> None:
-    """Make the result folder.
+    """Make the result folder; of an earlier run's files in it none is left.
 
     Raises:
         OutputError: it exists and is not empty, or cannot be written.
@@ -154,8 +161,20 @@ def check_output(out: Path, overwrite: bool) -> None:
         probe = out / ".vos-track"
         probe.touch()
         probe.unlink()
+        for path in earlier_results(out):
+            path.unlink()
     except OSError as error:
         raise OutputError(f"{out}: cannot be written: {error.strerror}; pass -o another folder") from error
+
+
+def earlier_results(out: Path) -> list[Path]:
+    """Files in a result folder that an earlier run wrote, whole or partial; nobody else's."""
+    from .video.writer import partial_path
+
+    masks = [path for path in (out / "masks").glob("*.png") if re.fullmatch(r"\d{5,}|\.\d{5,}\.partial", path.stem)]
+    names = ("overlay.mp4", "objects.csv", "run.json")
+    named = [out / name for name in names] + [partial_path(out / name) for name in names]
+    return masks + [path for path in named if path.is_file()]
 
 
 def _count(text: str) -> int:

@@ -60,9 +60,13 @@ class WriterThread:
 
     An exception of a writer is raised by the next :meth:`write`, or on leaving. On leaving, for
     whatever reason, what was handed over is written and all writers are closed.
+
+    Attributes:
+        written: results that all writers have taken.
     """
 
     def __init__(self, writers: Sequence[Writer], depth: int = 4) -> None:
+        self.written = 0
         self._writers = list(writers)
         self._queue: Queue[Result | None] = Queue(max(1, depth))
         self._error: BaseException | None = None
@@ -124,6 +128,7 @@ class WriterThread:
             try:
                 for writer in self._writers:
                     writer.write(result)
+                self.written += 1
             except BaseException as error:  # whatever it is, the caller must hear of it
                 self._error = error
 

@@ -1,0 +1,230 @@
+"""Bad input through the command: one clear line, status 2, and nothing finished is lost."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from vos.cli import main
+from vos.video.masks import davis_palette
+
+SIZE = (256, 454)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory, published):
+    """A video of 8 frames and the labels (H, W) of its first."""
+    arrays = published("frames_multi")
+    path = tmp_path_factory.mktemp("bad") / "video.mp4"
+    write_video(path, [arrays["frames"][index % 4] for index in range(8)])
+    return path, arrays["labels"][0][:, : SIZE[1]].astype(np.uint8)
+
+
+def write_video(path, frames):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=24)
+        stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
+        for rgb in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb[:, : SIZE[1]]))))
+        container.mux(stream.encode())
+
+
+def track(video, mask, out, *more) -> int:
+    return main([str(video), "--first-mask", str(mask), "-o", str(out), "--tracker", "persam", "--quiet", *map(str, more)])
+
+
+def one_line(capsys) -> str:
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1, error
+    assert "Traceback" not in error
+    return error
+
+
+@pytest.fixture
+def mask(clip, tmp_path):
+    path = tmp_path / "mask.png"
+    Image.fromarray(clip[1]).save(path)
+    return path
+
+
+def test_a_file_with_sound_only(mask, tmp_path, capsys):
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=44100)
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.float32), format="flt", layout="mono")
+        samples.sample_rate = 44100
+        container.mux(stream.encode(samples))
+        container.mux(stream.encode())
+    assert track(path, mask, tmp_path / "out") == 2
+    assert "sound.mp4" in (line := one_line(capsys)) and "video stream" in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_video_without_frames(mask, tmp_path, capsys):
+    path = tmp_path / "none.mkv"
+    write_video(path, [])
+    assert track(path, mask, tmp_path / "out") == 2
+    assert "none.mkv" in one_line(capsys)
+
+
+def test_a_folder_without_images(mask, tmp_path, capsys):
+    (tmp_path / "frames").mkdir()
+    assert track(tmp_path / "frames", mask, tmp_path / "out") == 2
+    assert "holds no images" in one_line(capsys)
+
+
+def test_a_mask_with_300_labels(clip, tmp_path, capsys):
+    labels = np.zeros(SIZE, np.uint16)
+    for index, object_id in enumerate(np.random.default_rng(0).permutation(300) + 1):
+        row, column = divmod(index, 20)
+        labels[16 * row : 16 * row + 8, 20 * column : 20 * column + 8] = object_id
+    path = tmp_path / "many.png"
+    Image.fromarray(labels).save(path)
+    assert track(clip[0], path, tmp_path / "out") == 2
+    assert "300 objects, but at most 255" in one_line(capsys)
+
+
+def kinds(labels):
+    """Ways to store the same two objects, or one: name -> (image, object ids)."""
+    one = labels == 1
+    grey = one.astype(np.uint8) * np.uint8(255)
+    alpha = np.dstack([np.full((*SIZE, 3), 200, np.uint8), grey])
+    return {
+        "16 bits": (Image.fromarray(labels.astype(np.uint16)), {1, 2}),
+        "RGB of the palette": (Image.fromarray(davis_palette()[labels]), {1, 2}),
+        "RGB, one colour": (Image.fromarray(np.where(one[..., None], [10, 200, 30], 0).astype(np.uint8)), {1}),
+        "RGBA, the mask in alpha": (Image.fromarray(alpha), {1}),
+        "1 bit": (Image.fromarray(grey).convert("1"), {1}),
+        "black and white": (Image.fromarray(grey), {1}),
+    }
+
+
+@pytest.mark.parametrize("kind", ["16 bits", "RGB of the palette", "RGB, one colour", "RGBA, the mask in alpha", "1 bit", "black and white"])
+def test_masks_as_people_store_them(kind, clip, tmp_path):
+    image, ids = kinds(clip[1])[kind]
+    path = tmp_path / "mask.png"
+    image.save(path)
+    assert track(clip[0], path, tmp_path / "out", "--save", "masks", "--max-frames", 2) == 0
+    first = np.asarray(Image.open(tmp_path / "out/masks/00000.png"))
+    assert set(np.unique(first)) == {0, *ids}
+    assert np.array_equal(first == 1, clip[1] == 1)
+
+
+def test_a_photograph_is_no_mask(clip, tmp_path, published, capsys):
+    path = tmp_path / "photo.png"
+    Image.fromarray(published("frames")["frames"][0][:, : SIZE[1]]).save(path)
+    assert track(clip[0], path, tmp_path / "out") == 2
+    assert "photo.png" in one_line(capsys)
+
+
+def test_a_mask_of_another_size_may_be_resized(clip, tmp_path):
+    path = tmp_path / "small.png"
+    Image.fromarray(clip[1][::2, ::2]).save(path)
+    assert track(clip[0], path, tmp_path / "out", "--resize-mask", "--max-frames", 2, "--save", "masks") == 0
+    assert Image.open(tmp_path / "out/masks/00000.png").size == SIZE[::-1]
+
+
+def test_an_output_folder_that_cannot_be_made(clip, mask, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert track(clip[0], mask, tmp_path / "file/out") == 2
+    assert "file/out: cannot be written" in one_line(capsys)
+
+
+def test_a_full_disk_keeps_the_finished_frames(clip, mask, tmp_path, capsys, monkeypatch):
+    save = Image.Image.save
+
+    def full_after_three(self, path, *arguments, **keywords):
+        if "00003" in str(path):
+            path.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save(self, path, *arguments, **keywords)
+
+    monkeypatch.setattr(Image.Image, "save", full_after_three)
+    out = tmp_path / "out"
+    assert track(clip[0], mask, out, "--save", "masks,csv") == 2
+    assert "00003.png: cannot be written (No space left on device)" in one_line(capsys)
+    written = sorted(path.name for path in (out / "masks").iterdir())
+    assert written == ["00000.png", "00001.png", "00002.png"]
+    for name in written:
+        Image.open(out / "masks" / name).load()
+    with (out / "objects.csv").open() as file:
+        assert {row["frame"] for row in csv.DictReader(file)} >= {"0", "1", "2"}
+    assert "No space left" in json.loads((out / "run.json").read_text())["outcome"]
+
+
+def test_files_that_may_not_grow(clip, mask, tmp_path):
+    """The same from the system's side: no file may pass 600 bytes, the first mask's PNG does."""
+    code = (
+        "import resource, signal, sys; from vos.cli import main\n"
+        "import vos.pipeline\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    out = tmp_path / "out"
+    command = [sys.executable, "-B", "-c", code, str(clip[0]), "--first-mask", str(mask), "-o", str(out), "--tracker", "persam"]
+    done = subprocess.run([*command, "--quiet", "--save", "masks"], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "cannot be written (File too large)" in done.stderr
+    assert not list((out / "masks").iterdir())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_ctrl_c_leaves_what_was_finished_valid(mask, tmp_path, published):
+    frames = published("frames_multi")["frames"]
+    video = tmp_path / "long.mp4"
+    write_video(video, [frames[index % 4] for index in range(400)])
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "vos.cli", str(video), "--first-mask", str(mask), "-o", str(out), "--tracker", "persam"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        until = time.monotonic() + 60
+        while len(list((out / "masks").glob("0*.png"))) < 3 and time.monotonic() < until:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    assert "stopped; the finished frames are valid" in error
+    assert "Traceback" not in error
+    masks = sorted((out / "masks").iterdir())
+    assert 3 <= len(masks) < 400
+    for path in masks:
+        Image.open(path).load()
+    with (out / "objects.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 2 * len(masks)
+    with av.open(str(out / "overlay.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == len(masks)
+    record = json.loads((out / "run.json").read_text())
+    assert record["outcome"] == "stopped by Ctrl-C"
+    assert record["frames"] == len(masks)
+    assert not list(out.rglob(".*"))
+
+
+def test_overwrite_leaves_nothing_of_an_earlier_run_and_all_else(clip, mask, tmp_path):
+    out = tmp_path / "out"
+    assert track(clip[0], mask, out) == 0
+    notes = out / "masks/notes.txt"
+    notes.write_text("mine")
+    (out / "masks/mine.png").touch()
+    assert track(clip[0], mask, out, "--overwrite", "--max-frames", 3, "--save", "masks") == 0
+    assert sorted(path.name for path in (out / "masks").iterdir()) == [
+        "00000.png", "00001.png", "00002.png", "mine.png", "notes.txt",
+    ]  # fmt: skip
+    assert sorted(path.name for path in out.iterdir()) == ["masks", "run.json"]
+
+
+def test_traceback_is_for_developers(mask, tmp_path, capsys):
+    assert track(tmp_path / "none.mp4", mask, tmp_path / "out", "--traceback") == 2
+    error = capsys.readouterr().err
+    assert "Traceback" in error and "none.mp4: no such file" in error
