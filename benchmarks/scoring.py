@@ -108,8 +108,8 @@ def boundary(predicted: np.ndarray, truth: np.ndarray, void: np.ndarray | None =
         return 1.0 if not any(counts) else 0.0
     window = _window(ours | theirs, radius)
     ours, theirs = ours[window], theirs[window]
-    precision = np.count_nonzero(ours & _dilate(theirs, radius)) / counts[0]
-    recall = np.count_nonzero(theirs & _dilate(ours, radius)) / counts[1]
+    precision = np.count_nonzero(ours & dilate(theirs, radius)) / counts[0]
+    recall = np.count_nonzero(theirs & dilate(ours, radius)) / counts[1]
     return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
 
 
@@ -131,8 +131,8 @@ def _window(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
     return spans[0], spans[1]
 
 
-def _dilate(mask: np.ndarray, radius: int) -> np.ndarray:
-    """Dilation of a mask (H, W) bool by a disc, as one run of pixels for each of the disc's rows."""
+def dilate(mask: np.ndarray, radius: int) -> np.ndarray:
+    """Dilation of a mask (H, W) bool by a disc of so many pixels, one run for each of its rows."""
     height, width = mask.shape
     sums = np.pad(np.cumsum(mask, axis=1, dtype=np.int32), ((0, 0), (1, 0)))
     columns = np.arange(width)

@@ -41,7 +41,7 @@ def published():
 
 @pytest.fixture
 def davis(tmp_path, published) -> Path:
-    """A tiny tree in the layout of DAVIS: ``cat`` (2016, one object) and ``cup`` (2017, two and void)."""
+    """A tiny tree of DAVIS's layout, 6 frames each: ``cat`` (2016) and ``cup`` (2017, two objects, void)."""
     root = tmp_path / "davis"
     for year, name, file, key in ((2016, "cat", "frames", "masks"), (2017, "cup", "frames_multi", "labels")):
         arrays = published(file)
@@ -49,7 +49,8 @@ def davis(tmp_path, published) -> Path:
         sets = root / "ImageSets" / str(year)
         for folder in (images, annotations, sets):
             folder.mkdir(parents=True)
-        for index, (rgb, labels) in enumerate(zip(arrays["frames"], arrays[key], strict=True)):
+        for index, source in enumerate((0, 1, 2, 3, 2, 1)):
+            rgb, labels = arrays["frames"][source], arrays[key][source]
             Image.fromarray(rgb).save(images / f"{index:05d}.jpg", quality=95)
             labels = labels.astype(np.uint8)
             if year == 2016:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 
+import numpy as np
 import pytest
 
-from vos.benchmarks import ablation, quick, speed
+from vos.benchmarks import ablation, quick, robustness, speed
 
 
 def test_quick(davis, capsys):
@@ -39,3 +40,26 @@ def test_speed(part, tmp_path, capsys):
     speed.main(["--parts", part, *few, "--output", str(page)])
     assert f"### {part}" in page.read_text()
     assert page.read_text() in capsys.readouterr().out
+
+
+def test_robustness(davis, tmp_path, capsys):
+    table = tmp_path / "table.md"
+    robustness.main(["--davis", str(davis), "--tracker", "persam", "--output", str(table)])
+    assert table.read_text().count("\n") == 2 + len(robustness.CONDITIONS)
+    assert table.read_text() in capsys.readouterr().out
+
+
+def test_frames_until_an_object_is_found_again():
+    regions, away = np.array([0.9, 1, 1, 0.1, 0.4, 0.7, 0.2]), np.array([False, True, True, False, False, False, False])
+    assert robustness.frames_until_found(regions, away) == 2
+    assert robustness.frames_until_found(regions[:5], away[:5]) is None
+    assert robustness.summary([2, None, 4]) == "median 3, 1 of 3 never"
+
+
+def test_painting_over_hides_the_object_and_nothing_else():
+    rgb = np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype(np.uint8)
+    mask = np.zeros((60, 80), bool)
+    mask[20:30, 30:40] = True
+    painted = robustness.painted_over(rgb, mask)
+    assert len(np.unique(painted[mask], axis=0)) == 1
+    assert np.array_equal(painted[:10], rgb[:10])

@@ -23,7 +23,7 @@ def test_tracks_and_scores(davis, tmp_path, capsys, year, name, objects):
     out = tmp_path / "results"
     assert run(davis, year, "--tracker", "persam", "-o", out) == 0
     masks = sorted((out / name).glob("*"))
-    assert [path.name for path in masks] == [f"{i:05d}.png" for i in range(4)]
+    assert [path.name for path in masks] == [f"{i:05d}.png" for i in range(6)]
     with Image.open(masks[1]) as image:
         assert image.mode == "P"
         assert np.array_equal(np.array(image.getpalette()).reshape(-1, 3)[:3], davis_palette()[:3])
