@@ -6,6 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 
 import vos
 from vos.encoders.same import SameEncoder
@@ -13,7 +14,7 @@ from vos.engine import Session
 from vos.errors import InputError, PluginError
 from vos.first_mask import first_mask_from_array
 from vos.structures import Frame
-from vos.trackers.persam import PerSAM
+from vos.trackers.persam import PerSAM, PerSamOptions
 from vos.trackers.persam_f import PerSAMF
 
 
@@ -95,11 +96,11 @@ def test_an_object_that_is_gone_keeps_its_box_and_comes_back(lite, clip):
     frames, labels = clip
     session = Session(PerSAM(), lite, SameEncoder())
     session.start(frames[0], first_mask_from_array((labels[0] == 1).astype(np.uint8)))
-    box = session.tracker.boxes.clone()
+    box = session.tracker.objects.boxes.clone()
     blank = Frame(1, 1 / 24, np.zeros_like(frames[0].rgb))
     gone = session.step(blank)
     assert gone.areas[0] == 0 and tuple(gone.boxes[0]) == (-1, -1, -1, -1)
-    assert np.array_equal(session.tracker.boxes, box)
+    assert np.array_equal(session.tracker.objects.boxes, box)
     back = session.step(Frame(2, 2 / 24, frames[0].rgb))
     assert overlap(back.labels == 1, labels[0] == 1) > 0.6
 
@@ -130,3 +131,100 @@ def test_wrong_use_is_refused(lite, clip):
 def test_an_unknown_tracker_lists_those_there_are():
     with pytest.raises(PluginError, match="persam, persam-f"):
         vos.open_session(tracker="nonesuch")
+
+
+@pytest.fixture(params=[PerSAM, PerSAMF])
+def session(request, lite):
+    return Session(request.param(), lite, SameEncoder())
+
+
+def test_an_object_may_join_in_mid_video(session, clip):
+    frames, labels = clip
+    session.start(frames[0], (labels[0] == 1).astype(np.uint8))
+    session.step(frames[1])
+    joined = session.add_object(labels[1] == 2)
+    assert joined.object_ids == session.object_ids == (1, 2)
+    assert np.array_equal(joined.labels == 2, labels[1] == 2)
+    for frame, truth in zip(frames[2:], labels[2:], strict=True):
+        result = session.step(frame)
+        assert all(overlap(result.labels == i, truth == i) > 0.6 for i in (1, 2))
+
+
+def test_a_session_may_start_without_objects(session, clip):
+    frames, labels = clip
+    nothing = session.start(frames[0])
+    assert nothing.object_ids == () and nothing.labels.max() == 0 and nothing.boxes.shape == (0, 4)
+    assert session.step(frames[1]).areas.shape == (0,)
+    assert session.seconds["encode"] == 0
+    session.add_object(labels[1] == 1, object_id=9)
+    assert overlap(session.step(frames[2]).labels == 9, labels[2] == 1) > 0.6
+
+
+def test_a_correction_counts_from_its_frame_on(session, clip):
+    frames, labels = clip
+    session.start(frames[0], (labels[0] == 2).astype(np.uint8))
+    session.step(frames[1])
+    corrected = session.correct(1, labels[1] == 1)
+    assert np.array_equal(corrected.labels == 1, labels[1] == 1)
+    result = session.step(frames[2])
+    assert overlap(result.labels == 1, labels[2] == 1) > 0.6
+    assert overlap(result.labels == 1, labels[2] == 2) < 0.2
+
+
+def test_a_correction_leaves_the_other_objects_alone(lite, clip):
+    frames, labels = clip
+    results = []
+    for corrected in (False, True):
+        session = Session(PerSAM(PerSamOptions(zoom=0)), lite, SameEncoder())
+        session.start(frames[0], labels[0])
+        session.step(frames[1])
+        if corrected:
+            session.correct(2, labels[1] == 2)
+        session.step(frames[2])
+        results.append(session.tracker.objects)
+    assert torch.equal(results[0].prototype[0], results[1].prototype[0])
+    assert not torch.equal(results[0].prototype[1], results[1].prototype[1])
+
+
+def test_an_object_may_leave_and_its_number_come_again(session, clip):
+    frames, labels = clip
+    session.start(frames[0], labels[0])
+    session.step(frames[1])
+    session.remove(1)
+    result = session.step(frames[2])
+    assert result.object_ids == (2,)
+    assert overlap(result.labels == 2, labels[2] == 2) > 0.6
+    session.remove(2)
+    assert session.step(frames[3]).object_ids == ()
+    session.add_object(labels[3] == 1, object_id=1)
+    assert session.object_ids == (1,)
+
+
+def test_wrong_changes_of_objects_are_refused(session, clip):
+    frames, labels = clip
+    with pytest.raises(InputError, match="start"):
+        session.add_object(labels[0] == 1)
+    session.start(frames[0], labels[0])
+    for action, message in (
+        (lambda: session.add_object(labels[0] == 1, object_id=2), "object 2 is followed already"),
+        (lambda: session.add_object(np.ones((3, 3), bool)), r"the mask is \(3, 3\)"),
+        (lambda: session.add_object(np.zeros_like(labels[0])), "empty"),
+        (lambda: session.add_object(labels[0] == 1, object_id=256), "1 to 255"),
+        (lambda: session.correct(7, labels[0] == 1), "object 7 is not followed; there are: 1, 2"),
+        (lambda: session.remove(7), "object 7 is not followed"),
+    ):
+        with pytest.raises(InputError, match=message):
+            action()
+    assert session.object_ids == (1, 2)
+
+
+def test_a_tracker_without_these_methods_says_so(lite, clip):
+    class Fixed:
+        def start(self, context, first_mask):
+            pass
+
+    frames, labels = clip
+    session = Session(Fixed(), lite, SameEncoder())
+    session.start(frames[0], labels[0])
+    with pytest.raises(PluginError, match="Fixed: this tracker cannot remove objects"):
+        session.remove(1)

@@ -143,7 +143,7 @@ def test_published_video_pipeline(name, count, published, tiny_sam):
     session.start(frames[0], first_mask_from_array(truth))
     ids = range(1, truth.max() + 1)
     for row, i in enumerate(ids):
-        close(tracker.prototype[row : row + 1], torch.as_tensor(arrays[f"obj{i}_target_feat"]))
+        close(tracker.objects.prototype[row : row + 1], torch.as_tensor(arrays[f"obj{i}_target_feat"]))
         if name == "persam_f":
             close(tracker.weights[row], torch.as_tensor(arrays[f"obj{i}_weights"]), 1e-4)
     for index, frame in enumerate(frames[1:], start=1):

@@ -15,6 +15,8 @@ from vos.geometry import Geometry, Region
 from vos.guidance import AttentionRule, Guidance, standardised
 from vos.structures import FirstMask, Masks, Prompts, Result, Tracked
 
+from .objects import Objects, choose_rows
+
 MASK_LOGIT = 8.0
 """A given mask becomes low-res logits of plus or minus this."""
 
@@ -107,7 +109,12 @@ PUBLISHED_IMAGE = PUBLISHED_VIDEO | {"positives": 1, "centre_point": False, "las
 
 
 class PerSAM:
-    """The training-free tracker. See ``Tracker``."""
+    """The training-free tracker. See ``Tracker``.
+
+    Attributes:
+        objects: what is known of the objects, after ``start``.
+        decoder_calls: passes so far.
+    """
 
     Options = PerSamOptions
 
@@ -124,65 +131,95 @@ class PerSAM:
         }
         unset = {name: value for name, value in defaults.items() if getattr(self.options, name) is None}
         self.options = replace(self.options, **unset)
-
-        masks = torch.tensor(first_mask.masks(), device=segmenter.device)
-        self.boxes = tight_boxes(masks)
-        self.lost = False
-        context.look_at(self._region(context))
-        embedding, features = context.embedding, context.features
-        coverage = self._foreground(features.geometry, masks)
-        if self.options.prototype == "mean":
-            self.prototype = prior.prototype(features.values, coverage)
-        elif self.options.prototype == "raw-mean":
-            self.prototype = F.normalize(prior.prototype(context.raw_features, coverage), dim=1)
-        else:
-            self.prototype = prior.mean_max_prototype(context.raw_features, coverage)
-        self.target = prior.prototype(embedding.values, self._foreground(embedding.geometry, masks))
-        height, width = embedding.geometry.grid
-        self.geometry = embedding.geometry
-        self.mask_logits = embedding.geometry.mask_logits(masks, (4 * height, 4 * width), MASK_LOGIT)
-        if segmenter.wants_prior_maps:
-            self.first = prior.remember(features.values, coverage)
-            self.last = prior.remember(features.values, coverage, background_block=2)
+        self.objects = self._take(context, first_mask)
 
     def step(self, context: FrameContext) -> Tracked:
-        context.look_at(self._region(context))
+        context.look_at(self._region(context, self.objects))
         geometry = context.embedding.geometry
-        self.mask_logits = geometry.resample(self.mask_logits, self.geometry, outside=-MASK_LOGIT)
-        self.geometry = geometry
-        logits, scores = self._decode(context)
-        self._chosen = logits
-        return Tracked(logits, scores.clamp(0, 1), context.embedding.geometry)
+        self.objects = self.objects.on(geometry, outside=-MASK_LOGIT)
+        self._chosen, scores = self._decode(context, self.objects)
+        return Tracked(self._chosen, scores.clamp(0, 1), geometry)
 
     def observe(self, context: FrameContext, result: Result) -> None:
         """Remember the objects that were found; the others keep what was last known of them."""
-        found = torch.tensor(result.areas > 0, device=self.boxes.device)
-        boxes = torch.tensor(result.boxes, device=self.boxes.device, dtype=self.boxes.dtype)
-        self.boxes = torch.where(found[:, None], boxes, self.boxes)
-        self.lost = not bool(found.all())
+        old = self.objects
+        found = torch.tensor(result.areas > 0, device=old.boxes.device)
+        boxes = torch.tensor(result.boxes, device=old.boxes.device, dtype=old.boxes.dtype)
         logits = self._chosen[:, None].clamp(-20, 20)
-        self.mask_logits = torch.where(found[:, None, None, None], logits, self.mask_logits)
-        if context.segmenter.wants_prior_maps:
-            latest = prior.remember(context.features.values, self._coverage(context), background_block=2)
-            self.last = prior.Memory(
-                *(
-                    torch.where(found.view(-1, *[1] * (new.ndim - 1)), new, old)
-                    for new, old in zip(vars(latest).values(), vars(self.last).values(), strict=True)
-                )
-            )
+        self.objects = replace(
+            old,
+            found=found,
+            boxes=torch.where(found[:, None], boxes, old.boxes),
+            mask_logits=torch.where(found[:, None, None, None], logits, old.mask_logits),
+        )
+        if old.last is not None:
+            coverage = self._coverage(context, self.objects)
+            latest = prior.remember(context.features.values, coverage, background_block=2)
+            self.objects = replace(self.objects, last=choose_rows(found, latest, old.last))
 
-    def _region(self, context: FrameContext) -> Region | None:
+    def add(self, context: FrameContext, first_mask: FirstMask) -> None:
+        whole = context.segmenter.geometry(context.frame.size)
+        more = self._take(context, first_mask).on(whole, outside=-MASK_LOGIT)
+        self.objects = self.objects.on(whole, outside=-MASK_LOGIT).with_more(more)
+
+    def correct(self, context: FrameContext, rows: list[int], first_mask: FirstMask) -> None:
+        whole = context.segmenter.geometry(context.frame.size)
+        taken = self._take(context, first_mask).on(whole, outside=-MASK_LOGIT)
+        index = torch.tensor(rows, device=taken.boxes.device)
+        self.objects = self.objects.on(whole, outside=-MASK_LOGIT).with_rows(index, taken)
+
+    def remove(self, rows: list[int]) -> None:
+        kept = torch.ones(len(self.objects), dtype=torch.bool, device=self.objects.boxes.device)
+        kept[rows] = False
+        self.objects = self.objects.rows(kept)
+
+    def _take(self, context: FrameContext, first_mask: FirstMask) -> Objects:
+        """Objects as they are on a frame whose masks are given."""
+        masks = torch.tensor(first_mask.masks(), device=context.segmenter.device)
+        boxes = tight_boxes(masks)
+        found = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
+        context.look_at(self._zoomed(context, boxes))
+        embedding, features = context.embedding, context.features
+        coverage = self._foreground(features.geometry, masks)
+        height, width = embedding.geometry.grid
+        first = last = None
+        if context.segmenter.wants_prior_maps:
+            first = prior.remember(features.values, coverage)
+            last = prior.remember(features.values, coverage, background_block=2)
+        return Objects(
+            prototype=self._prototype(context, coverage),
+            target=prior.prototype(embedding.values, self._foreground(embedding.geometry, masks)),
+            boxes=boxes,
+            found=found,
+            mask_logits=embedding.geometry.mask_logits(masks, (4 * height, 4 * width), MASK_LOGIT),
+            geometry=embedding.geometry,
+            first=first,
+            last=last,
+        )
+
+    def _prototype(self, context: FrameContext, coverage: Tensor) -> Tensor:
+        if self.options.prototype == "mean":
+            return prior.prototype(context.features.values, coverage)
+        if self.options.prototype == "raw-mean":
+            return F.normalize(prior.prototype(context.raw_features, coverage), dim=1)
+        return prior.mean_max_prototype(context.raw_features, coverage)
+
+    def _region(self, context: FrameContext, objects: Objects) -> Region | None:
         """Where to look: around the last boxes, or everywhere while an object is lost."""
-        if not self.options.zoom or self.lost:
+        return self._zoomed(context, objects.boxes) if objects.found.all() else None
+
+    def _zoomed(self, context: FrameContext, boxes: Tensor) -> Region | None:
+        """The region around boxes (N, 4), or None without a zoom."""
+        if not self.options.zoom:
             return None
         size = context.frame.size
         least = context.segmenter.geometry(size).magnification / MAX_MAGNIFICATION
-        return Region.around(self.boxes, size, self.options.zoom, least)
+        return Region.around(boxes, size, self.options.zoom, least)
 
-    def _coverage(self, context: FrameContext) -> Tensor:
+    def _coverage(self, context: FrameContext, objects: Objects) -> Tensor:
         """The last masks as share of each patch of the prior's grid, (N, h, w) in [0, 1]."""
-        embedded = F.avg_pool2d(self.mask_logits.sigmoid(), 4)
-        return context.features.geometry.resample(embedded, self.geometry)[:, 0]
+        embedded = F.avg_pool2d(objects.mask_logits.sigmoid(), 4)
+        return context.features.geometry.resample(embedded, objects.geometry)[:, 0]
 
     def _foreground(self, geometry: Geometry, masks: Tensor) -> Tensor:
         """Weight of each patch as foreground, (N, h, w); at least one patch of each object counts."""
@@ -190,11 +227,12 @@ class PerSAM:
         covered = geometry.coverage(masks) if value is None else geometry.normalised_coverage(masks, value)
         return _at_least_one_cell(covered)
 
-    def _choose(self, masks: Masks, first: bool = False) -> tuple[Tensor, Tensor]:
+    def _choose(self, masks: Masks, objects: Objects, first: bool = False) -> tuple[Tensor, Tensor]:
         """One mask per object: logits (N, 4h, 4w) and scores (N,).
 
         Args:
             masks: the decoder's three.
+            objects: whose masks they are.
             first: whether they are those of the first pass, still to be refined.
         """
         best = masks.scores.argmax(dim=1)
@@ -203,34 +241,34 @@ class PerSAM:
         rows = torch.arange(len(best), device=best.device)
         return masks.low_res_logits[rows, best], masks.scores[rows, best]
 
-    def _decode(self, context: FrameContext) -> tuple[Tensor, Tensor]:
+    def _decode(self, context: FrameContext, objects: Objects) -> tuple[Tensor, Tensor]:
         """First pass, then the cascaded post-refinement: mask, then mask and its box.
 
         Returns:
             The chosen logits (N, 4h, 4w) and scores (N,).
         """
-        prompts, guidance = self._prompts(context)
+        prompts, guidance = self._prompts(context, objects)
         masks = self._run(context, prompts, guidance, multimask=self.options.first_masks == 3)
-        logits, scores = self._choose(masks, first=True)
+        logits, scores = self._choose(masks, objects, first=True)
         if not self.options.guided_refinement:
             guidance = Guidance()
         for step in range(1, self.options.refine_steps + 1):
             boxes = None
             if step == 2 or self.options.refine_box == "both":
-                boxes = tight_boxes(context.embedding.geometry.upsample(logits) > 0, self.boxes)
+                boxes = tight_boxes(context.embedding.geometry.upsample(logits) > 0, objects.boxes)
             refined = replace(prompts, boxes=boxes, mask_logits=logits[:, None])
-            logits, scores = self._choose(self._run(context, refined, guidance))
+            logits, scores = self._choose(self._run(context, refined, guidance), objects)
         return logits, scores
 
     def _run(self, context: FrameContext, prompts: Prompts, guidance: Guidance, multimask: bool = True) -> Masks:
         self.decoder_calls += 1
         return context.segmenter.decode(context.embedding, prompts, guidance, multimask)
 
-    def _prompts(self, context: FrameContext) -> tuple[Prompts, Guidance]:
+    def _prompts(self, context: FrameContext, objects: Objects) -> tuple[Prompts, Guidance]:
         """Prompts and guidance of the first pass."""
         segmenter, features = context.segmenter, context.features
-        confidence = prior.similarity(features.values, self.prototype)
-        boxes = self._wide_boxes(context.frame.size)
+        confidence = prior.similarity(features.values, objects.prototype)
+        boxes = self._wide_boxes(objects.boxes, context.frame.size)
         points, labels = self._points(features.geometry, confidence)
         if self.options.centre_point:
             centres = ((boxes[:, None, :2] + boxes[:, None, 2:]) / 2).floor()
@@ -238,11 +276,13 @@ class PerSAM:
             labels = torch.cat([labels, torch.ones_like(labels[:, :1])], dim=1)
         maps = None
         if segmenter.wants_prior_maps:
-            maps = prior.matching_maps(features.values, confidence, self.first, self.last, self._coverage(context))
+            maps = prior.matching_maps(
+                features.values, confidence, objects.first, objects.last, self._coverage(context, objects)
+            )
             maps = context.embedding.geometry.resample(maps, features.geometry)
-        last_mask = self.mask_logits if segmenter.wants_last_mask else None
+        last_mask = objects.mask_logits if segmenter.wants_last_mask else None
         prompted_boxes = boxes if self.options.last_box else None
-        return Prompts(points, labels, prompted_boxes, last_mask, maps), self._guidance(context, confidence)
+        return Prompts(points, labels, prompted_boxes, last_mask, maps), self._guidance(context, objects, confidence)
 
     def _points(self, geometry: Geometry, confidence: Tensor) -> tuple[Tensor, Tensor]:
         """Points of the location prior in frame pixels, (N, P, 2), and their labels (N, P)."""
@@ -260,17 +300,17 @@ class PerSAM:
             points, labels = points[:, :-1], labels[:, :-1]
         return points, labels
 
-    def _wide_boxes(self, frame_size: tuple[int, int]) -> Tensor:
-        """The last boxes, widened by the margin within the frame, (N, 4)."""
+    def _wide_boxes(self, boxes: Tensor, frame_size: tuple[int, int]) -> Tensor:
+        """Boxes (N, 4) widened by the margin, within the frame."""
         margin = self.options.box_margin
         if not margin:
-            return self.boxes
+            return boxes
         height, width = frame_size
-        limit = self.boxes.new_tensor([width, height, width, height])
-        widened = self.boxes + self.boxes.new_tensor([-margin, -margin, margin, margin])
+        limit = boxes.new_tensor([width, height, width, height])
+        widened = boxes + boxes.new_tensor([-margin, -margin, margin, margin])
         return widened.clamp(torch.zeros_like(limit), limit)
 
-    def _guidance(self, context: FrameContext, confidence: Tensor) -> Guidance:
+    def _guidance(self, context: FrameContext, objects: Objects, confidence: Tensor) -> Guidance:
         options, geometry = self.options, context.embedding.geometry
         similarity = None
         if options.guided_attention and options.attention == "softmax":
@@ -278,7 +318,7 @@ class PerSAM:
         elif options.guided_attention:
             shown = context.features.geometry.upsample_region(prior.quadrupled(confidence))
             similarity = standardised(shown, geometry.grid)
-        target = self.target if options.semantic_prompting else None
+        target = objects.target if options.semantic_prompting else None
         return Guidance(similarity, target, options.alpha, options.attention)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -13,6 +13,7 @@ from vos import scale_weights
 from vos.engine import FrameContext
 from vos.structures import FirstMask, Masks
 
+from .objects import Objects
 from .persam import PUBLISHED_IMAGE, PUBLISHED_VIDEO, PerSAM, PerSamOptions
 
 
@@ -52,31 +53,38 @@ class PerSAMF(PerSAM):
     """The tracker with two learned weights per object. See ``Tracker``.
 
     Attributes:
-        weights: (N, 3) float, after ``start``.
-        fit_seconds: time spent on learning them, decoding included, after ``start``.
+        fit_seconds: time spent on learning the weights so far, decoding included.
     """
 
     Options = PerSamFOptions
 
-    def start(self, context: FrameContext, first_mask: FirstMask) -> None:
-        super().start(context, first_mask)
+    def __init__(self, options: PerSamFOptions | None = None):
+        super().__init__(options)
+        self.fit_seconds = 0.0
+
+    @property
+    def weights(self) -> Tensor:
+        """Scale weights, (N, 3)."""
+        return self.objects.weights
+
+    def _take(self, context: FrameContext, first_mask: FirstMask) -> Objects:
+        objects = super()._take(context, first_mask)
         began = time.perf_counter()
         options, geometry = self.options, context.embedding.geometry
-        masks = torch.tensor(first_mask.masks(), device=self.boxes.device)
-        logits = self._run(context, *self._prompts(context)).low_res_logits
+        logits = self._run(context, *self._prompts(context, objects)).low_res_logits
+        masks = torch.tensor(first_mask.masks(), device=logits.device)
         if options.fit_at == "frame":
             logits = geometry.upsample(logits.flatten(0, 1)).unflatten(0, (-1, 3))
             truth = masks.float()
         else:
             truth = geometry.mask_logits(masks, logits.shape[-2:], 1.0)[:, 0] / 2 + 0.5
-        self.weights = scale_weights.fit(
-            logits, truth, epochs=options.epochs, lr=options.lr, remainder=options.remainder
-        )
-        self.fit_seconds = time.perf_counter() - began
+        weights = scale_weights.fit(logits, truth, epochs=options.epochs, lr=options.lr, remainder=options.remainder)
+        self.fit_seconds += time.perf_counter() - began
+        return replace(objects, weights=weights)
 
-    def _choose(self, masks: Masks, first: bool = False) -> tuple[Tensor, Tensor]:
+    def _choose(self, masks: Masks, objects: Objects, first: bool = False) -> tuple[Tensor, Tensor]:
         """The weighted sum of the three (eq. 11): logits (N, 4h, 4w) and scores (N,)."""
         if not first and self.options.refined_choice == "score":
-            return super()._choose(masks)
-        logits = torch.einsum("nm,nmhw->nhw", self.weights, masks.low_res_logits)
-        return logits, (self.weights * masks.scores).sum(1)
+            return super()._choose(masks, objects)
+        logits = torch.einsum("nm,nmhw->nhw", objects.weights, masks.low_res_logits)
+        return logits, (objects.weights * masks.scores).sum(1)

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import InputError
+from .errors import InputError, PluginError
 from .first_mask import first_mask_from_array
 from .geometry import Region
 from .interfaces import PriorEncoder, Segmenter, Tracker
 from .merge import describe, merge
-from .structures import FirstMask, Frame, ImageEmbedding, PatchFeatures, Result
+from .structures import MAX_OBJECT_ID, FirstMask, Frame, ImageEmbedding, PatchFeatures, Result
 
 
 class FrameContext:
@@ -64,7 +64,7 @@ class FrameContext:
 
 
 class Session:
-    """Follows the objects of a first mask through frames pushed one at a time.
+    """Follows objects through frames pushed one at a time.
 
     Args:
         tracker: follows the objects; a fresh one for each session.
@@ -73,6 +73,7 @@ class Session:
 
     Attributes:
         seconds: time spent by stage (``encode``, ``prior``, ``track``, ``merge``).
+        object_ids: of the objects that are followed now, in the order of every result's rows.
     """
 
     def __init__(self, tracker: Tracker, segmenter: Segmenter, encoder: PriorEncoder):
@@ -80,29 +81,33 @@ class Session:
         self.segmenter = segmenter
         self.encoder = encoder
         self.seconds: Counter[str] = Counter()
-        self._first: FirstMask | None = None
-        self._size: tuple[int, int] | None = None
+        self.object_ids: tuple[int, ...] = ()
+        self._last: Result | None = None
+        self._tracker_started = False
 
     @torch.inference_mode()
-    def start(self, frame: Frame, first_mask: FirstMask | np.ndarray) -> Result:
+    def start(self, frame: Frame, first_mask: FirstMask | np.ndarray | None = None) -> Result:
         """Take the objects on their first frame; the result is the given mask.
 
         Args:
             frame: the frame.
-            first_mask: the objects, or their labels (H, W) of bool or integer.
+            first_mask: the objects, or their labels (H, W) of bool or integer; None: there are none
+                yet, see :meth:`add_object`.
 
         Raises:
             InputError: the mask has another size than the frame, or no object.
         """
         if isinstance(first_mask, np.ndarray):
             first_mask = first_mask_from_array(first_mask)
+        if first_mask is None:
+            return self._keep(_nothing(frame))
         if first_mask.labels.shape != frame.size:
             raise InputError(f"the first mask is {first_mask.labels.shape} but the frame is {frame.size} (H, W)")
-        self._first, self._size = first_mask, frame.size
-        context = FrameContext(frame, self.segmenter, self.encoder, self.seconds)
-        self.tracker.start(context, first_mask)
-        scores = np.ones(len(first_mask.object_ids), dtype=np.float32)
-        return describe(frame, first_mask.object_ids, first_mask.labels, scores)
+        self.tracker.start(self._context(frame), first_mask)
+        self._tracker_started = True
+        self.object_ids = first_mask.object_ids
+        scores = np.ones(len(self.object_ids), dtype=np.float32)
+        return self._keep(describe(frame, self.object_ids, first_mask.labels, scores))
 
     @torch.inference_mode()
     def step(self, frame: Frame) -> Result:
@@ -111,19 +116,127 @@ class Session:
         Raises:
             InputError: ``start`` was not called, or the frame has another size.
         """
-        if self._first is None:
-            raise InputError("no objects yet: call start(frame, first_mask) before step(frame)")
-        if frame.size != self._size:
-            raise InputError(f"frame {frame.index} is {frame.size} but the first was {self._size} (H, W)")
-        context = FrameContext(frame, self.segmenter, self.encoder, self.seconds)
+        last = self._started()
+        if frame.size != last.frame.size:
+            raise InputError(f"frame {frame.index} is {frame.size} but the first was {last.frame.size} (H, W)")
+        if not self.object_ids:
+            return self._keep(_nothing(frame))
+        context = self._context(frame)
         began, encoded = time.perf_counter(), self._encoding_seconds()
         tracked = self.tracker.step(context)
         middle = time.perf_counter()
         self.seconds["track"] += middle - began - (self._encoding_seconds() - encoded)
-        result = merge(frame, self._first.object_ids, tracked)
+        result = merge(frame, self.object_ids, tracked)
         self.seconds["merge"] += time.perf_counter() - middle
         self.tracker.observe(context, result)
+        return self._keep(result)
+
+    @torch.inference_mode()
+    def add_object(self, mask: np.ndarray, object_id: int | None = None) -> Result:
+        """Follow one more object, from the last frame on.
+
+        Args:
+            mask: the object on the last frame, (H, W) bool.
+            object_id: its number; the next free one by default.
+
+        Returns:
+            The last frame's result with the new object in it.
+
+        Raises:
+            InputError: the mask does not fit, or the number is taken.
+            PluginError: the tracker cannot add objects.
+        """
+        last = self._started()
+        object_id = max(self.object_ids, default=0) + 1 if object_id is None else object_id
+        if object_id in self.object_ids:
+            raise InputError(f"object {object_id} is followed already; correct it, or take another number")
+        taken = self._one_object(mask, object_id)
+        if self._tracker_started:
+            self._ability("add")(self._context(last.frame), taken)
+        else:
+            self.tracker.start(self._context(last.frame), taken)
+            self._tracker_started = True
+        self.object_ids = (*self.object_ids, object_id)
+        return self._keep(_painted(last, mask, object_id, self.object_ids))
+
+    @torch.inference_mode()
+    def correct(self, object_id: int, mask: np.ndarray) -> Result:
+        """Give an object's true mask on the last frame; it is followed anew from there.
+
+        Args:
+            object_id: its number.
+            mask: the object on the last frame, (H, W) bool.
+
+        Returns:
+            The last frame's result with the mask in place.
+
+        Raises:
+            InputError: the mask does not fit, or there is no such object.
+            PluginError: the tracker cannot correct objects.
+        """
+        last = self._started()
+        row = self._row(object_id)
+        self._ability("correct")(self._context(last.frame), [row], self._one_object(mask, object_id))
+        return self._keep(_painted(last, mask, object_id, self.object_ids))
+
+    @torch.inference_mode()
+    def remove(self, object_id: int) -> None:
+        """Follow an object no longer; its number is free again.
+
+        Raises:
+            InputError: there is no such object.
+            PluginError: the tracker cannot remove objects.
+        """
+        self._started()
+        row = self._row(object_id)
+        self._ability("remove")([row])
+        self.object_ids = tuple(other for other in self.object_ids if other != object_id)
+        self._tracker_started = bool(self.object_ids)
+
+    def _context(self, frame: Frame) -> FrameContext:
+        return FrameContext(frame, self.segmenter, self.encoder, self.seconds)
+
+    def _keep(self, result: Result) -> Result:
+        self._last = result
         return result
+
+    def _started(self) -> Result:
+        if self._last is None:
+            raise InputError("no objects yet: call start(frame, first_mask) before anything else")
+        return self._last
+
+    def _one_object(self, mask: np.ndarray, object_id: int) -> FirstMask:
+        mask = np.asarray(mask)
+        size = self._started().frame.size
+        if mask.shape != size:
+            raise InputError(f"object {object_id}: the mask is {mask.shape} but the frame is {size} (H, W)")
+        if not 1 <= object_id <= MAX_OBJECT_ID:
+            raise InputError(f"object {object_id}: numbers are 1 to {MAX_OBJECT_ID}")
+        return first_mask_from_array((mask > 0) * np.uint8(object_id))
+
+    def _row(self, object_id: int) -> int:
+        if object_id not in self.object_ids:
+            there = ", ".join(map(str, self.object_ids)) or "none"
+            raise InputError(f"object {object_id} is not followed; there are: {there}")
+        return self.object_ids.index(object_id)
+
+    def _ability(self, name: str):
+        if not hasattr(self.tracker, name):
+            raise PluginError(f"{type(self.tracker).__name__}: this tracker cannot {name} objects in mid-video")
+        return getattr(self.tracker, name)
 
     def _encoding_seconds(self) -> float:
         return self.seconds["encode"] + self.seconds["prior"]
+
+
+def _nothing(frame: Frame) -> Result:
+    """The result of a frame on which nothing is followed."""
+    return describe(frame, (), np.zeros(frame.size, np.uint8), np.zeros(0, np.float32))
+
+
+def _painted(last: Result, mask: np.ndarray, object_id: int, object_ids: tuple[int, ...]) -> Result:
+    """A frame's result with one object's mask as given; it wins over the others."""
+    labels = np.where(last.labels == object_id, 0, last.labels).astype(np.uint8)
+    labels[np.asarray(mask) > 0] = object_id
+    known = dict(zip(last.object_ids, last.scores, strict=True)) | {object_id: 1.0}
+    return describe(last.frame, object_ids, labels, np.array([known[each] for each in object_ids], np.float32))

@@ -73,9 +73,10 @@ class PriorEncoder(Protocol):
 
 
 class Tracker(Protocol):
-    """Follows N objects. Built by ``Class(options)``, see :mod:`vos.plugins`.
+    """Follows N objects, N at least 1. Built by ``Class(options)``, see :mod:`vos.plugins`.
 
-    The engine calls ``start`` once, then for each frame ``step`` and ``observe``.
+    The engine calls ``start`` once, then for each frame ``step`` and ``observe``. The last three
+    methods may be left out: such a tracker cannot change its objects in mid-video.
     """
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
@@ -88,6 +89,27 @@ class Tracker(Protocol):
 
     def observe(self, context: FrameContext, result: Result) -> None:
         """See the merged result of the frame; update what is remembered."""
+        ...
+
+    def add(self, context: FrameContext, first_mask: FirstMask) -> None:
+        """Follow more objects from the last frame on; their rows come after those there are.
+
+        ``context`` is of that frame, not yet encoded.
+        """
+        ...
+
+    def correct(self, context: FrameContext, rows: list[int], first_mask: FirstMask) -> None:
+        """Take some objects anew from their true masks on the last frame.
+
+        Args:
+            context: of that frame, not yet encoded.
+            rows: of the objects, one for each of the mask's, in its order.
+            first_mask: their masks.
+        """
+        ...
+
+    def remove(self, rows: list[int]) -> None:
+        """Forget some objects; the rows of the others close up."""
         ...
 
 

@@ -1,0 +1,76 @@
+"""What PerSAM knows of the objects it follows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from vos.geometry import Geometry
+from vos.prior import Memory
+
+
+@dataclass(frozen=True)
+class Objects:
+    """N objects; every tensor has one row for each.
+
+    Attributes:
+        prototype: see :func:`vos.prior.prototype`, (N, C).
+        target: ``T_R`` of eq. 9, (N, C).
+        boxes: of the last frame in which the object was found, (N, 4) float, inclusive.
+        found: whether that was the last frame, (N,) bool.
+        mask_logits: low-res logits there, (N, 1, 4h, 4w), on ``geometry``.
+        geometry: of ``mask_logits``.
+        first: memory of the frame whose mask was given; None unless the model wants matching maps.
+        last: memory of the frame of ``mask_logits``; None likewise.
+        weights: scale weights of eq. 11, (N, 3); None for PerSAM.
+    """
+
+    prototype: Tensor
+    target: Tensor
+    boxes: Tensor
+    found: Tensor
+    mask_logits: Tensor
+    geometry: Geometry
+    first: Memory | None = None
+    last: Memory | None = None
+    weights: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def on(self, geometry: Geometry, outside: float) -> Objects:
+        """The same with the logits on another geometry; ``outside`` where they showed nothing."""
+        moved = geometry.resample(self.mask_logits, self.geometry, outside=outside)
+        return replace(self, mask_logits=moved, geometry=geometry)
+
+    def rows(self, index: Tensor) -> Objects:
+        """Some of the objects, by index (M,) or mask (N,)."""
+        return _combine(lambda own: own[index], self)
+
+    def with_more(self, other: Objects) -> Objects:
+        """These objects and then the others, whose logits are on the same geometry."""
+        return _combine(lambda own, more: torch.cat([own, more]), self, other)
+
+    def with_rows(self, index: Tensor, other: Objects) -> Objects:
+        """These objects with the rows of ``index`` (M,) replaced by ``other``."""
+        return _combine(lambda own, new: own.index_copy(0, index, new), self, other)
+
+
+def choose_rows(mask: Tensor, yes: Memory, no: Memory) -> Memory:
+    """Rows of one memory where ``mask`` (N,) holds, of the other elsewhere."""
+    return _combine(lambda a, b: torch.where(mask.view(-1, *[1] * (a.ndim - 1)), a, b), yes, no)
+
+
+def _combine(function: Callable, first: Objects | Memory, *others: Objects | Memory):
+    """Apply a function to every tensor of one or more values of the same class."""
+    changed = {}
+    for field in fields(first):
+        values = [getattr(each, field.name) for each in (first, *others)]
+        if isinstance(values[0], Tensor):
+            changed[field.name] = function(*values)
+        elif isinstance(values[0], Memory):
+            changed[field.name] = _combine(function, *values)
+    return replace(first, **changed)
