@@ -58,6 +58,26 @@ def test_a_whole_run(clip, tmp_path):
     assert all(len(digest) == 64 for digest in record["weights"].values()) and record["weights"]
 
 
+def test_a_later_mask_corrects_and_adds(clip, tmp_path, published):
+    labels = published("frames_multi")["labels"][:, :, :454].astype(np.uint8)
+    first, later, out = tmp_path / "first.png", tmp_path / "later.png", tmp_path / "out"
+    Image.fromarray((labels[0] == 1).astype(np.uint8)).save(first)
+    indexed = Image.fromarray(labels[2], mode="P")
+    indexed.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    indexed.save(later)
+    arguments = (clip / "video.mp4", "--first-mask", first, "--tracker", "persam", "--quiet")
+    assert run(*arguments, "-o", out, "--mask-at", f"2={later}") == 0
+    masks = [np.asarray(Image.open(out / f"masks/{i:05d}.png")) for i in range(4)]
+    assert [set(np.unique(mask)) for mask in masks] == [{0, 1}, {0, 1}, {0, 1, 2}, {0, 1, 2}]
+    assert np.array_equal(masks[2], labels[2])
+    with av.open(str(out / "overlay.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 4
+    with (out / "objects.csv").open() as file:
+        assert [row["object"] for row in csv.DictReader(file)] == ["1", "1", "1", "2", "1", "2"]
+    assert run(*arguments, "-o", tmp_path / "late", "--mask-at", f"9={later}") == 2
+    assert run(*arguments, "-o", tmp_path / "bad", "--mask-at", "nine") == 2
+
+
 def test_save_and_max_frames(clip, tmp_path):
     out = tmp_path / "out"
     status = run(

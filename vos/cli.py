@@ -24,6 +24,8 @@ EPILOG = """examples:
       two objects, one file each
   vos-track frames/ --first-mask 00000.png --tracker persam
       a folder of numbered images; the training-free tracker
+  vos-track dog.mp4 --first-mask dog.png --mask-at 120=dog-120.png
+      the same, set right where it went wrong
   vos-track dog.mp4 --first-mask dog.png --model sam-vit-h --prior dinov2-large
       the paper's models, where their weights can be had
 
@@ -65,6 +67,10 @@ def parser() -> argparse.ArgumentParser:
         "--first-mask", metavar="MASK", action="append", required=True,
         help="PNG of the objects in the first frame: every non-zero value is an object; repeat for one file per object",
     )  # fmt: skip
+    line.add_argument(
+        "--mask-at", metavar="FRAME=PNG", action="append", default=[], type=_mask_at,
+        help="true mask of a later frame, numbered as in masks/: corrects its objects, new ones join; repeatable",
+    )  # fmt: skip
     line.add_argument("-o", "--output", metavar="OUT", type=Path, help="result folder (default: <video stem>-vos)")
     line.add_argument("--tracker", default="persam-f", help="an installed tracker (default: %(default)s)")
     line.add_argument("--model", default="lite", help="lite, sam-vit-b, sam-vit-l, sam-vit-h, a folder or a .pth file")
@@ -104,11 +110,12 @@ def run(options: argparse.Namespace) -> int:
         from .pipeline import read_first_mask
 
         mask = read_first_mask(options.first_mask, reader.size, options.resize_mask)
+        later = {at: read_first_mask(path, reader.size, options.resize_mask) for at, path in options.mask_at}
         check_output(out, options.overwrite)
-        return _track(options, saves, out, reader, mask)
+        return _track(options, saves, out, reader, mask, later)
 
 
-def _track(options: argparse.Namespace, saves: list[str], out: Path, reader, mask) -> int:
+def _track(options: argparse.Namespace, saves: list[str], out: Path, reader, mask, later) -> int:
     from .device import keep_freed_memory
     from .pipeline import follow, open_session
     from .run_record import write_run_record
@@ -129,7 +136,7 @@ def _track(options: argparse.Namespace, saves: list[str], out: Path, reader, mas
     progress = Progress(reader.length, sys.stderr, quiet=options.quiet)
     try:
         with progress:
-            for done, result in enumerate(follow(session, prefetch(reader), mask), start=1):
+            for done, result in enumerate(follow(session, prefetch(reader), mask, later), start=1):
                 if writers is None:
                     writers = WriterThread(
                         open_writers(saves, out, fps=reader.fps, first_frame=result.frame, object_ids=mask.object_ids)
@@ -175,6 +182,13 @@ def earlier_results(out: Path) -> list[Path]:
     names = ("overlay.mp4", "objects.csv", "run.json")
     named = [out / name for name in names] + [partial_path(out / name) for name in names]
     return masks + [path for path in named if path.is_file()]
+
+
+def _mask_at(text: str) -> tuple[int, str]:
+    frame, equals, path = text.partition("=")
+    if not (equals and path and frame.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r}: give FRAME=PNG, such as 120=corrected.png")
+    return int(frame), path
 
 
 def _count(text: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +54,7 @@ def track(
     start: int = 0,
     max_frames: int | None = None,
     stride: int = 1,
+    masks_at: Mapping[int, MaskSource] | None = None,
     **session_options: str,
 ) -> Generator[Result, None, None]:
     """Follow the objects of ``first_mask`` through ``video``; one result per frame, the first too.
@@ -66,6 +67,7 @@ def track(
         start: source frame that the mask belongs to.
         max_frames: stop after as many frames.
         stride: take every so-many-th frame.
+        masks_at: true masks of later frames by their index: objects in them are corrected, or join.
         **session_options: see :func:`open_session`.
 
     Raises:
@@ -73,7 +75,8 @@ def track(
     """
     with open_reader(video, backend=reader, start=start, max_frames=max_frames, stride=stride) as source:
         mask = read_first_mask(first_mask, source.size, resize_mask)
-        yield from follow(open_session(**session_options), prefetch(source), mask)
+        later = {at: read_first_mask(one, source.size, resize_mask) for at, one in (masks_at or {}).items()}
+        yield from follow(open_session(**session_options), prefetch(source), mask, later)
 
 
 def read_first_mask(source: MaskSource, frame_size: tuple[int, int], resize: bool = False) -> FirstMask:
@@ -88,18 +91,42 @@ def read_first_mask(source: MaskSource, frame_size: tuple[int, int], resize: boo
     return load_first_mask(paths, frame_size, resize=resize)
 
 
-def follow(session: Session, frames: Generator[Frame, None, None], first_mask: FirstMask) -> Generator[Result, None, None]:
+def follow(
+    session: Session,
+    frames: Generator[Frame, None, None],
+    first_mask: FirstMask,
+    masks_at: Mapping[int, FirstMask] | None = None,
+) -> Generator[Result, None, None]:
     """Push frames through a session; the first one takes the mask.
 
+    Args:
+        session: a fresh one.
+        frames: closed at the end.
+        first_mask: of the first frame.
+        masks_at: true masks of later frames by index: objects in them are corrected, or join.
+
     Raises:
-        InputError: there is no frame.
+        InputError: there is no frame, or none with the index of such a mask.
     """
     count = 0
     try:
         for frame in frames:
-            yield session.step(frame) if count else session.start(frame, first_mask)
+            result = session.step(frame) if count else session.start(frame, first_mask)
+            if masks_at and frame.index in masks_at:
+                result = update(session, masks_at[frame.index])
+            yield result
             count += 1
     finally:
         frames.close()
     if not count:
         raise InputError("the video delivered no frame; look at --start")
+    if masks_at and max(masks_at) >= count:
+        raise InputError(f"--mask-at {max(masks_at)}: the video ended after frame {count - 1}")
+
+
+def update(session: Session, mask: FirstMask) -> Result:
+    """Correct the objects of a mask on the session's last frame, and add those not yet followed."""
+    for object_id, own in zip(mask.object_ids, mask.masks(), strict=True):
+        known = object_id in session.object_ids
+        result = session.correct(object_id, own) if known else session.add_object(own, object_id)
+    return result
