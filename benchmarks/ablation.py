@@ -54,7 +54,7 @@ ROWS = (
     Row("one step of refinement", changes={"refine_steps": 1}),
     Row("two steps of refinement", changes={"refine_steps": 2}),
     Row("whole frame, no zoom", changes={"zoom": 0}),
-    Row("zoom 1.5", changes={"zoom": 1.5}),
+    Row("zoom 2", changes={"zoom": 2.0}),
     Row("zoom 3", changes={"zoom": 3.0}),
     Row("prior: dinov2-large", prior="dinov2-large"),
 )

@@ -11,6 +11,7 @@ arithmetic as a trained one. Every share is a ratio of times taken in one run. P
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import platform
 import shutil
@@ -23,22 +24,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import av
-import numpy as np
 import torch
 
 from .. import plugins
 from ..device import keep_freed_memory, pick_device, pick_dtype
 from ..encoders.same import SameEncoder
 from ..engine import Session
-from ..first_mask import first_mask_from_array
 from ..interfaces import Segmenter
 from ..models import load_segmenter
 from ..pipeline import follow
 from ..structures import FirstMask, Frame
+from ..testing.clip import clip, discs
 from ..video.reader import open_reader, prefetch
 from ..video.writer import WriterThread, open_writers
 
-SIZE = (480, 854)
 OBJECTS = (1, 2, 4, 8, 16, 32)
 MEMORY_FRAMES = (50, 500, 2000)
 RANDOM = "-random"
@@ -255,39 +254,13 @@ def started(segmenter, tracker: str, frame: Frame, mask: FirstMask) -> Session:
     return session
 
 
-def clip() -> Iterator[Frame]:
-    """An endless clip: textured discs that sway over a textured ground."""
-    rng = np.random.default_rng(0)
-    coarse = rng.integers(60, 200, (SIZE[0] // 8 + 1, SIZE[1] // 8 + 1, 3)).astype(np.uint8)
-    ground = np.kron(coarse, np.ones((8, 8, 1), np.uint8))[: SIZE[0], : SIZE[1]]
-    colours = rng.integers(0, 255, (OBJECTS[-1], 3)).astype(np.uint8)
-    labels = discs(OBJECTS[-1]).labels
-    index = 0
-    while True:
-        shift = int(6 * np.sin(index / 5))
-        moved = np.roll(labels, shift, axis=1)
-        rgb = ground.copy()
-        rgb[moved > 0] = colours[moved[moved > 0] - 1]
-        yield Frame(index, index / 24, rgb)
-        index += 1
-
-
-def discs(count: int) -> FirstMask:
-    """A mask of the first so many discs of the clip, in a grid of eight by four."""
-    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
-    labels = np.zeros(SIZE, np.uint8)
-    for index in range(count):
-        x, y = SIZE[1] * (index % 8 + 0.5) / 8, SIZE[0] * (index // 8 + 0.5) / 4
-        labels[(columns - x) ** 2 + (rows - y) ** 2 < 40**2] = index + 1
-    return first_mask_from_array(labels)
-
-
 def write_clip(path: Path, length: int) -> Path:
     """The clip as H.264."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=24)
-        stream.height, stream.width, stream.pix_fmt = SIZE[0], SIZE[1], "yuv420p"
-        for frame, _ in zip(clip(), range(length), strict=False):
+        first = next(clip())
+        stream.height, stream.width, stream.pix_fmt = *first.size, "yuv420p"
+        for frame in itertools.islice(clip(), length):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.rgb, format="rgb24")))
         container.mux(stream.encode())
     return path

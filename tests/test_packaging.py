@@ -101,3 +101,10 @@ def test_folders_refuse_another_name(folder: str) -> None:
                 spec.loader.exec_module(module)
         else:
             spec.loader.exec_module(module)
+
+
+@pytest.mark.parametrize("tracker", ["persam", "persam-f"])
+def test_built_in_trackers_conform(tracker):
+    command = [sys.executable, "-m", "vos.testing", "--tracker", tracker, "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -20,8 +21,11 @@ from .objects import Objects, choose_rows
 MASK_LOGIT = 8.0
 """A given mask becomes low-res logits of plus or minus this."""
 
-MAX_MAGNIFICATION = 1.5
-"""A zoom shows at most this many input pixels per frame pixel: there is no more to be seen."""
+SMALLEST_REGION = 0.4
+"""A zoom shows at least this share of the frame's sides, ..."""
+
+MAGNIFICATION = 1.5
+"""... or, of large frames, a smaller region that gives so many input pixels per frame pixel."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class PerSamOptions:
             models that take no last mask.
         last_box: the last frame's box as prompt of the first pass.
         box_margin: pixels by which it is widened.
+        box_trim: share of the object's area that may lie beyond each side of the last box, so that
+            a stray speck does not stretch it; None: 0.005 for models that take the last mask, else 0.
         point_grid: choose points on the patch grid, or on the map up-sampled to the frame.
         prototype: mean of the normalised foreground features (eq. 5-6); or of the features as
             they are, normalised; or half that and half their channel-wise maximum, normalised.
@@ -50,7 +56,7 @@ class PerSamOptions:
         refine_steps: steps of the cascaded post-refinement, 0 to 2; None: 2 for models that take
             no last mask, else 0.
         zoom: encode only the region this many times as long as the last boxes' common extent,
-            enlarged; 0: the whole frame; None: 2 for models that take the last mask, else 0.
+            enlarged; 0: the whole frame; None: 1.4 for models that take the last mask, else 0.
         refine_box: which of these steps get the box of the mask so far; the paper: the second.
     """
 
@@ -59,6 +65,7 @@ class PerSamOptions:
     centre_point: bool | None = None
     last_box: bool = True
     box_margin: int = 0
+    box_trim: float | None = None
     point_grid: Literal["patch", "frame"] = "patch"
     prototype: Literal["mean", "raw-mean", "mean-max"] = "mean"
     drawn_value: int | None = None
@@ -96,6 +103,7 @@ PUBLISHED_VIDEO = {
     "negative_point": False,
     "centre_point": True,
     "box_margin": 10,
+    "box_trim": 0,
     "point_grid": "frame",
     "prototype": "mean-max",
     "drawn_value": 215,
@@ -127,7 +135,8 @@ class PerSAM:
         defaults = {
             "centre_point": not segmenter.wants_last_mask,
             "refine_steps": 0 if segmenter.wants_last_mask else 2,
-            "zoom": 2.0 if segmenter.wants_last_mask else 0,
+            "box_trim": 0.005 if segmenter.wants_last_mask else 0,
+            "zoom": 1.4 if segmenter.wants_last_mask else 0,
         }
         unset = {name: value for name, value in defaults.items() if getattr(self.options, name) is None}
         self.options = replace(self.options, **unset)
@@ -144,7 +153,7 @@ class PerSAM:
         """Remember the objects that were found; the others keep what was last known of them."""
         old = self.objects
         found = torch.tensor(result.areas > 0, device=old.boxes.device)
-        boxes = torch.tensor(result.boxes, device=old.boxes.device, dtype=old.boxes.dtype)
+        boxes = torch.tensor(self._boxes(result), device=old.boxes.device, dtype=old.boxes.dtype)
         logits = self._chosen[:, None].clamp(-20, 20)
         self.objects = replace(
             old,
@@ -204,6 +213,20 @@ class PerSAM:
             return F.normalize(prior.prototype(context.raw_features, coverage), dim=1)
         return prior.mean_max_prototype(context.raw_features, coverage)
 
+    def _boxes(self, result: Result) -> np.ndarray:
+        """Boxes (N, 4) of the objects found, without what ``box_trim`` leaves out."""
+        if not self.options.box_trim:
+            return result.boxes
+        boxes = result.boxes.copy()
+        for row in np.flatnonzero(result.areas):
+            mask = result.labels == result.object_ids[row]
+            beyond = self.options.box_trim * result.areas[row]
+            for axis in (0, 1):
+                mass = np.cumsum(np.count_nonzero(mask, axis=axis))
+                boxes[row, axis] = np.searchsorted(mass, beyond, side="right")
+                boxes[row, axis + 2] = np.searchsorted(mass, mass[-1] - beyond)
+        return boxes
+
     def _region(self, context: FrameContext, objects: Objects) -> Region | None:
         """Where to look: around the last boxes, or everywhere while an object is lost."""
         return self._zoomed(context, objects.boxes) if objects.found.all() else None
@@ -213,7 +236,7 @@ class PerSAM:
         if not self.options.zoom:
             return None
         size = context.frame.size
-        least = context.segmenter.geometry(size).magnification / MAX_MAGNIFICATION
+        least = min(SMALLEST_REGION, context.segmenter.geometry(size).magnification / MAGNIFICATION)
         return Region.around(boxes, size, self.options.zoom, least)
 
     def _coverage(self, context: FrameContext, objects: Objects) -> Tensor:

@@ -1,0 +1,55 @@
+"""An endless drawn clip with exact masks, for tests and benchmarks that need no data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from ..first_mask import first_mask_from_array
+from ..structures import FirstMask, Frame
+
+COLUMNS, ROWS = 8, 5
+"""The discs stand in a grid of so many; no clip has more."""
+
+
+def clip(size: tuple[int, int] = (480, 854)) -> Iterator[Frame]:
+    """Coloured discs that sway over a softly shaded ground, without end.
+
+    Args:
+        size: (H, W) of the frames.
+    """
+    height, width = size
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(90, 170, (4, 6, 3)).astype(np.uint8))
+    ground = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC))
+    colours = rng.integers(0, 255, (COLUMNS * ROWS + 1, 3)).astype(np.uint8)
+    index = 0
+    while True:
+        labels = disc_labels(size, COLUMNS * ROWS, sway(size, index))
+        rgb = np.where((labels > 0)[..., None], colours[labels], ground)
+        yield Frame(index, index / 24, np.ascontiguousarray(rgb))
+        index += 1
+
+
+def sway(size: tuple[int, int], index: int) -> int:
+    """Pixels to the right by which the discs are moved in a frame."""
+    return round(size[1] / 120 * np.sin(index / 5))
+
+
+def disc_labels(size: tuple[int, int], count: int, shift: int = 0) -> np.ndarray:
+    """Labels (H, W) uint8 of the first ``count`` discs: 1, 2, … in reading order."""
+    height, width = size
+    rows, columns = np.mgrid[:height, :width]
+    radius = 0.38 * min(height / ROWS, width / COLUMNS)
+    labels = np.zeros(size, np.uint8)
+    for index in range(count):
+        x, y = width * (index % COLUMNS + 0.5) / COLUMNS + shift, height * (index // COLUMNS + 0.5) / ROWS
+        labels[(columns - x) ** 2 + (rows - y) ** 2 < radius**2] = index + 1
+    return labels
+
+
+def discs(count: int, size: tuple[int, int] = (480, 854)) -> FirstMask:
+    """The first mask of the clip's first ``count`` discs."""
+    return first_mask_from_array(disc_labels(size, count))

@@ -1,0 +1,139 @@
+"""What every tracker must keep to; see the package's docstring for how to run it."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import sys
+
+import numpy as np
+import pytest
+
+from vos.structures import Frame
+from vos.testing.clip import clip, disc_labels, discs, sway
+
+SIZE = (120, 200)
+
+
+def follow(session, size, count, frames):
+    """Results of the clip's first frames."""
+    first, *rest = itertools.islice(clip(size), frames)
+    return [session.start(first, discs(count, size)), *(session.step(frame) for frame in rest)]
+
+
+def check(result, ids, size):
+    """The shapes, types and ranges that readers of results rely on."""
+    assert result.object_ids == ids
+    assert result.labels.shape == size and result.labels.dtype == np.uint8
+    assert set(np.unique(result.labels).tolist()) <= {0, *ids}
+    assert result.boxes.shape == (len(ids), 4)
+    assert result.scores.shape == (len(ids),)
+    assert ((result.scores >= 0) & (result.scores <= 1)).all()
+    assert result.logits.shape == (len(ids), *size)
+    assert not np.isnan(result.logits).any()
+    for row, object_id in enumerate(ids):
+        assert result.areas[row] == np.count_nonzero(result.labels == object_id)
+        assert (result.boxes[row] == -1).all() == (result.areas[row] == 0)
+
+
+@pytest.mark.parametrize("count", [1, 2, 40])
+def test_results_have_their_shapes(new_session, count):
+    for result in follow(new_session(), SIZE, count, 3):
+        check(result, tuple(range(1, count + 1)), SIZE)
+
+
+@pytest.mark.parametrize("size", [(120, 200), (97, 131), (131, 97), (64, 64), (33, 250), (16, 16)])
+def test_frames_of_any_size(new_session, size):
+    for result in follow(new_session(), size, 1, 3):
+        check(result, (1,), size)
+
+
+def test_an_object_that_hardly_moves_is_found(new_session):
+    for index, result in enumerate(follow(new_session(), SIZE, 1, 4)):
+        truth = disc_labels(SIZE, 1, sway(SIZE, index)) > 0
+        found = result.labels > 0
+        assert np.count_nonzero(found & truth) > 0.3 * np.count_nonzero(found | truth)
+
+
+def test_object_numbers_are_the_masks_own(new_session):
+    labels = disc_labels(SIZE, 2)
+    renumbered = np.array([0, 7, 255], np.uint8)[labels]
+    frames = clip(SIZE)
+    session = new_session()
+    session.start(next(frames), renumbered)
+    check(session.step(next(frames)), (7, 255), SIZE)
+
+
+def test_the_same_frames_give_the_same_masks(new_session):
+    runs = [[result.labels for result in follow(new_session(), SIZE, 2, 4)] for _ in range(2)]
+    assert all(np.array_equal(a, b) for a, b in zip(*runs, strict=True))
+
+
+def test_results_and_frames_are_left_alone(new_session):
+    frames = list(itertools.islice(clip(SIZE), 3))
+    before = [frame.rgb.copy() for frame in frames]
+    session = new_session()
+    session.start(frames[0], discs(1, SIZE))
+    first = session.step(frames[1])
+    labels = first.labels.copy()
+    session.step(frames[2])
+    assert np.array_equal(first.labels, labels)
+    assert all(np.array_equal(frame.rgb, rgb) for frame, rgb in zip(frames, before, strict=True))
+
+
+def test_objects_may_vanish(new_session):
+    session = new_session()
+    frames = clip(SIZE)
+    session.start(next(frames), discs(2, SIZE))
+    for index in range(3):
+        check(session.step(Frame(index + 1, index / 24, np.zeros((*SIZE, 3), np.uint8))), (1, 2), SIZE)
+    check(session.step(next(frames)), (1, 2), SIZE)
+
+
+def test_a_tiny_object(new_session):
+    labels = np.zeros(SIZE, np.uint8)
+    labels[60, 100] = 1
+    session, frames = new_session(), clip(SIZE)
+    session.start(next(frames), labels)
+    check(session.step(next(frames)), (1,), SIZE)
+
+
+def test_an_object_that_fills_the_frame(new_session):
+    session, frames = new_session(), clip(SIZE)
+    session.start(next(frames), np.ones(SIZE, np.uint8))
+    check(session.step(next(frames)), (1,), SIZE)
+
+
+def test_objects_join_leave_and_are_corrected(new_session):
+    session, frames = new_session(), clip(SIZE)
+    if not all(hasattr(session.tracker, name) for name in ("add", "correct", "remove")):
+        pytest.skip("this tracker cannot change its objects in mid-video")
+    session.start(next(frames), discs(1, SIZE))
+    session.step(next(frames))
+    labels = disc_labels(SIZE, 3, sway(SIZE, 1))
+    session.add_object(labels == 3)
+    session.correct(1, labels == 2)
+    check(session.step(next(frames)), (1, 2), SIZE)
+    session.remove(1)
+    check(session.step(next(frames)), (2,), SIZE)
+    session.remove(2)
+    check(session.step(next(frames)), (), SIZE)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the resident memory from /proc")
+def test_memory_stays_flat_over_300_frames(new_session):
+    session, frames = new_session(), clip((48, 80))
+    session.start(next(frames), discs(1, (48, 80)))
+    sizes = []
+    for index, frame in enumerate(itertools.islice(frames, 300)):
+        session.step(frame)
+        if index in (99, 299):
+            gc.collect()
+            sizes.append(resident_megabytes())
+    assert sizes[1] - sizes[0] < 10
+
+
+def resident_megabytes() -> float:
+    """Resident memory of this process."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) / 1024
