@@ -14,6 +14,7 @@ from vos.engine import Session
 from vos.errors import InputError, PluginError
 from vos.first_mask import first_mask_from_array
 from vos.merge import describe
+from vos.segmenters.lite import LiteSegmenter
 from vos.structures import Frame
 from vos.trackers.persam import PerSAM, PerSamOptions
 from vos.trackers.persam_f import PerSAMF
@@ -244,3 +245,28 @@ def test_a_stray_speck_does_not_stretch_the_box_of_the_next_frame(lite, clip):
     exact = Session(PerSAM(PerSamOptions(box_trim=0)), lite, SameEncoder())
     exact.start(frames[0], (labels[0] == 1).astype(np.uint8))
     assert np.array_equal(exact.tracker._boxes(result), result.boxes)
+
+
+def test_the_tracker_is_closed_once_also_after_an_error(lite, clip):
+    class Closing(PerSAM):
+        closed = 0
+
+        def close(self):
+            self.closed += 1
+
+    tracker = Closing()
+    with pytest.raises(InputError), Session(tracker, lite, SameEncoder()) as session:
+        session.step(clip[0][0])
+    session.close()
+    assert tracker.closed == 1
+
+
+def test_weights_load_when_first_asked_for(monkeypatch, clip):
+    loaded, load = [], LiteSegmenter.load
+    monkeypatch.setattr(LiteSegmenter, "load", lambda *given: loaded.append(given) or load(*given))
+    with vos.open_session(tracker="persam") as session:
+        assert not loaded and not session.segmenter.files
+        session.start(clip[0][0], clip[1][0])
+        assert len(loaded) == 1 and session.segmenter.files
+    with pytest.raises(PluginError, match="no such segmenter"):
+        vos.open_session(model="nonesuch")

@@ -135,7 +135,7 @@ def _track(options: argparse.Namespace, saves: list[str], out: Path, reader, mas
 
     progress = Progress(reader.length, sys.stderr, quiet=options.quiet)
     try:
-        with progress:
+        with session, progress:
             for done, result in enumerate(follow(session, prefetch(reader), mask, later), start=1):
                 if writers is None:
                     writers = WriterThread(

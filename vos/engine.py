@@ -84,6 +84,19 @@ class Session:
         self.object_ids: tuple[int, ...] = ()
         self._last: Result | None = None
         self._tracker_started = False
+        self._closed = False
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the tracker release what it holds outside of Python's memory; safe to repeat."""
+        if not self._closed and hasattr(self.tracker, "close"):
+            self.tracker.close()
+        self._closed = True
 
     @torch.inference_mode()
     def start(self, frame: Frame, first_mask: FirstMask | np.ndarray | None = None) -> Result:

@@ -75,8 +75,9 @@ class PriorEncoder(Protocol):
 class Tracker(Protocol):
     """Follows N objects, N at least 1. Built by ``Class(options)``, see :mod:`vos.plugins`.
 
-    The engine calls ``start`` once, then for each frame ``step`` and ``observe``. The last three
-    methods may be left out: such a tracker cannot change its objects in mid-video.
+    The engine calls ``start`` once, then for each frame ``step`` and ``observe``. ``add``,
+    ``correct`` and ``remove`` may be left out: such a tracker cannot change its objects in
+    mid-video; ``close`` may be left out by one that holds nothing outside of Python's memory.
     """
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
@@ -110,6 +111,10 @@ class Tracker(Protocol):
 
     def remove(self, rows: list[int]) -> None:
         """Forget some objects; the rows of the others close up."""
+        ...
+
+    def close(self) -> None:
+        """Release files, processes and the like; called once, also after an error."""
         ...
 
 

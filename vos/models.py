@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -18,13 +20,7 @@ def load_segmenter(name: str, device: torch.device, dtype: torch.dtype) -> Segme
     Raises:
         WeightsError: the weights are not there or do not fit.
     """
-    plugin = name.partition(":")[0]
-    if plugin in plugins.names("vos.segmenters"):
-        return plugins.load("vos.segmenters", plugin).load(name, device, dtype)
-    _refuse_unknown(name, "vos.segmenters")
-    from .segmenters.sam import SamSegmenter
-
-    return SamSegmenter.load(name, device, dtype)
+    return _segmenter_class(name).load(name, device, dtype)
 
 
 def load_encoder(name: str, device: torch.device, dtype: torch.dtype) -> PriorEncoder:
@@ -33,12 +29,55 @@ def load_encoder(name: str, device: torch.device, dtype: torch.dtype) -> PriorEn
     Raises:
         WeightsError: the weights are not there or do not fit.
     """
+    return _encoder_class(name).load(name, device, dtype)
+
+
+def defer_segmenter(name: str, device: torch.device, dtype: torch.dtype) -> Segmenter:
+    """As :func:`load_segmenter`, but only the name is looked up; the weights load on first use."""
+    return _Deferred(partial(_segmenter_class(name).load, name, device, dtype))
+
+
+def defer_encoder(name: str, device: torch.device, dtype: torch.dtype) -> PriorEncoder:
+    """As :func:`load_encoder`, but only the name is looked up; the weights load on first use."""
+    return _Deferred(partial(_encoder_class(name).load, name, device, dtype))
+
+
+class _Deferred:
+    """Stands for a model and loads it when any of its attributes is first asked for."""
+
+    def __init__(self, load: Callable[[], object]):
+        self._load = load
+
+    @cached_property
+    def _model(self) -> object:
+        return self._load()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Weight files in use: none until they are."""
+        return self._model.files if "_model" in vars(self) else ()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._model, name)
+
+
+def _segmenter_class(name: str) -> type:
+    plugin = name.partition(":")[0]
+    if plugin in plugins.names("vos.segmenters"):
+        return plugins.load("vos.segmenters", plugin)
+    _refuse_unknown(name, "vos.segmenters")
+    from .segmenters.sam import SamSegmenter
+
+    return SamSegmenter
+
+
+def _encoder_class(name: str) -> type:
     if name in plugins.names("vos.prior_encoders"):
-        return plugins.load("vos.prior_encoders", name).load(name, device, dtype)
+        return plugins.load("vos.prior_encoders", name)
     _refuse_unknown(name, "vos.prior_encoders")
     from .encoders.dinov2 import Dinov2Encoder
 
-    return Dinov2Encoder.load(name, device, dtype)
+    return Dinov2Encoder
 
 
 def _refuse_unknown(name: str, group: str) -> None:

@@ -12,7 +12,7 @@ from .device import pick_device, pick_dtype
 from .engine import Session
 from .errors import InputError
 from .first_mask import first_mask_from_array, load_first_mask
-from .models import load_encoder, load_segmenter
+from .models import defer_encoder, defer_segmenter
 from .structures import FirstMask, Frame, Result
 from .video.reader import open_reader, prefetch
 
@@ -36,13 +36,16 @@ def open_session(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
 
+    Weights load when the tracker first asks for them, at the latest in ``start``; a tracker that
+    uses no segmenter never loads one. Close the session, or use it in a ``with`` statement.
+
     Raises:
-        VosError: a name is unknown, or weights are missing.
+        VosError: a name is unknown; missing weights show when they are first asked for.
     """
     tracker_class = plugins.load("vos.trackers", tracker)
     chosen = pick_device(device)
     precision = pick_dtype(dtype, chosen)
-    return Session(tracker_class(), load_segmenter(model, chosen, precision), load_encoder(prior, chosen, precision))
+    return Session(tracker_class(), defer_segmenter(model, chosen, precision), defer_encoder(prior, chosen, precision))
 
 
 def track(
@@ -76,7 +79,8 @@ def track(
     with open_reader(video, backend=reader, start=start, max_frames=max_frames, stride=stride) as source:
         mask = read_first_mask(first_mask, source.size, resize_mask)
         later = {at: read_first_mask(one, source.size, resize_mask) for at, one in (masks_at or {}).items()}
-        yield from follow(open_session(**session_options), prefetch(source), mask, later)
+        with open_session(**session_options) as session:
+            yield from follow(session, prefetch(source), mask, later)
 
 
 def read_first_mask(source: MaskSource, frame_size: tuple[int, int], resize: bool = False) -> FirstMask:
