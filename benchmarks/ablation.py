@@ -21,10 +21,10 @@ from ..engine import Session
 from ..errors import WeightsError
 from ..first_mask import load_first_mask
 from ..interfaces import Segmenter
-from ..models import load_encoder, load_segmenter
+from ..models import load_encoder, load_segmenter, new_tracker
 from ..pipeline import follow
 from ..video.reader import open_reader, prefetch
-from .davis import folders, frame_names, new_tracker, sequence_names
+from .davis import folders, frame_names, sequence_names
 from .scoring import SequenceScorer, global_scores
 
 
@@ -56,6 +56,8 @@ ROWS = (
     Row("whole frame, no zoom", changes={"zoom": 0}),
     Row("zoom 2", changes={"zoom": 2.0}),
     Row("zoom 3", changes={"zoom": 3.0}),
+    Row("+ points propagated by lk", changes={"points": "lk"}),
+    Row("persam-f + points propagated by lk", "persam-f", changes={"points": "lk"}),
     Row("prior: dinov2-large", prior="dinov2-large"),
 )
 

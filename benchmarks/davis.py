@@ -18,14 +18,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import plugins
 from ..cli import exit_status
 from ..device import keep_freed_memory, pick_device, pick_dtype
 from ..engine import Session
 from ..errors import InputError
 from ..first_mask import load_first_mask
-from ..interfaces import Tracker
-from ..models import load_encoder, load_segmenter
+from ..models import load_encoder, load_segmenter, new_tracker
 from ..pipeline import follow
 from ..run_record import write_run_record
 from ..video.images import image_paths
@@ -71,6 +69,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     line.add_argument("--tracker", help=f"an installed tracker (default: {DEFAULTS['tracker']})")
     line.add_argument("--model", help=f"as for vos-track (default: {DEFAULTS['model']})")
     line.add_argument("--prior", help=f"as for vos-track (default: {DEFAULTS['prior']})")
+    line.add_argument("--points", default="none", help="as for vos-track (default: none)")
     line.add_argument("--preset", choices=PRESETS, help="paper: the models of section C.2")
     line.add_argument("--published", action="store_true", help="the released scripts' behaviour where it differs")
     line.add_argument("--device", default="auto")
@@ -107,28 +106,6 @@ def set_name(options: argparse.Namespace) -> str:
     return Path(options.set).stem
 
 
-def new_tracker(name: str, published: bool = False, **changes: object) -> Tracker:
-    """A tracker with options of its own class.
-
-    Args:
-        name: an installed tracker.
-        published: start from the released scripts' behaviour.
-        **changes: options that differ from that.
-
-    Raises:
-        InputError: the tracker has no such options.
-    """
-    tracker = plugins.load("vos.trackers", name)
-    if not (published or changes):
-        return tracker()
-    if not hasattr(tracker, "Options"):
-        raise InputError(f"{name}: this tracker has no options")
-    try:
-        return tracker(tracker.Options.published(**changes) if published else tracker.Options(**changes))
-    except (TypeError, AttributeError) as error:
-        raise InputError(f"{name}: {error}") from error
-
-
 def track_all(options: argparse.Namespace, names: list[str]) -> None:
     """Track the sequences that are not complete, one line of progress each."""
     keep_freed_memory()
@@ -143,7 +120,7 @@ def track_all(options: argparse.Namespace, names: list[str]) -> None:
     encoder = load_encoder(options.prior, device, precision)
     frames, began = 0, time.perf_counter()
     for name in todo:
-        session = Session(new_tracker(options.tracker, options.published), segmenter, encoder)
+        session = Session(new_tracker(options.tracker, options.published, points=options.points), segmenter, encoder)
         start = time.perf_counter()
         count = track_sequence(session, options, name)
         frames += count

@@ -14,9 +14,11 @@ from vos import prior
 from vos.engine import FrameContext
 from vos.geometry import Geometry, Region
 from vos.guidance import AttentionRule, Guidance, standardised
+from vos.point_trackers import load_point_tracker
 from vos.structures import FirstMask, Masks, Prompts, Result, Tracked
 
 from .objects import Objects, choose_rows
+from .points import PropagatedPoints
 
 MASK_LOGIT = 8.0
 """A given mask becomes low-res logits of plus or minus this."""
@@ -50,6 +52,8 @@ class PerSamOptions:
         semantic_prompting: add the mean foreground feature to the tokens (eq. 10).
         attention: eq. 8 with its softmax, or the released code's sigmoid, see ``AttentionRule``.
         alpha: balance factor of eq. 8.
+        points: a point tracker that propagates the first frame's points (table 12), see
+            :mod:`vos.point_trackers`; ``none``: they are chosen anew in each frame.
         guided_refinement: whether the refinement is guided too.
         first_masks: masks of the first pass, 3 or 1.
         first_choice: which mask of the first pass is refined: the best by score, or the first.
@@ -73,6 +77,7 @@ class PerSamOptions:
     semantic_prompting: bool = True
     attention: AttentionRule = "softmax"
     alpha: float = 1.0
+    points: str = "none"
     guided_refinement: bool = True
     first_masks: Literal[3, 1] = 3
     first_choice: Literal["best", "first"] = "best"
@@ -129,6 +134,7 @@ class PerSAM:
     def __init__(self, options: PerSamOptions | None = None):
         self.options = options or self.Options()
         self.decoder_calls = 0
+        self._propagated: PropagatedPoints | None = None
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
         segmenter = context.segmenter
@@ -141,6 +147,9 @@ class PerSAM:
         unset = {name: value for name, value in defaults.items() if getattr(self.options, name) is None}
         self.options = replace(self.options, **unset)
         self.objects = self._take(context, first_mask)
+        if self.options.points != "none":
+            self._propagated = PropagatedPoints(load_point_tracker(self.options.points, segmenter.device))
+            self._propagated.start(context.frame, self._new_points(context, self.objects))
 
     def step(self, context: FrameContext) -> Tracked:
         context.look_at(self._region(context, self.objects))
@@ -170,17 +179,23 @@ class PerSAM:
         whole = context.segmenter.geometry(context.frame.size)
         more = self._take(context, first_mask).on(whole, outside=-MASK_LOGIT)
         self.objects = self.objects.on(whole, outside=-MASK_LOGIT).with_more(more)
+        if self._propagated:
+            self._propagated.more(self._new_points(context, more))
 
     def correct(self, context: FrameContext, rows: list[int], first_mask: FirstMask) -> None:
         whole = context.segmenter.geometry(context.frame.size)
         taken = self._take(context, first_mask).on(whole, outside=-MASK_LOGIT)
         index = torch.tensor(rows, device=taken.boxes.device)
         self.objects = self.objects.on(whole, outside=-MASK_LOGIT).with_rows(index, taken)
+        if self._propagated:
+            self._propagated.anew(index, self._new_points(context, taken))
 
     def remove(self, rows: list[int]) -> None:
         kept = torch.ones(len(self.objects), dtype=torch.bool, device=self.objects.boxes.device)
         kept[rows] = False
         self.objects = self.objects.rows(kept)
+        if self._propagated:
+            self._propagated.keep(kept)
 
     def _take(self, context: FrameContext, first_mask: FirstMask) -> Objects:
         """Objects as they are on a frame whose masks are given."""
@@ -270,7 +285,7 @@ class PerSAM:
         Returns:
             The chosen logits (N, 4h, 4w) and scores (N,).
         """
-        prompts, guidance = self._prompts(context, objects)
+        prompts, guidance = self._prompts(context, objects, self._propagated)
         masks = self._run(context, prompts, guidance, multimask=self.options.first_masks == 3)
         logits, scores = self._choose(masks, objects, first=True)
         if not self.options.guided_refinement:
@@ -287,12 +302,16 @@ class PerSAM:
         self.decoder_calls += 1
         return context.segmenter.decode(context.embedding, prompts, guidance, multimask)
 
-    def _prompts(self, context: FrameContext, objects: Objects) -> tuple[Prompts, Guidance]:
-        """Prompts and guidance of the first pass."""
+    def _prompts(
+        self, context: FrameContext, objects: Objects, propagated: PropagatedPoints | None = None
+    ) -> tuple[Prompts, Guidance]:
+        """Prompts and guidance of the first pass; points from the map, or else propagated ones."""
         segmenter, features = context.segmenter, context.features
         confidence = prior.similarity(features.values, objects.prototype)
         boxes = self._wide_boxes(objects.boxes, context.frame.size)
         points, labels = self._points(features.geometry, confidence)
+        if propagated:
+            points = propagated.step(context.frame, self._inner_points(context, objects, confidence))
         if self.options.centre_point:
             centres = ((boxes[:, None, :2] + boxes[:, None, 2:]) / 2).floor()
             points = torch.cat([points, centres], dim=1)
@@ -322,6 +341,23 @@ class PerSAM:
         if not self.options.negative_point:
             points, labels = points[:, :-1], labels[:, :-1]
         return points, labels
+
+    def _inner_points(self, context: FrameContext, objects: Objects, confidence: Tensor) -> Tensor:
+        """As :meth:`_points`, the positive ones inside the last masks where these have room for them."""
+        geometry = context.features.geometry
+        points, _ = self._points(geometry, confidence)
+        within = (self._coverage(context, objects) > 0.5) & geometry.inside().to(confidence.device)
+        inner, _ = prior.extreme_points(confidence, self.options.positives, within)
+        roomy = within.flatten(1).sum(1) >= self.options.positives
+        positive = torch.arange(points.shape[1], device=points.device) < self.options.positives
+        take = roomy[:, None] & positive
+        inner = geometry.cells_to_frame(inner)[:, : points.shape[1]]
+        return torch.where(take[..., None], inner, points)
+
+    def _new_points(self, context: FrameContext, objects: Objects) -> Tensor:
+        """Points (N, P, 2) to propagate from a frame whose masks are given."""
+        confidence = prior.similarity(context.features.values, objects.prototype)
+        return self._inner_points(context, objects, confidence)
 
     def _wide_boxes(self, boxes: Tensor, frame_size: tuple[int, int]) -> Tensor:
         """Boxes (N, 4) widened by the margin, within the frame."""

@@ -75,6 +75,7 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--tracker", default="persam-f", help="an installed tracker (default: %(default)s)")
     line.add_argument("--model", default="lite", help="lite, sam-vit-b, sam-vit-l, sam-vit-h, a folder or a .pth file")
     line.add_argument("--prior", default="same", help="same, dinov2-small|base|large|giant, or a folder")
+    line.add_argument("--points", default="none", help="propagate the prompts' points: none, lk, pips:FILE, cotracker (default: none)")
     line.add_argument("--save", default=",".join(SAVES), help="what to write (default: %(default)s)")
     line.add_argument("--resize-mask", action="store_true", help="allow a mask of another size than the video")
     line.add_argument("--start", type=_count, default=0, metavar="F", help="frame that the mask belongs to")
@@ -123,9 +124,8 @@ def _track(options: argparse.Namespace, saves: list[str], out: Path, reader, mas
     from .video.writer import WriterThread, open_writers
 
     keep_freed_memory()
-    session = open_session(
-        tracker=options.tracker, model=options.model, prior=options.prior, device=options.device, dtype=options.dtype
-    )
+    names = ("tracker", "model", "prior", "points", "device", "dtype")
+    session = open_session(**{name: getattr(options, name) for name in names})
     writers = None
     began = time.perf_counter()
 

@@ -1,4 +1,4 @@
-"""Segmenters and prior encoders by the names of the command line."""
+"""Trackers, segmenters and prior encoders by the names of the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,33 @@ from pathlib import Path
 import torch
 
 from . import plugins
-from .interfaces import PriorEncoder, Segmenter
+from .errors import InputError
+from .interfaces import PriorEncoder, Segmenter, Tracker
+
+
+def new_tracker(name: str, published: bool = False, points: str = "none", **changes: object) -> Tracker:
+    """A tracker with options of its own class.
+
+    Args:
+        name: an installed tracker.
+        published: start from the released scripts' behaviour.
+        points: point tracker that propagates the prompts, or ``none``.
+        **changes: options that differ from that.
+
+    Raises:
+        InputError: the tracker has no such options.
+    """
+    tracker = plugins.load("vos.trackers", name)
+    if points != "none":
+        changes["points"] = points
+    if not (published or changes):
+        return tracker()
+    if not hasattr(tracker, "Options"):
+        raise InputError(f"{name}: this tracker has no options")
+    try:
+        return tracker(tracker.Options.published(**changes) if published else tracker.Options(**changes))
+    except (TypeError, AttributeError) as error:
+        raise InputError(f"{name}: {error}") from error
 
 
 def load_segmenter(name: str, device: torch.device, dtype: torch.dtype) -> Segmenter:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from . import plugins
 from .device import pick_device, pick_dtype
 from .engine import Session
 from .errors import InputError
 from .first_mask import first_mask_from_array, load_first_mask
-from .models import defer_encoder, defer_segmenter
+from .models import defer_encoder, defer_segmenter, new_tracker
 from .structures import FirstMask, Frame, Result
 from .video.reader import open_reader, prefetch
 
@@ -24,6 +23,7 @@ def open_session(
     tracker: str = "persam-f",
     model: str = "lite",
     prior: str = "same",
+    points: str = "none",
     device: str = "auto",
     dtype: str = "auto",
 ) -> Session:
@@ -33,6 +33,7 @@ def open_session(
         tracker: name of an installed tracker.
         model: segmenter, see :func:`vos.models.load_segmenter`.
         prior: prior encoder, see :func:`vos.models.load_encoder`.
+        points: point tracker that propagates the prompts, see :mod:`vos.point_trackers`.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
 
@@ -42,10 +43,9 @@ def open_session(
     Raises:
         VosError: a name is unknown; missing weights show when they are first asked for.
     """
-    tracker_class = plugins.load("vos.trackers", tracker)
     chosen = pick_device(device)
     precision = pick_dtype(dtype, chosen)
-    return Session(tracker_class(), defer_segmenter(model, chosen, precision), defer_encoder(prior, chosen, precision))
+    return Session(new_tracker(tracker, points=points), defer_segmenter(model, chosen, precision), defer_encoder(prior, chosen, precision))
 
 
 def track(

@@ -1,4 +1,4 @@
-"""Trackers, segmenters and prior encoders by name, through entry points.
+"""Trackers, point trackers, segmenters and prior encoders by name, through entry points.
 
 Names are listed without importing anything; only the one asked for is loaded.
 """

@@ -160,13 +160,13 @@ def extreme_points(
     Args:
         confidence: (N, H, W).
         positives: how many of the best to take.
-        inside: (H, W) bool, cells that may be chosen; None for all.
+        inside: (H, W) or (N, H, W) bool, cells that may be chosen; None for all.
 
     Returns:
         xy cell indices (N, positives + 1, 2) long and labels (N, positives + 1) of 1 and 0.
     """
     flat = confidence.flatten(1)
-    outside = torch.zeros_like(flat[0], dtype=torch.bool) if inside is None else ~inside.flatten()
+    outside = torch.zeros_like(flat[0], dtype=torch.bool) if inside is None else ~inside.flatten(-2)
     best = flat.masked_fill(outside, -torch.inf).topk(positives, dim=1).indices
     worst = flat.masked_fill(outside, torch.inf).argmin(dim=1, keepdim=True)
     index = torch.cat([best, worst], dim=1)

@@ -98,8 +98,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # whatever a damaged or hostile file provokes is the same to a user
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WeightsError(f"{path}: cannot be read as weights: {reason}") from error
-    if isinstance(tensors, dict) and isinstance(tensors.get("model"), dict):
-        tensors = tensors["model"]  # training code often nests them so
+    for nested in ("model", "model_state_dict"):  # training code often nests them so
+        if isinstance(tensors, dict) and isinstance(tensors.get(nested), dict):
+            tensors = tensors[nested]
     if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
         raise WeightsError(f"{path}: holds no plain dictionary of tensors")
     return tensors

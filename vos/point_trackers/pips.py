@@ -1,0 +1,107 @@
+"""PIPS as a point tracker: windows of 8 frames, one after the other, without delay."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import WeightsError
+from ..segmenters.checkpoint import read_tensors
+from ..structures import Frame
+from .pips_network import WINDOW, Pips
+
+LONGEST_SIDE = 640
+"""Larger frames are shrunk to it: the network was trained on frames of about this size."""
+
+VISIBLE = 0.5
+SURELY_VISIBLE, LESS_SURE = 0.9, 0.02
+"""A window begins on the last frame in which the point is surely visible; else a little less so."""
+
+
+class PipsTracker:
+    """See ``PointTracker``; ``pips:FILE`` names the published checkpoint.
+
+    Each point has a window that begins where it was last surely visible. Until the window is full,
+    its last frame is repeated, so that every frame has its answer at once; when it is full, the
+    next begins (the paper's re-start rule). The point keeps the look that it had at first. Each frame
+    is encoded once; the last 8 maps are kept.
+    """
+
+    def __init__(self, network: Pips, device: torch.device):
+        self.network = network.to(device).eval().requires_grad_(False)
+        self._device = device
+
+    @classmethod
+    def load(cls, name: str, device: torch.device) -> PipsTracker:
+        """Load a checkpoint without unpickling anything but tensors.
+
+        Raises:
+            WeightsError: no file was named, it is missing, damaged or of another network.
+        """
+        file = name.partition(":")[2]
+        if not file:
+            raise WeightsError("--points pips needs its checkpoint: --points pips:FILE (model-000200000.pth)")
+        tensors = read_tensors(Path(file))
+        network = Pips()
+        try:
+            network.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise WeightsError(f"{file}: these are not the weights of PIPS: {str(error).splitlines()[1].strip()}") from error
+        return cls(network, device)
+
+    def start(self, frame: Frame, points: Tensor) -> None:
+        height, width = frame.size
+        shrink = min(1.0, LONGEST_SIDE / max(height, width))
+        self._size = [max(8, 8 * round(side * shrink / 8)) for side in (height, width)]
+        self._scale = torch.tensor([self._size[1] / width, self._size[0] / height], device=self._device)
+        self._limit = torch.tensor([width - 1.0, height - 1.0], device=self._device)
+        self._shape = points.shape
+        self._maps = deque([self._encode(frame)], maxlen=WINDOW)
+        self._places = self._to_input(points)  # (M, 2), where each window begins
+        self._ages = torch.zeros(len(self._places), dtype=torch.long)  # frames since then
+        self._looks = self.network.sample(self._maps[-1], self._places)
+
+    def step(self, frame: Frame) -> tuple[Tensor, Tensor]:
+        self._maps.append(self._encode(frame))
+        self._ages += 1
+        now = torch.empty_like(self._places)
+        visible = torch.zeros(len(now), dtype=torch.bool, device=self._device)
+        for age in self._ages.unique().tolist():
+            chosen = (self._ages == age).nonzero()[:, 0].to(self._device)
+            maps = list(self._maps)[-age - 1 :]
+            window = torch.cat(maps + [maps[-1]] * (WINDOW - len(maps)))
+            places, logits = self.network(window, self._places[chosen], self._looks[chosen])
+            now[chosen] = places[-1, age]
+            visible[chosen] = logits[age].sigmoid() > VISIBLE
+            if age == WINDOW - 1:
+                begin = _last_surely_visible(logits.sigmoid())
+                self._places[chosen] = places[-1, begin, torch.arange(len(chosen), device=self._device)]
+                self._ages[chosen.cpu()] = WINDOW - 1 - begin.cpu()
+        points = (now + 0.5) / self._scale - 0.5
+        visible &= ((points >= 0) & (points <= self._limit)).all(dim=1)
+        return points.view(self._shape), visible.view(self._shape[:2])
+
+    def replace(self, which: Tensor, points: Tensor) -> None:
+        chosen = which.flatten().to(self._device)
+        places = self._to_input(points)[chosen]
+        self._places[chosen] = places
+        self._looks[chosen] = self.network.sample(self._maps[-1], places)
+        self._ages[chosen.cpu()] = 0
+
+    def _encode(self, frame: Frame) -> Tensor:
+        rgb = torch.tensor(frame.rgb, device=self._device).permute(2, 0, 1)[None].float()
+        return self.network.encode(F.interpolate(rgb, self._size, mode="bilinear", antialias=True))
+
+    def _to_input(self, points: Tensor) -> Tensor:
+        return (points.to(self._device).flatten(0, 1).float() + 0.5) * self._scale - 0.5
+
+
+def _last_surely_visible(visibility: Tensor) -> Tensor:
+    """Of (8, M) in [0, 1]: the last frame after the first that passes the highest threshold that any does."""
+    steps = ((SURELY_VISIBLE - visibility[1:]).clamp_min(0) / LESS_SURE).ceil()
+    passes = steps == steps.amin(dim=0)
+    return WINDOW - 1 - passes.flip(0).int().argmax(dim=0)
