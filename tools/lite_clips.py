@@ -34,14 +34,14 @@ class ClipOptions:
         vanish: odds that the last frame shows another sequence, without any target.
     """
 
-    later_frames: int = 3
+    later_frames: int = 4
     zoom: tuple[float, float] = (0.8, 2.2)
-    close: float = 0.65
-    filled: tuple[float, float] = (0.3, 0.8)
+    close: float = 0.6
+    filled: tuple[float, float] = (0.4, 0.95)
     close_zoom: tuple[float, float] = (0.7, 3.0)
-    paste: float = 0.65
-    paste_same: float = 0.4
-    paste_behind: float = 0.3
+    paste: float = 0.8
+    paste_same: float = 0.45
+    paste_behind: float = 0.4
     vanish: float = 0.06
 
 

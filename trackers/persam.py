@@ -60,7 +60,10 @@ class PerSamOptions:
         refine_steps: steps of the cascaded post-refinement, 0 to 2; None: 2 for models that take
             no last mask, else 0.
         zoom: encode only the region this many times as long as the last boxes' common extent,
-            enlarged; 0: the whole frame; None: 1.4 for models that take the last mask, else 0.
+            enlarged; 0: the whole frame; None: 1.25 for models that take the last mask, else 0.
+        contest: how strongly objects contest the pixels that any of them claims, in logits per
+            unit of cosine, see :func:`vos.prior.contest`; None: 40 for models that take matching
+            maps, else 0.
         refine_box: which of these steps get the box of the mask so far; the paper: the second.
     """
 
@@ -82,6 +85,7 @@ class PerSamOptions:
     first_masks: Literal[3, 1] = 3
     first_choice: Literal["best", "first"] = "best"
     zoom: float | None = None
+    contest: float | None = None
     refine_steps: int | None = None
     refine_box: Literal["second", "both"] = "second"
 
@@ -116,6 +120,7 @@ PUBLISHED_VIDEO = {
     "semantic_prompting": False,
     "guided_refinement": False,
     "zoom": 0,
+    "contest": 0,
     "refine_steps": 2,
 }
 PUBLISHED_IMAGE = PUBLISHED_VIDEO | {"positives": 1, "centre_point": False, "last_box": False, "drawn_value": 255}
@@ -142,7 +147,8 @@ class PerSAM:
             "centre_point": not segmenter.wants_last_mask,
             "refine_steps": 0 if segmenter.wants_last_mask else 2,
             "box_trim": 0.005 if segmenter.wants_last_mask else 0,
-            "zoom": 1.4 if segmenter.wants_last_mask else 0,
+            "zoom": 1.25 if segmenter.wants_last_mask else 0,
+            "contest": 40.0 if segmenter.wants_prior_maps else 0,
         }
         unset = {name: value for name, value in defaults.items() if getattr(self.options, name) is None}
         self.options = replace(self.options, **unset)
@@ -296,6 +302,9 @@ class PerSAM:
                 boxes = tight_boxes(context.embedding.geometry.upsample(logits) > 0, objects.boxes)
             refined = replace(prompts, boxes=boxes, mask_logits=logits[:, None])
             logits, scores = self._choose(self._run(context, refined, guidance), objects)
+        if self.options.contest and prompts.prior_maps is not None:
+            match = prompts.prior_maps[:, prior.LAST_FOREGROUND]
+            logits = prior.contest(logits, match, self.options.contest)
         return logits, scores
 
     def _run(self, context: FrameContext, prompts: Prompts, guidance: Guidance, multimask: bool = True) -> Masks:

@@ -18,6 +18,9 @@ FOREGROUND_BLOCKS = 128
 MATCHING_MAPS = 8
 """Channels of :func:`matching_maps`."""
 
+LAST_FOREGROUND = 3
+"""Which of them is the best match with the last frame's foreground."""
+
 CONTRAST = 20.0
 """Steepness of foreground against background: cosines of look-alikes differ by hundredths."""
 
@@ -145,6 +148,39 @@ def _best_match(patches: Tensor, bank: Tensor, weight: Tensor) -> Tensor:
     """
     cosine = torch.baddbmm((weight - 1)[:, None, :], patches, (bank * weight[..., None]).transpose(1, 2))
     return cosine.amax(dim=2)
+
+
+def contest(logits: Tensor, match: Tensor, strength: float, limit: float = 6.0) -> Tensor:
+    """Set N objects against each other wherever one of them claims a pixel.
+
+    The decoder sees one object at a time; what tells two that touch apart is which of them looked
+    like this in the last frame. Each gains what its match is ahead of the best other's, or loses what
+    it is behind; a pixel that another wins is then lost outright, so that the next mask prompt does
+    not show it.
+
+    Args:
+        logits: low-res logits (N, 4h, 4w).
+        match: best match of each patch with each object's last foreground, cosines (N, h, w).
+        strength: logits per unit of cosine.
+        limit: most that a pixel gains or loses.
+
+    Returns:
+        Logits (N, 4h, 4w); those of a single object as they are.
+    """
+    if len(logits) < 2:
+        return logits
+    ahead = (strength * (match - _best_other(match))).clamp(-limit, limit)
+    ahead = F.interpolate(ahead[:, None], logits.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+    logits = torch.where(logits.amax(0) > 0, logits + ahead, logits)
+    other = _best_other(logits)
+    return torch.where((other > logits) & (other > 0), torch.minimum(logits, -other), logits)
+
+
+def _best_other(values: Tensor) -> Tensor:
+    """For each of N >= 2 rows (N, ...) the largest value among the others."""
+    best, row = values.max(dim=0, keepdim=True)
+    second = values.scatter(0, row, -torch.inf).amax(dim=0, keepdim=True)
+    return best.expand_as(values).scatter(0, row, second)
 
 
 def quadrupled(maps: Tensor) -> Tensor:

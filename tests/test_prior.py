@@ -1,0 +1,37 @@
+"""The location prior's parts that no published output covers."""
+
+from __future__ import annotations
+
+import torch
+
+from vos import prior
+
+
+def test_a_contested_pixel_goes_to_the_object_that_looked_like_it():
+    logits = torch.full((2, 4, 8), -5.0)
+    logits[0] = 2.0  # claims everything
+    logits[1, :, 4:] = 1.0  # the right half is claimed by both
+    match = torch.full((2, 1, 2), 0.5)
+    match[1, 0, 1] = 0.7  # and looks like the second
+    contested = prior.contest(logits, match, strength=40.0)
+    assert (contested.argmax(0)[:, :3] == 0).all() and (contested.argmax(0)[:, 5:] == 1).all()
+    assert (contested[0, :, 5:] < 0).all()  # lost, so the next mask prompt does not show it
+
+
+def test_nobody_wins_what_nobody_claims():
+    logits = torch.full((3, 4, 4), -1.0)
+    match = torch.tensor([0.9, 0.1, 0.2])[:, None, None]
+    assert torch.equal(prior.contest(logits, match, strength=40.0), logits)
+
+
+def test_one_object_has_nothing_to_contest():
+    logits = torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert prior.contest(logits, torch.ones(1, 1, 1), strength=40.0) is logits
+
+
+def test_the_advantage_is_bounded():
+    logits = torch.tensor([10.0, 1.0])[:, None, None].expand(2, 4, 4)
+    contested = prior.contest(logits, torch.tensor([-1.0, 1.0])[:, None, None], strength=40.0)
+    assert (contested.argmax(0) == 1).all()
+    contested = prior.contest(logits + torch.tensor([10.0, 0.0])[:, None, None], torch.tensor([-1.0, 1.0])[:, None, None], strength=40.0)
+    assert (contested.argmax(0) == 0).all()
