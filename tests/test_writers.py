@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import errno
+import json
 import logging
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,12 +17,13 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from vos.errors import InputError, OutputError
 from vos.interfaces import Writer
-from vos.structures import Frame, Result
-from vos.video import overlay
+from vos.structures import Frame, Result, Tracked
+from vos.video import encoded, overlay
 from vos.video.masks import MaskWriter, davis_palette
 from vos.video.overlay import OverlayWriter, draw_overlay
 from vos.video.table import TableWriter
@@ -272,14 +276,14 @@ def test_overlay_one_frame(tmp_path: Path) -> None:
 
 
 def test_overlay_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overlay, "_encoder", lambda: "mpeg4")  # holds no frames back
+    monkeypatch.setattr(encoded, "_h264_encoder", lambda: "mpeg4")  # holds no frames back
     writer = OverlayWriter(tmp_path / "overlay.mp4", fps=24, size=(48, 64))
 
     class Full:
         mux = staticmethod(full_disk)
-        close = writer._container.close
+        close = writer._video._container.close
 
-    writer._container = Full()
+    writer._video._container = Full()
     with pytest.raises(OutputError, match=r"overlay.mp4: cannot be written \(No space left on device\)"):
         for index in range(3):
             writer.write(make_result(index))
@@ -303,7 +307,7 @@ def test_overlay_on_a_device_that_is_full(tmp_path: Path) -> None:
 def test_overlay_without_h264(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(overlay, "_ENCODERS", ("no_such_encoder",))
+    monkeypatch.setattr(encoded, "_H264_ENCODERS", ("no_such_encoder",))
     with caplog.at_level(logging.WARNING):
         writer = OverlayWriter(tmp_path / "overlay.mp4", fps=24, size=(48, 64))
     for index in range(3):
@@ -312,6 +316,111 @@ def test_overlay_without_h264(
     assert "no H.264 encoder" in caplog.text
     with av.open(str(tmp_path / "overlay.mp4")) as container:
         assert len(list(container.decode(video=0))) == 3
+
+
+def tracked_result(index: int) -> Result:
+    """The same with logits: soft edges two pixels wide, object 7 absent in odd frames."""
+    result = make_result(index)
+    inside = torch.tensor(np.stack([result.labels == object_id for object_id in OBJECTS]))
+    logits = torch.where(inside, 9.0, -9.0)[None]
+    logits = torch.nn.functional.avg_pool2d(logits, 3, 1, 1, count_include_pad=False)[0]
+    logits = torch.where(inside, logits.clamp_min(0.1), logits.clamp_max(-0.1))
+    return dataclasses.replace(result, tracked=Tracked(logits, torch.ones(2)))
+
+
+def write_all(name: str, out: Path, frames: int = 4) -> None:
+    first = make_result(0)
+    [writer] = open_writers([name], out, fps=24, first_frame=first.frame, object_ids=OBJECTS)
+    for index in range(frames):
+        writer.write(tracked_result(index) if index else first)
+    writer.close()
+
+
+def test_npz_is_read_by_numpy(tmp_path: Path) -> None:
+    write_all("npz", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["masks.npz"]
+    with np.load(tmp_path / "masks.npz", allow_pickle=False) as file:
+        for index in range(4):
+            np.testing.assert_array_equal(file[f"labels_{index:05d}"], make_result(index).labels)
+        assert file["object"].tolist() == [1, 7] * 4 and file["frame"].tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+        assert file["box"][2].tolist() == [11, 20, 20, 29] and file["box"][3].tolist() == [-1] * 4
+        assert file["time_s"][-1] == 3 / 24 and file["area"][:2].tolist() == [100, 40]
+
+
+def test_coco_is_read_by_pycocotools(tmp_path: Path) -> None:
+    mask = pytest.importorskip("pycocotools.mask")
+    first = make_result(0)
+    [writer] = open_writers(["coco"], tmp_path, fps=24, first_frame=first.frame, object_ids=OBJECTS)
+    for index in range(4):
+        result = make_result(index)
+        if index < 2:  # object 7 joins in frame 2
+            labels = np.where(result.labels == 7, 0, result.labels).astype(np.uint8)
+            result = Result(result.frame, (1,), labels, result.boxes[:1], result.areas[:1], result.scores[:1])
+        writer.write(result)
+    writer.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["coco.json"]
+    page = json.loads((tmp_path / "coco.json").read_text())
+    assert page["videos"][0]["length"] == 4 and page["videos"][0]["height"] == 48
+    one, seven = page["annotations"]
+    for index in range(4):
+        np.testing.assert_array_equal(mask.decode(one["segmentations"][index]), make_result(index).labels == 1)
+        assert mask.area(one["segmentations"][index]) == one["areas"][index] == 100
+        assert mask.toBbox(one["segmentations"][index]).tolist() == one["bboxes"][index]
+    assert [entry is None for entry in seven["segmentations"]] == [True, True, False, True]
+
+
+def test_coco_without_pycocotools_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    with pytest.raises(InputError, match=r"pip install pycocotools"):
+        open_writers(["coco"], tmp_path, fps=24, first_frame=make_result(0).frame, object_ids=OBJECTS)
+
+
+def test_cutouts(tmp_path: Path) -> None:
+    write_all("cutout", tmp_path)
+    for index in range(4):
+        pixels = np.asarray(Image.open(tmp_path / "cutout" / f"{index:05d}.png"))
+        assert pixels.shape == (48, 64, 4)
+        np.testing.assert_array_equal(pixels[..., 3] >= 128, make_result(index).labels > 0)
+        assert (pixels[20:30, 10 + index : 20 + index, :3] == make_result(index).frame.rgb[0, 0]).all()
+        assert not pixels[40:].any()
+    assert 128 <= pixels[20, 16, 3] < 255  # a soft edge
+
+
+@pytest.mark.parametrize(("name", "file"), [("matte", "matte.mov"), ("matte-webm", "matte.webm")])
+def test_mattes_are_transparent(tmp_path: Path, name: str, file: str) -> None:
+    write_all(name, tmp_path)
+    with av.open(str(tmp_path / file)) as container:
+        stream = container.streams.video[0]
+        if name == "matte-webm":  # FFmpeg's own decoder leaves the transparency out, libvpx's keeps it
+            decoder = av.CodecContext.create("libvpx-vp9", "r")
+            frames = [frame for packet in container.demux(stream) for frame in decoder.decode(packet)]
+        else:
+            assert stream.codec_context.pix_fmt.startswith("yuva444p")
+            frames = list(container.decode(stream))
+    assert len(frames) == 4
+    for index, frame in enumerate(frames):
+        pixels = frame.to_ndarray(format="rgba")
+        np.testing.assert_array_equal(pixels[22:28, 13 + index : 17 + index, 3] > 240, True)
+        assert (pixels[34:, :, 3] < 10).all()
+        assert abs(int(pixels[25, 15 + index, 0]) - (60 + 10 * index)) < 8
+
+
+def test_green_screen(tmp_path: Path) -> None:
+    write_all("matte", tmp_path)
+    with av.open(str(tmp_path / "green.mp4")) as container:
+        pixels = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)][-1].astype(int)
+    assert np.abs(pixels[36:] - (0, 177, 64)).max() < 12
+    assert np.abs(pixels[23:27, 15:20] - 90).max() < 20  # colours bleed in 4:2:0
+
+
+def test_results_become_supervision_detections() -> None:
+    supervision = pytest.importorskip("supervision")
+    detections = make_result(3).to_supervision()
+    assert isinstance(detections, supervision.Detections) and len(detections) == 1
+    assert detections.xyxy.tolist() == [[13, 20, 23, 30]] and detections.tracker_id.tolist() == [1]
+    np.testing.assert_array_equal(detections.mask[0], make_result(3).labels == 1)
+    drawn = supervision.MaskAnnotator().annotate(make_result(3).frame.rgb.copy(), detections)
+    assert (drawn != make_result(3).frame.rgb).any(axis=2).sum() == 100
 
 
 class Recorder(Writer):

@@ -15,7 +15,7 @@ from vos.engine import FrameContext
 from vos.geometry import Geometry, Region
 from vos.guidance import AttentionRule, Guidance, standardised
 from vos.point_trackers import load_point_tracker
-from vos.structures import FirstMask, Masks, Prompts, Result, Tracked
+from vos.structures import Explanation, FirstMask, Masks, Prompts, Result, Tracked
 
 from .objects import Objects, choose_rows
 from .points import PropagatedPoints
@@ -162,7 +162,7 @@ class PerSAM:
         geometry = context.embedding.geometry
         self.objects = self.objects.on(geometry, outside=-MASK_LOGIT)
         self._chosen, scores = self._decode(context, self.objects)
-        return Tracked(self._chosen, scores.clamp(0, 1), geometry)
+        return Tracked(self._chosen, scores.clamp(0, 1), geometry, self._explanation)
 
     def observe(self, context: FrameContext, result: Result) -> None:
         """Remember the objects that were found; the others keep what was last known of them."""
@@ -291,9 +291,10 @@ class PerSAM:
         Returns:
             The chosen logits (N, 4h, 4w) and scores (N,).
         """
-        prompts, guidance = self._prompts(context, objects, self._propagated)
+        prompts, guidance, confidence = self._prompts(context, objects, self._propagated)
         masks = self._run(context, prompts, guidance, multimask=self.options.first_masks == 3)
         logits, scores = self._choose(masks, objects, first=True)
+        self._explanation = Explanation(confidence, context.features.geometry, prompts, masks, objects.weights)
         if not self.options.guided_refinement:
             guidance = Guidance()
         for step in range(1, self.options.refine_steps + 1):
@@ -313,8 +314,8 @@ class PerSAM:
 
     def _prompts(
         self, context: FrameContext, objects: Objects, propagated: PropagatedPoints | None = None
-    ) -> tuple[Prompts, Guidance]:
-        """Prompts and guidance of the first pass; points from the map, or else propagated ones."""
+    ) -> tuple[Prompts, Guidance, Tensor]:
+        """Prompts, guidance and confidence map of the first pass; points from the map, or else propagated ones."""
         segmenter, features = context.segmenter, context.features
         confidence = prior.similarity(features.values, objects.prototype)
         boxes = self._wide_boxes(objects.boxes, context.frame.size)
@@ -333,7 +334,8 @@ class PerSAM:
             maps = context.embedding.geometry.resample(maps, features.geometry)
         last_mask = objects.mask_logits if segmenter.wants_last_mask else None
         prompted_boxes = boxes if self.options.last_box else None
-        return Prompts(points, labels, prompted_boxes, last_mask, maps), self._guidance(context, objects, confidence)
+        prompts = Prompts(points, labels, prompted_boxes, last_mask, maps)
+        return prompts, self._guidance(context, objects, confidence), confidence
 
     def _points(self, geometry: Geometry, confidence: Tensor) -> tuple[Tensor, Tensor]:
         """Points of the location prior in frame pixels, (N, P, 2), and their labels (N, P)."""

@@ -71,7 +71,8 @@ class PerSAMF(PerSAM):
         objects = super()._take(context, first_mask)
         began = time.perf_counter()
         options, geometry = self.options, context.embedding.geometry
-        logits = self._run(context, *self._prompts(context, objects)).low_res_logits
+        prompts, guidance, _ = self._prompts(context, objects)
+        logits = self._run(context, prompts, guidance).low_res_logits
         masks = torch.tensor(first_mask.masks(), device=logits.device)
         if options.fit_at == "frame":
             logits = geometry.upsample(logits.flatten(0, 1)).unflatten(0, (-1, 3))

@@ -6,17 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
-__all__ = ["FirstMask", "Frame", "Result", "Session", "VosError", "open_session", "track"]
+__all__ = ["FirstMask", "Frame", "Hint", "Result", "Session", "VosError", "open_session", "track"]
 
 if TYPE_CHECKING:
     from .engine import Session
     from .errors import VosError
     from .pipeline import open_session, track
+    from .prompted_mask import Hint
     from .structures import FirstMask, Frame, Result
 
 _HOMES = {
     "FirstMask": "structures",
     "Frame": "structures",
+    "Hint": "prompted_mask",
     "Result": "structures",
     "Session": "engine",
     "VosError": "errors",

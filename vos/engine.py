@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +16,7 @@ from .first_mask import first_mask_from_array
 from .geometry import Region
 from .interfaces import PriorEncoder, Segmenter, Tracker
 from .merge import describe, merge
+from .prompted_mask import Hint, mask_from_hints
 from .structures import MAX_OBJECT_ID, FirstMask, Frame, ImageEmbedding, PatchFeatures, Result
 
 
@@ -121,6 +123,19 @@ class Session:
         self.object_ids = first_mask.object_ids
         scores = np.ones(len(self.object_ids), dtype=np.float32)
         return self._keep(describe(frame, self.object_ids, first_mask.labels, scores))
+
+    @torch.inference_mode()
+    def segment(self, frame: Frame, hints: Sequence[Hint]) -> FirstMask:
+        """A mask from boxes and points, made by the segmenter; for :meth:`start`, or a correction.
+
+        Args:
+            frame: any frame.
+            hints: one for each object; their ids count from 1.
+
+        Raises:
+            InputError: a hint lies outside of the frame, or nothing was found there.
+        """
+        return mask_from_hints([self._context(frame) for _ in hints], hints)
 
     @torch.inference_mode()
     def step(self, frame: Frame) -> Result:

@@ -11,11 +11,13 @@ from .device import pick_device, pick_dtype
 from .engine import Session
 from .errors import InputError
 from .first_mask import first_mask_from_array, load_first_mask
+from .prompted_mask import Hint
 from .models import defer_encoder, defer_segmenter, new_tracker
 from .structures import FirstMask, Frame, Result
 from .video.reader import open_reader, prefetch
 
 MaskSource = np.ndarray | str | Path | Sequence[str | Path]
+Hints = Sequence[Hint]
 
 
 def open_session(
@@ -50,7 +52,7 @@ def open_session(
 
 def track(
     video: str | Path,
-    first_mask: MaskSource,
+    first_mask: MaskSource | Hints,
     *,
     resize_mask: bool = False,
     reader: str = "pyav",
@@ -64,7 +66,8 @@ def track(
 
     Args:
         video: a video file, or a folder of numbered images.
-        first_mask: labels (H, W) of bool or integer, a PNG, or several PNGs of one object each.
+        first_mask: labels (H, W) of bool or integer, a PNG, several PNGs of one object each, or a
+            :class:`~vos.prompted_mask.Hint` for each object, from which the segmenter makes its mask.
         resize_mask: allow a mask of another size than the frame.
         reader: ``pyav`` or ``decord``.
         start: source frame that the mask belongs to.
@@ -83,8 +86,8 @@ def track(
             yield from follow(session, prefetch(source), mask, later)
 
 
-def read_first_mask(source: MaskSource, frame_size: tuple[int, int], resize: bool = False) -> FirstMask:
-    """The first mask from an array or files.
+def read_first_mask(source: MaskSource | Hints, frame_size: tuple[int, int], resize: bool = False) -> FirstMask | Hints:
+    """The first mask from an array or files; hints stay hints until there is a frame.
 
     Raises:
         InputError: it cannot be used, or has another size than the frame.
@@ -92,13 +95,15 @@ def read_first_mask(source: MaskSource, frame_size: tuple[int, int], resize: boo
     if isinstance(source, np.ndarray):
         return first_mask_from_array(source)
     paths = [source] if isinstance(source, (str, Path)) else list(source)
+    if paths and all(isinstance(each, Hint) for each in paths):
+        return paths
     return load_first_mask(paths, frame_size, resize=resize)
 
 
 def follow(
     session: Session,
     frames: Generator[Frame, None, None],
-    first_mask: FirstMask,
+    first_mask: FirstMask | Hints,
     masks_at: Mapping[int, FirstMask] | None = None,
 ) -> Generator[Result, None, None]:
     """Push frames through a session; the first one takes the mask.
@@ -106,7 +111,7 @@ def follow(
     Args:
         session: a fresh one.
         frames: closed at the end.
-        first_mask: of the first frame.
+        first_mask: of the first frame, or hints from which it is made.
         masks_at: true masks of later frames by index: objects in them are corrected, or join.
 
     Raises:
@@ -115,7 +120,11 @@ def follow(
     count = 0
     try:
         for frame in frames:
-            result = session.step(frame) if count else session.start(frame, first_mask)
+            if count:
+                result = session.step(frame)
+            else:
+                given = isinstance(first_mask, FirstMask)
+                result = session.start(frame, first_mask if given else session.segment(frame, first_mask))
             if masks_at and frame.index in masks_at:
                 result = update(session, masks_at[frame.index])
             yield result

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .errors import InputError
 from .geometry import Geometry
 
 MAX_OBJECT_ID = 255
@@ -122,6 +123,25 @@ class Masks:
 
 
 @dataclass(frozen=True)
+class Explanation:
+    """What a tracker's decision was made of, for pictures of it; tensors as they were used.
+
+    Attributes:
+        confidence: S of eq. 6, (N, h, w) in [-1, 1], on ``prior_geometry``.
+        prior_geometry: of the prior encoder's grid.
+        prompts: of the first decoding.
+        masks: what it gave.
+        weights: scale weights of eq. 11, (N, 3), or None.
+    """
+
+    confidence: Tensor
+    prior_geometry: Geometry
+    prompts: Prompts
+    masks: Masks
+    weights: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Tracked:
     """What a tracker says of one frame, before objects are merged.
 
@@ -129,11 +149,13 @@ class Tracked:
         logits: (N, a, b) float, positive inside, one row per object id.
         scores: (N,) float, confidence in [0, 1].
         geometry: how ``logits`` map to the frame; None if they are at frame size already.
+        explanation: for ``--debug``; None if the tracker has none to give.
     """
 
     logits: Tensor
     scores: Tensor
     geometry: Geometry | None = None
+    explanation: Explanation | None = field(default=None, repr=False)
 
     def full_size(self) -> Tensor:
         """Logits at frame size, (N, H, W) float."""
@@ -173,6 +195,29 @@ class Result:
             return np.where(inside, np.float32(np.inf), np.float32(-np.inf))
         with torch.inference_mode():
             return self.tracked.full_size().float().cpu().numpy()
+
+    def to_supervision(self):
+        """The objects that are present as ``supervision.Detections``.
+
+        Boxes are ``supervision``'s, whose right and lower edges lie behind the last pixel; ``tracker_id``
+        is the object's number, ``class_id`` 0.
+
+        Raises:
+            InputError: the package is not installed.
+        """
+        try:
+            import supervision
+        except ImportError as error:
+            raise InputError("to_supervision() needs the package supervision: pip install supervision") from error
+        present = self.areas > 0
+        ids = np.asarray(self.object_ids, dtype=int)[present]
+        return supervision.Detections(
+            xyxy=(self.boxes[present] + np.array([0, 0, 1, 1])).astype(np.float32).reshape(-1, 4),
+            mask=self.labels[None] == ids[:, None, None],
+            confidence=self.scores[present],
+            class_id=np.zeros(len(ids), dtype=int),
+            tracker_id=ids,
+        )
 
     def __repr__(self) -> str:
         present = [i for i, area in zip(self.object_ids, self.areas, strict=True) if area]

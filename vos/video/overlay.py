@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
-from contextlib import suppress
-from fractions import Fraction
 from functools import cache
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ..errors import OutputError
 from ..structures import Frame, Result
+from .encoded import VideoFile, h264
 from .masks import davis_palette
-from .writer import output_errors, partial_path
-
-_log = logging.getLogger(__name__)
-
-_ENCODERS = ("libx264", "libopenh264")
-_CLOCK = 60_000  # ticks per second; MPEG-4 Part 2 takes no more than 65 535
-_FALLBACK_FPS = 24.0  # for folders of images
-_BT709 = 1  # FFmpeg's number of this colour space, primaries and transfer
-
 
 def draw_overlay(
     rgb: np.ndarray, labels: np.ndarray, object_ids: Sequence[int], boxes: np.ndarray
@@ -61,19 +48,7 @@ class OverlayWriter:
     """
 
     def __init__(self, path: Path, *, fps: float | None, size: tuple[int, int]) -> None:
-        self._path = path
-        self._partial = partial_path(path)
-        self._pad = size[0] % 2, size[1] % 2
-        self._fps = fps or _FALLBACK_FPS
-        self._start_s: float | None = None
-        self._last_pts = -1
-        self._failed = self._closed = False
-        with output_errors(path):
-            try:
-                self._container = av.open(str(self._partial), "w", options={"movflags": "+faststart"})
-            except av.FFmpegError as error:
-                raise _failure(path, error) from error
-        self._stream = self._add_stream(size[0] + self._pad[0], size[1] + self._pad[1])
+        self._video = VideoFile(path, h264(), fps=fps, size=size)
 
     def write(self, result: Result) -> None:
         """Draw and encode one frame.
@@ -82,14 +57,7 @@ class OverlayWriter:
             OutputError: it cannot be written.
         """
         frame = result.frame
-        drawn = draw_overlay(frame.rgb, result.labels, result.object_ids, result.boxes)
-        if any(self._pad):
-            drawn = np.pad(drawn, ((0, self._pad[0]), (0, self._pad[1]), (0, 0)), mode="edge")
-        picture = av.VideoFrame.from_ndarray(drawn, format="rgb24")
-        picture = picture.reformat(format="yuv420p", dst_colorspace="ITU709", dst_color_range="MPEG")
-        picture.time_base = Fraction(1, _CLOCK)
-        picture.pts = self._next_pts(frame.time_s)
-        self._encode(picture)
+        self._video.write(draw_overlay(frame.rgb, result.labels, result.object_ids, result.boxes), frame.time_s)
 
     def close(self) -> None:
         """Finish the video and give it its name; without any frame there is none.
@@ -97,54 +65,7 @@ class OverlayWriter:
         Raises:
             OutputError: it cannot be finished; it is then not there.
         """
-        if self._closed:
-            return
-        self._closed = True
-        failed_before, error = self._failed, None
-        try:
-            if self._last_pts >= 0 and not self._failed:
-                self._encode(None)
-        except OutputError as late:
-            error = late
-        try:
-            self._container.close()
-        except (av.FFmpegError, OSError) as late:
-            self._failed, error = True, error or _failure(self._path, late)
-        if self._failed or self._last_pts < 0:
-            with suppress(OSError):
-                self._partial.unlink(missing_ok=True)
-            if error is not None and not failed_before:
-                raise error
-            return
-        with output_errors(self._path):
-            self._partial.replace(self._path)
-
-    def _encode(self, picture: av.VideoFrame | None) -> None:
-        try:
-            for packet in self._stream.encode(picture):
-                self._container.mux(packet)
-        except (av.FFmpegError, OSError) as error:
-            self._failed = True
-            raise _failure(self._path, error) from error
-
-    def _next_pts(self, time_s: float) -> int:
-        """Ticks since the first frame, later than those of the last frame in any case."""
-        self._start_s = time_s if self._start_s is None else self._start_s
-        self._last_pts = max(self._last_pts + 1, round((time_s - self._start_s) * _CLOCK))
-        return self._last_pts
-
-    def _add_stream(self, height: int, width: int) -> av.VideoStream:
-        name = _encoder()
-        rate = Fraction(self._fps).limit_denominator(1001)
-        options = {"crf": "20", "preset": "veryfast"} if name == "libx264" else {}
-        stream = self._container.add_stream(name, rate=rate, options=options)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        context = stream.codec_context
-        context.time_base = Fraction(1, _CLOCK)
-        context.colorspace = context.color_primaries = context.color_trc = context.color_range = _BT709
-        if name != "libx264":
-            context.bit_rate = max(1_000_000, int(width * height * self._fps * 0.15))
-        return stream
+        self._video.close()
 
 
 def open_writer(
@@ -156,22 +77,6 @@ def open_writer(
         OutputError: the file cannot be made.
     """
     return OverlayWriter(out / "overlay.mp4", fps=fps, size=first_frame.size)
-
-
-def _encoder() -> str:
-    for name in _ENCODERS:
-        with suppress(av.codec.codec.UnknownCodecError):
-            av.Codec(name, "w")
-            return name
-    _log.warning("PyAV has no H.264 encoder; overlay.mp4 is MPEG-4 Part 2, which browsers may not play")
-    return "mpeg4"
-
-
-def _failure(path: Path, error: Exception) -> OutputError:
-    reason = getattr(error, "strerror", None) or error
-    return OutputError(
-        f"{path}: cannot be written ({reason}); free some space there or choose another folder"
-    )
 
 
 def _tint(region: np.ndarray, labels: np.ndarray, edges: np.ndarray) -> None:

@@ -18,8 +18,21 @@ from ..structures import Frame, Result
 
 _log = logging.getLogger(__name__)
 
-WRITERS = {"masks": ".masks", "overlay": ".overlay", "csv": ".table"}
-"""Names and modules. A module offers ``open_writer(out, *, fps, first_frame, object_ids)``."""
+WRITERS = {
+    "masks": (".masks", "open_writer"),
+    "overlay": (".overlay", "open_writer"),
+    "csv": (".table", "open_writer"),
+    "cutout": (".matte", "open_cutout"),
+    "matte": (".matte", "open_matte"),
+    "matte-webm": (".matte", "open_matte_webm"),
+    "npz": (".archive", "open_npz"),
+    "coco": (".archive", "open_coco"),
+}
+"""Names, their modules and functions ``open(out, *, fps, first_frame, object_ids)``."""
+
+FILES = ("overlay.mp4", "objects.csv", "matte.mov", "matte.webm", "green.mp4", "masks.npz", "coco.json")
+FOLDERS = ("masks", "cutout", "debug")
+"""What they write, the folders with one PNG per frame."""
 
 
 def open_writers(
@@ -28,7 +41,7 @@ def open_writers(
     """Open the named writers in a folder, which is made if need be.
 
     Args:
-        names: among ``masks``, ``overlay`` and ``csv``.
+        names: among ``WRITERS``.
         out: the folder to write to.
         fps: frames per second of the video, None if not known.
         first_frame: tells the frame size and the first time.
@@ -47,8 +60,9 @@ def open_writers(
     writers: list[Writer] = []
     try:
         for name in dict.fromkeys(names):
-            module = importlib.import_module(WRITERS[name], __package__)
-            writers.append(module.open_writer(out, fps=fps, first_frame=first_frame, object_ids=object_ids))
+            module, function = WRITERS[name]
+            opened = getattr(importlib.import_module(module, __package__), function)
+            writers.append(opened(out, fps=fps, first_frame=first_frame, object_ids=object_ids))
     except BaseException:
         _close_all(writers)
         raise

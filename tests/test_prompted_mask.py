@@ -1,0 +1,122 @@
+"""A first mask from boxes and points, and the pictures of --debug."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vos import Frame, Hint, Session
+from vos.cli import main
+from vos.encoders.same import SameEncoder
+from vos.errors import InputError
+from vos.trackers.persam import PerSAM
+
+
+@pytest.fixture(scope="module")
+def scene(published):
+    """The first frame of two objects, and their labels."""
+    arrays = published("frames_multi")
+    return Frame(0, 0.0, np.ascontiguousarray(arrays["frames"][0])), arrays["labels"][0]
+
+
+def box_of(mask) -> tuple[float, ...]:
+    ys, xs = np.nonzero(mask)
+    return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
+
+
+def overlap(one, other) -> float:
+    return np.count_nonzero(one & other) / np.count_nonzero(one | other)
+
+
+def middle_of(mask) -> tuple[float, float]:
+    ys, xs = np.nonzero(mask)
+    return float(np.median(xs)), float(np.median(ys))
+
+
+def test_boxes_become_masks(lite, scene):
+    frame, labels = scene
+    session = Session(PerSAM(), lite, SameEncoder())
+    mask = session.segment(frame, [Hint(box_of(labels == 1)), Hint(box_of(labels == 2))])
+    assert mask.object_ids == (1, 2) and mask.labels.shape == frame.size
+    for object_id in (1, 2):
+        assert overlap(mask.labels == object_id, labels == object_id) > 0.7
+    result = session.start(frame, mask)
+    assert result.object_ids == (1, 2)
+
+
+def test_a_point_finds_something_around_it(lite, scene):
+    frame, labels = scene
+    x, y = middle_of(labels == 1)
+    mask = Session(PerSAM(), lite, SameEncoder()).segment(frame, [Hint(points=((x, y, True),))])
+    assert mask.labels[int(y), int(x)] == 1
+    assert 0.001 < mask.labels.mean() < 0.5
+
+
+def test_sam_takes_boxes_too(tiny_sam, scene):
+    frame, labels = scene
+    mask = Session(PerSAM(), tiny_sam, SameEncoder()).segment(frame, [Hint(box_of(labels == 1), ((5.0, 5.0, False),))])
+    assert mask.object_ids == (1,)  # its weights are random: only the path is tested
+
+
+@pytest.mark.parametrize(
+    ("hint", "message"),
+    [
+        (Hint((10, 10, 900, 50)), r"object 1 \(--box 10,10,900,50\): 900,50 lies outside of the 455 x 256 video"),
+        (Hint((50, 10, 20, 50)), "x0 < x1"),
+        (Hint(points=((5, 5, False),)), "neither a box nor a point inside"),
+        (Hint(), "neither a box nor a point inside"),
+    ],
+)
+def test_hints_that_make_no_sense(lite, scene, hint, message):
+    with pytest.raises(InputError, match=message):
+        Session(PerSAM(), lite, SameEncoder()).segment(scene[0], [hint])
+
+
+@pytest.fixture
+def folder(tmp_path, published):
+    arrays = published("frames_multi")
+    frames = tmp_path / "clip"
+    frames.mkdir()
+    for index, rgb in enumerate(arrays["frames"]):
+        Image.fromarray(rgb).save(frames / f"{index:05d}.jpg", quality=95)
+    return frames
+
+
+def run(*arguments) -> int:
+    try:
+        return main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        return stop.code
+
+
+def test_the_command_takes_boxes_and_points(folder, scene, tmp_path):
+    labels = scene[1]
+    boxes = [",".join(str(edge) for edge in box_of(labels == object_id)) for object_id in (1, 2)]
+    x, y = middle_of(labels == 2)
+    out = tmp_path / "out"
+    arguments = ["--box", boxes[0], "--object", "--point", f"{x},{y}", "--box", boxes[1], "--point", "2,2:0"]
+    assert run(folder, *arguments, "-o", out, "--quiet", "--debug", "2", "--save", "masks") == 0
+    masks = [np.asarray(Image.open(path)) for path in sorted((out / "masks").iterdir())]
+    assert len(masks) == 4 and set(np.unique(masks[0])) == {0, 1, 2}
+    assert overlap(masks[0] == 1, labels == 1) > 0.7
+    assert json.loads((out / "run.json").read_text())["options"]["hints"][0][0] == "box"
+    [picture] = (out / "debug").iterdir()
+    assert picture.name == "00002.png"
+    with Image.open(picture) as image:
+        assert image.width == 5 * 320 and image.height == 2 * (180 + 18)
+
+
+def test_mistakes_on_the_command_line(folder, capsys, tmp_path):
+    for arguments, message in (
+        ([], "--first-mask PNG, --box"),
+        (["--first-mask", "m.png", "--box", "1,2,3,4"], "not both"),
+        (["--box", "1,2,3"], "give X0,Y0,X1,Y1"),
+        (["--point", "1,2:7"], "give X,Y"),
+        (["--box", "nan,2,3,4"], "give X0,Y0,X1,Y1"),
+        (["--box", "1,2,3000,4"], "lies outside"),
+    ):
+        assert run(folder, *arguments, "-o", tmp_path / "out", "--overwrite") == 2
+        assert message in capsys.readouterr().err

@@ -1,0 +1,160 @@
+"""A first mask from boxes and points, made by the segmenter itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from . import prior
+from .errors import InputError
+from .geometry import Region
+from .structures import FirstMask, Prompts
+
+if TYPE_CHECKING:
+    from .engine import FrameContext
+
+ROUNDS = 3
+"""Decodings: each sees the mask of the one before."""
+
+MASK_LOGIT = 4.0
+"""A box that stands for an unknown mask becomes low-res logits of plus or minus this."""
+
+ROOM = 1.6
+"""How many times as long as the box the region is that is encoded."""
+
+POINT_BOX = 0.25
+"""Share of the frame's sides of the box that stands for an object with points alone."""
+
+
+@dataclass(frozen=True)
+class Hint:
+    """Where one object is.
+
+    Attributes:
+        box: x0, y0, x1, y1 in frame pixels, inclusive; None: points alone.
+        points: x, y and whether the object is there.
+    """
+
+    box: tuple[float, float, float, float] | None = None
+    points: tuple[tuple[float, float, bool], ...] = ()
+
+
+def mask_from_hints(contexts: Sequence[FrameContext], hints: Sequence[Hint]) -> FirstMask:
+    """Segment each object from its box and points; object ids count from 1.
+
+    Segmenters that take a mask prompt and matching maps get the box as the first guess of both; the
+    mask that comes back takes its place in the next round. Where objects overlap the larger logit wins.
+
+    Args:
+        contexts: of one frame, a fresh one for each object, which may be looked at more closely.
+        hints: one for each object.
+
+    Raises:
+        InputError: a box or point lies outside the frame, or nothing was found there.
+    """
+    if not hints:
+        raise InputError("neither a mask nor a box or point was given")
+    height, width = contexts[0].frame.size
+    for number, hint in enumerate(hints, start=1):
+        _check(hint, number, width, height)
+    logits = torch.stack([_segment(context, hint) for context, hint in zip(contexts, hints, strict=True)])
+    best, row = logits.max(dim=0)
+    labels = torch.where(best > 0, row + 1, 0).to(torch.uint8).cpu().numpy()
+    for number, hint in enumerate(hints, start=1):
+        if not (labels == number).any():
+            raise InputError(f"object {number} ({_words(hint)}): no object was found there; give a box around it, or more points")
+    return FirstMask(labels, tuple(range(1, len(hints) + 1)))
+
+
+def _segment(context: FrameContext, hint: Hint) -> Tensor:
+    """Logits (H, W) of one object; negative outside of the encoded region."""
+    segmenter, (height, width) = context.segmenter, context.frame.size
+    device = segmenter.device
+    box = torch.tensor([hint.box or _box_around(hint, width, height)], device=device, dtype=torch.float32)
+    if segmenter.wants_last_mask:  # such a model is small: it sees more when the object fills its input
+        context.look_at(Region.around(box, (height, width), ROOM, 0.15))
+    embedding = context.embedding
+    geometry = embedding.geometry
+    grid = tuple(4 * side for side in geometry.grid)
+    points = torch.tensor([[(x, y) for x, y, _ in hint.points]], device=device).view(1, -1, 2)
+    labels = torch.tensor([[int(inside) for *_, inside in hint.points]], device=device).view(1, -1)
+    if not hint.points and segmenter.wants_last_mask:
+        points, labels = (box[:, None, :2] + box[:, None, 2:]) / 2, torch.ones(1, 1, dtype=torch.long, device=device)
+    prompts = Prompts(points.float(), labels, box if hint.box else None)
+    guess = None
+    if segmenter.wants_last_mask or segmenter.wants_prior_maps:
+        guess = geometry.mask_logits(_ellipse(box, height, width), grid, MASK_LOGIT)
+    for number in range(ROUNDS):
+        prompts = replace(prompts, mask_logits=guess)
+        if segmenter.wants_prior_maps:
+            prompts = replace(prompts, prior_maps=_maps(context, guess))
+        masks = segmenter.decode(embedding, prompts, multimask=True)
+        best = masks.scores.argmax(dim=1)
+        guess = masks.low_res_logits[:, best[0]][:, None].clamp(-20, 20)
+        if prompts.boxes is None and number:
+            prompts = replace(prompts, boxes=_tight(geometry.upsample(guess[:, 0])[0], box))
+    return geometry.upsample(guess[:, 0])[0]
+
+
+def _maps(context: FrameContext, guess: Tensor) -> Tensor:
+    """Matching maps (1, K, h, w) as if the guess were the mask of the frame before."""
+    features, geometry = context.features, context.embedding.geometry
+    coverage = features.geometry.resample(F.avg_pool2d(guess.sigmoid(), 4), geometry)[:, 0]
+    first = prior.remember(features.values, coverage)
+    last = prior.remember(features.values, coverage, background_block=2)
+    confidence = prior.similarity(features.values, prior.prototype(features.values, coverage))
+    maps = prior.matching_maps(features.values, confidence, first, last, coverage)
+    return geometry.resample(maps, features.geometry)
+
+
+def _ellipse(box: Tensor, height: int, width: int) -> Tensor:
+    """The ellipse that a box (1, 4) encloses, (1, H, W) bool: few objects fill their corners."""
+    (left, top), (right, bottom) = box[0, :2], box[0, 2:]
+    y = torch.arange(height, device=box.device)[:, None]
+    x = torch.arange(width, device=box.device)
+    across = (x - (left + right) / 2) / ((right - left + 1) / 2)
+    along = (y - (top + bottom) / 2) / ((bottom - top + 1) / 2)
+    return (across**2 + along**2 <= 1)[None]
+
+
+def _box_around(hint: Hint, width: int, height: int) -> tuple[float, ...]:
+    """A box for an object of which only points are known: around the positive ones, with room."""
+    inside = [(x, y) for x, y, positive in hint.points if positive]
+    xs, ys = [x for x, _ in inside], [y for _, y in inside]
+    room_x, room_y = POINT_BOX * width / 2, POINT_BOX * height / 2
+    return (
+        max(0.0, min(xs) - room_x),
+        max(0.0, min(ys) - room_y),
+        min(width - 1.0, max(xs) + room_x),
+        min(height - 1.0, max(ys) + room_y),
+    )
+
+
+def _tight(logits: Tensor, fallback: Tensor) -> Tensor:
+    """Tight box (1, 4) of the positive logits (H, W); the fallback (1, 4) where there are none."""
+    rows, columns = (logits > 0).any(1).nonzero(), (logits > 0).any(0).nonzero()
+    if not len(rows):
+        return fallback.float()
+    return torch.stack([columns[0, 0], rows[0, 0], columns[-1, 0], rows[-1, 0]])[None].float()
+
+
+def _check(hint: Hint, number: int, width: int, height: int) -> None:
+    if hint.box is None and not any(positive for *_, positive in hint.points):
+        raise InputError(f"object {number}: it has neither a box nor a point inside it")
+    corners = [] if hint.box is None else [hint.box[:2], hint.box[2:]]
+    for x, y in corners + [point[:2] for point in hint.points]:
+        if not (0 <= x < width and 0 <= y < height):
+            raise InputError(f"object {number} ({_words(hint)}): {x:g},{y:g} lies outside of the {width} x {height} video")
+    if hint.box is not None and (hint.box[0] >= hint.box[2] or hint.box[1] >= hint.box[3]):
+        raise InputError(f"object {number} ({_words(hint)}): a box is x0,y0,x1,y1 with x0 < x1 and y0 < y1")
+
+
+def _words(hint: Hint) -> str:
+    """The hint as it would be written on the command line."""
+    box = [] if hint.box is None else ["--box " + ",".join(f"{edge:g}" for edge in hint.box)]
+    return " ".join(box + [f"--point {x:g},{y:g}" + ("" if inside else ":0") for x, y, inside in hint.points])
