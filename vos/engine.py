@@ -41,6 +41,16 @@ class FrameContext:
             raise RuntimeError("look_at() must come before embedding and features are asked for")
         self.region = region
 
+    @property
+    def device(self) -> torch.device:
+        """Where models are to run; asking for it loads none."""
+        return self.segmenter.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """How precisely they are to run; asking for it loads none."""
+        return self.segmenter.dtype
+
     @cached_property
     def embedding(self) -> ImageEmbedding:
         """The segmenter's image embedding."""

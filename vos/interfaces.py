@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
-from torch import Tensor, device
+from torch import Tensor, device, dtype
 
 from .geometry import Geometry, Region
 from .structures import FirstMask, Frame, ImageEmbedding, Masks, PatchFeatures, Prompts, Result, Tracked
@@ -27,6 +27,7 @@ class Segmenter(Protocol):
     Attributes:
         name: as given to ``--model``.
         device: where it runs.
+        dtype: how precisely, unless parts of it need more.
         files: weight files in use, for ``run.json``.
         wants_prior_maps: whether ``decode`` uses :attr:`Prompts.prior_maps`.
         wants_last_mask: whether it was trained to take the last frame's logits as mask prompt.
@@ -34,6 +35,7 @@ class Segmenter(Protocol):
 
     name: str
     device: device
+    dtype: dtype
     files: tuple[str, ...]
     wants_prior_maps: bool
     wants_last_mask: bool
@@ -75,7 +77,8 @@ class PriorEncoder(Protocol):
 class Tracker(Protocol):
     """Follows N objects, N at least 1. Built by ``Class(options)``, see :mod:`vos.plugins`.
 
-    The engine calls ``start`` once, then for each frame ``step`` and ``observe``. ``add``,
+    One with weights of its own has an option ``weights``, which ``--tracker NAME:WEIGHTS`` sets, loads
+    them in ``start`` and lists them in ``files``. The engine calls ``start`` once, then for each frame ``step`` and ``observe``. ``add``,
     ``correct`` and ``remove`` may be left out: such a tracker cannot change its objects in
     mid-video; ``close`` may be left out by one that holds nothing outside of Python's memory.
     """

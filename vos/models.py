@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def new_tracker(name: str, published: bool = False, points: str = "none", **chan
     """A tracker with options of its own class.
 
     Args:
-        name: an installed tracker.
+        name: an installed tracker; what follows a colon is its option ``weights``.
         published: start from the released scripts' behaviour.
         points: point tracker that propagates the prompts, or ``none``.
         **changes: options that differ from that.
@@ -25,13 +25,21 @@ def new_tracker(name: str, published: bool = False, points: str = "none", **chan
     Raises:
         InputError: the tracker has no such options.
     """
+    name, colon, weights = name.partition(":")
     tracker = plugins.load("vos.trackers", name)
+    if colon and not weights:
+        raise InputError(f"{name}: nothing stands after the colon; name weights there, or leave it out")
+    if colon:
+        changes["weights"] = weights
     if points != "none":
         changes["points"] = points
     if not (published or changes):
         return tracker()
-    if not hasattr(tracker, "Options"):
-        raise InputError(f"{name}: this tracker has no options")
+    unknown = changes.keys() - (inspect.signature(tracker.Options).parameters if hasattr(tracker, "Options") else ())
+    if "weights" in unknown:
+        raise InputError(f"{name}:{weights}: this tracker takes nothing after a colon")
+    if unknown:
+        raise InputError(f"{name}: this tracker has no option {min(unknown)}")
     try:
         return tracker(tracker.Options.published(**changes) if published else tracker.Options(**changes))
     except (TypeError, AttributeError) as error:
@@ -60,19 +68,21 @@ def load_encoder(name: str, device: torch.device, dtype: torch.dtype) -> PriorEn
 
 def defer_segmenter(name: str, device: torch.device, dtype: torch.dtype) -> Segmenter:
     """As :func:`load_segmenter`, but only the name is looked up; the weights load on first use."""
-    return _Deferred(partial(_segmenter_class(name).load, name, device, dtype))
+    return _Deferred(_segmenter_class(name), name, device, dtype)
 
 
 def defer_encoder(name: str, device: torch.device, dtype: torch.dtype) -> PriorEncoder:
     """As :func:`load_encoder`, but only the name is looked up; the weights load on first use."""
-    return _Deferred(partial(_encoder_class(name).load, name, device, dtype))
+    return _Deferred(_encoder_class(name), name, device, dtype)
 
 
 class _Deferred:
-    """Stands for a model and loads it when any of its attributes is first asked for."""
+    """Stands for a model and loads it when an attribute is asked for that is not known before."""
 
-    def __init__(self, load: Callable[[], object]):
-        self._load = load
+    def __init__(self, kind: type, name: str, device: torch.device, dtype: torch.dtype):
+        self._load = partial(kind.load, name, device, dtype)
+        self.device = device
+        self.dtype = dtype
 
     @cached_property
     def _model(self) -> object:

@@ -44,12 +44,16 @@ def write_run_record(
         "seconds": {"total": seconds, **session.seconds},
         "frames_per_second": frames / seconds if seconds else None,
         "persam_f": _learned(tracker),
-        "weights": {file: sha256(file) for file in (*session.segmenter.files, *session.encoder.files)},
+        "weights": {file: sha256(file) for file in _weight_files(session)},
         "versions": {"python": sys.version.split()[0], **{name: _version(name) for name in _PACKAGES}},
         "machine": {"system": platform.platform(), "processor": platform.machine(), "threads": torch.get_num_threads()},
     }
     with output_errors(path), atomic_path(path) as partial:
         partial.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def _weight_files(session: Session) -> tuple[str, ...]:
+    return (*session.segmenter.files, *session.encoder.files, *getattr(session.tracker, "files", ()))
 
 
 def _learned(tracker: object) -> dict | None:

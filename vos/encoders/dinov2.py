@@ -52,7 +52,8 @@ class Dinov2Encoder:
             WeightsError: not found or unusable.
         """
         source = HUB_NAMES.get(name, name)
-        return cls(pretrained(Dinov2Model, source, option="--prior"), name, device, dtype, model_files(source))
+        model = pretrained(Dinov2Model, source, "--prior", instead=", or `same`, which needs no weights of its own")
+        return cls(model, name, device, dtype, model_files(source))
 
     def features(self, context: FrameContext) -> PatchFeatures:
         rgb = context.frame.rgb

@@ -93,7 +93,7 @@ class SamSegmenter:
             config, tensors = load_published(path, decoder_heads)
             return cls(build(config, tensors, path), name, device, dtype, (str(path),))
         source = HUB_NAMES.get(name, name)
-        model = pretrained(GuidedSam, source, option="--model")
+        model = pretrained(GuidedSam, source, "--model", instead=", a SAM .pth file, or `lite`, which is bundled")
         return cls(model, name, device, dtype, model_files(source))
 
     def geometry(self, frame_size: tuple[int, int], region: Region | None = None) -> Geometry:

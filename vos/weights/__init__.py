@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import huggingface_hub
+from safetensors import SafetensorError
 from transformers import PreTrainedModel
 from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
@@ -25,7 +26,7 @@ Model = TypeVar("Model", bound=PreTrainedModel)
 LITE = Path(__file__).parent / "lite.safetensors"
 
 
-def pretrained(model: type[Model], source: str, option: str) -> Model:
+def pretrained(model: type[Model], source: str, option: str, instead: str = "") -> Model:
     """Load a ``transformers`` model from a local folder or, by hub name, its cache or the hub.
 
     Only safetensors are read: a pickled checkpoint is refused.
@@ -34,6 +35,7 @@ def pretrained(model: type[Model], source: str, option: str) -> Model:
         model: the class to load.
         source: a folder, or a hub name such as ``facebook/sam-vit-base``.
         option: the command-line option it came from, for the message.
+        instead: what else the option takes, for the message.
 
     Raises:
         WeightsError: not there, unreadable, or not weights of this class.
@@ -42,6 +44,8 @@ def pretrained(model: type[Model], source: str, option: str) -> Model:
     if folder.exists() and not (folder / "config.json").is_file():
         raise WeightsError(f"{folder}: holds no config.json; pass {option} a folder written by save_pretrained")
     transformers_logging.disable_progress_bar()
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()  # else a table of what does not fit comes before our line
     try:
         loaded, report = model.from_pretrained(
             source,
@@ -49,12 +53,14 @@ def pretrained(model: type[Model], source: str, option: str) -> Model:
             output_loading_info=True,
             local_files_only=folder.exists() or not _hub_has_an_address(),
         )
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError, SafetensorError) as error:
         where = "in that folder" if folder.exists() else "as a folder, in the local hub cache, and on the hub"
         raise WeightsError(
             f"{source}: no usable weights found {where}; pass {option} a folder with config.json and "
-            "model.safetensors, a SAM .pth file, or `lite`, which is bundled"
+            f"model.safetensors{instead}"
         ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
     missing = sorted(report["missing_keys"])
     if missing:
         raise WeightsError(
