@@ -105,6 +105,20 @@ class Geometry:
         region = region or Region(0, 0, frame_size[1], frame_size[0])
         return cls(frame_size, region, resized, resized, patch, via_input=False)
 
+    @classmethod
+    def stretched(cls, frame_size: tuple[int, int], side: int, stride: int) -> Geometry:
+        """The whole frame resized to a square, whatever its shape; nothing padded."""
+        return cls(frame_size, Region(0, 0, frame_size[1], frame_size[0]), (side, side), (side, side), stride)
+
+    @classmethod
+    def short_side(cls, frame_size: tuple[int, int], most: int, least: int) -> Geometry:
+        """The whole frame as it is, unless its short side is longer than ``most`` or shorter than ``least``."""
+        short = min(frame_size)
+        scale = min(max(short, least), most) / short
+        resized = tuple(round(length * scale) for length in frame_size)
+        region = Region(0, 0, frame_size[1], frame_size[0])
+        return cls(frame_size, region, resized, resized, stride=1, via_input=False)
+
     @property
     def grid(self) -> tuple[int, int]:
         """(h, w) of the patch grid."""
@@ -195,6 +209,14 @@ class Geometry:
         """Masks as low-res logits of plus or minus ``scale``: (N, H, W) bool to (N, 1, *size)."""
         resized = self._resize_masks(masks)
         return (F.adaptive_avg_pool2d(self.pad(resized), size) * 2 - 1) * scale
+
+    def input_masks(self, masks: Tensor) -> Tensor:
+        """Masks at the input's size, (N, H, W) bool to (N, S, S) bool: pixels that are half covered.
+
+        Of an object too small for that, the pixels that it covers most.
+        """
+        covered = self.pad(self._resize_masks(masks))[:, 0]
+        return covered >= covered.amax(dim=(1, 2), keepdim=True).clamp(max=0.5)
 
     def _resize_masks(self, masks: Tensor) -> Tensor:
         """The region of masks (N, H, W) bool at its size in the input, (N, 1, h', w') float."""
