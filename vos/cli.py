@@ -86,7 +86,10 @@ def parser() -> argparse.ArgumentParser:
         help="true mask of a later frame, numbered as in masks/: corrects its objects, new ones join; repeatable",
     )  # fmt: skip
     line.add_argument("-o", "--output", metavar="OUT", type=Path, help="result folder (default: <video stem>-vos)")
-    line.add_argument("--tracker", default="persam-f", help="an installed tracker (default: %(default)s)")
+    line.add_argument(
+        "--tracker", default="persam-f",
+        help="persam, persam-f, sam2, sam2:WEIGHTS, edgetam, cutie:FILE, or another one installed (default: %(default)s)",
+    )  # fmt: skip
     line.add_argument("--model", default="lite", help="lite, sam-vit-b, sam-vit-l, sam-vit-h, a folder or a .pth file")
     line.add_argument("--prior", default="same", help="same, dinov2-small|base|large|giant, or a folder")
     line.add_argument("--points", default="none", help="propagate the prompts' points: none, lk, pips:FILE, cotracker (default: none)")
