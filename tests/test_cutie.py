@@ -21,6 +21,8 @@ from vos.trackers import cutie
 
 SIZE = (97, 131)
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*autocast.*:FutureWarning")  # of the package, called directly
+
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> str:
