@@ -60,3 +60,12 @@ def davis(tmp_path, published) -> Path:
             Image.fromarray(labels).save(annotations / f"{index:05d}.png")
         (sets / "val.txt").write_text(f"{name}\n")
     return root
+
+
+@pytest.fixture
+def square(tmp_path) -> Path:
+    """A first mask for videos of 64 x 48: a rectangle in the middle."""
+    mask = np.zeros((48, 64), np.uint8)
+    mask[12:36, 16:48] = 1
+    Image.fromarray(mask).save(tmp_path / "square.png")
+    return tmp_path / "square.png"

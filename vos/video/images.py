@@ -87,9 +87,14 @@ def _natural(name: str) -> tuple[list[tuple[str, int]], str]:
 
 
 def _load(path: Path) -> np.ndarray:
-    """Upright pixels (H, W, 3) uint8; grey and transparent images become RGB."""
+    """Upright pixels (H, W, 3) uint8; grey becomes RGB, transparency lies on black."""
     try:
-        with Image.open(path) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)
+            if image.has_transparency_data:
+                from .pixels import on_black
+
+                return on_black(np.array(image.convert("RGBA")))
+            return np.array(image.convert("RGB"))
     except (ValueError, SyntaxError, Image.DecompressionBombError) as error:  # how PIL reports some damage
         raise OSError(str(error)) from error

@@ -5,54 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Generator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import av
-import numpy as np
+from av.codec.context import CodecContext
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ..errors import InputError, TruncatedVideoError
+from .pixels import Pixels, Turn, deinterlaced
 from .reader import SourceFrame
 
 _FALLBACK_FPS = 24.0
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip")
-
-
-@dataclass(frozen=True)
-class Turn:
-    """How stored pixels become upright: transpose, then flip rows, then flip columns."""
-
-    transpose: bool = False
-    flip_rows: bool = False
-    flip_columns: bool = False
-
-    @classmethod
-    def from_matrix(cls, a: int, b: int, c: int, d: int) -> Turn:
-        """From a display matrix, x' = a x + c y, y' = b x + d y; rounded to quarter turns."""
-        if abs(b) > abs(a):
-            return cls(True, b < 0, c < 0)
-        return cls(False, d < 0, a < 0)
-
-    @property
-    def mirrored(self) -> bool:
-        """Whether this is more than a rotation."""
-        return self.transpose ^ self.flip_rows ^ self.flip_columns
-
-    def size(self, height: int, width: int) -> tuple[int, int]:
-        """(H, W) of the upright frame."""
-        return (width, height) if self.transpose else (height, width)
-
-    def apply(self, rgb: np.ndarray) -> np.ndarray:
-        """Turn (H, W, 3) pixels upright; a contiguous array."""
-        if self.transpose:
-            rgb = rgb.transpose(1, 0, 2)
-        if self.flip_rows:
-            rgb = rgb[::-1]
-        if self.flip_columns:
-            rgb = rgb[:, ::-1]
-        return np.ascontiguousarray(rgb)
 
 
 @dataclass(frozen=True)
@@ -93,69 +61,123 @@ def probe(path: Path) -> Probe:
         InputError: it is no video, is damaged, or has no video stream or no frames.
     """
     with _open(path) as container:
-        stream = _video_stream(container, path)
-        decoder = _Decoder(container, stream)
-        first = next(decoder.frames(), None)
-        if first is None:
-            why = f" ({decoder.failure})" if decoder.failure else ""
-            raise InputError(
-                f"{path}: contains no frames that can be decoded{why}; it may be cut off, so copy it again"
-            )
-        turn = _turn(first)
-        rate = stream.average_rate or stream.guessed_rate
-        return Probe(
-            fps=float(rate) if rate else None,
-            size=turn.size(first.height, first.width),
-            length=stream.frames or None,
-            duration_s=_stated_duration(container, stream),
-            turn=turn,
-        )
+        return Decoding(container, str(path)).probe
 
 
 class PyAVSource:
-    """A video file read by PyAV; see :class:`~vos.video.reader.Source`."""
+    """A video file read by PyAV; see :class:`~vos.video.reader.Source`.
+
+    Attributes:
+        damaged: packets of the last pass that were damaged, see :class:`Decoding`.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._probe = probe(path)
-        self.fps = self._probe.fps
-        self.size = self._probe.size
-        self.length = self._probe.length
+        stated = probe(path)
+        self.fps = stated.fps
+        self.size = stated.size
+        self.length = stated.length
+        self.damaged = 0
 
     def frames(self) -> Generator[SourceFrame, None, None]:
         """All frames.
 
         Raises:
-            TruncatedVideoError: the file breaks off or is damaged in the middle.
+            TruncatedVideoError: the file breaks off, or is damaged up to its end.
+            InputError: the frame size changes.
+        """
+        with _open(self._path) as container:
+            decoding = Decoding(container, str(self._path))
+            try:
+                yield from decoding.frames()
+            finally:
+                self.damaged = decoding.damaged
+
+
+class Decoding:
+    """One pass over an opened container; the first frame is decoded at once.
+
+    A packet that cannot be decoded is skipped if a later one can be, else the video breaks off there.
+
+    Args:
+        container: stays the caller's to close.
+        name: of the video, for messages.
+        finite: whether to hold it to the length that it states.
+        low_delay: give each frame as soon as it is whole, at the cost of speed.
+
+    Attributes:
+        probe: what the container states.
+        damaged: packets that were skipped, or known to be damaged, until now.
+
+    Raises:
+        InputError: there is no video stream, or no frame that can be decoded.
+    """
+
+    def __init__(self, container: InputContainer, name: str, finite: bool = True, low_delay: bool = False) -> None:
+        self._name = name
+        self._finite = finite
+        self._stream = _video_stream(container, name)
+        self._decoder = _Decoder(container, self._stream, low_delay)
+        self._pixels = Pixels(name)
+        self._frames = deinterlaced(self._decoder.frames())
+        first = next(self._frames, None)
+        if first is None:
+            why = f" ({self._decoder.failure})" if self._decoder.failure else ""
+            hint = "; it may be cut off, so copy it again" if finite else ""
+            raise InputError(f"{name}: contains no frames that can be decoded{why}{hint}")
+        self._first: VideoFrame | None = first
+        turn = Turn.of(first)
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        self.probe = Probe(
+            fps=float(rate) if rate else None,
+            size=turn.size(first.height, first.width),
+            length=self._stream.frames or None,
+            duration_s=_stated_duration(container, self._stream),
+            turn=turn,
+        )
+
+    @property
+    def damaged(self) -> int:
+        return self._decoder.damaged
+
+    def frames(self) -> Generator[SourceFrame, None, None]:
+        """All frames, once.
+
+        Raises:
+            TruncatedVideoError: the video breaks off, or is damaged up to its end.
             InputError: the frame size changes.
         """
         count, end_s = 0, 0.0
-        with _open(self._path) as container:
-            stream = _video_stream(container, self._path)
-            decoder = _Decoder(container, stream)
-            for frame in decoder.frames():
-                time_s, end_s = self._times(frame, stream, end_s)
-                self._check_size(frame, count)
-                yield SourceFrame(time_s, lambda frame=frame: _upright(frame))
-                count += 1
-        if decoder.failure or self._probe.broke_off(count, end_s):
-            raise truncated(self._path, count, end_s, self._probe, decoder.failure)
+        frames = chain([self._first], self._frames)
+        self._first = None
+        for frame in frames:
+            time_s, end_s = self._times(frame, end_s)
+            self._check_size(frame, count)
+            yield SourceFrame(time_s, lambda frame=frame: self._pixels.upright(frame))
+            count += 1
+        failure = self._decoder.failure
+        if failure or (self._finite and self.probe.broke_off(count + self.damaged, end_s)):
+            if self._finite:
+                raise truncated(self._name, count, end_s, self.probe, failure)
+            raise TruncatedVideoError(f"{self._name}: breaks off after {count} frames ({failure})", count)
 
-    def _times(self, frame: VideoFrame, stream: VideoStream, expected_s: float) -> tuple[float, float]:
+    def _times(self, frame: VideoFrame, expected_s: float) -> tuple[float, float]:
         """Start and end of a frame in seconds; without a time of its own it follows the last."""
-        time_base = frame.time_base or stream.time_base
-        interval = 1 / (self.fps or _FALLBACK_FPS)
+        time_base = frame.time_base or self._stream.time_base
+        interval = 1 / (self.probe.fps or _FALLBACK_FPS)
         if frame.pts is None or time_base is None:
             return expected_s, expected_s + interval
-        time_s = max(0.0, float((frame.pts - (stream.start_time or 0)) * time_base))
+        start = (self._stream.start_time or 0) * (self._stream.time_base or time_base)
+        time_s = float(frame.pts * time_base - start)
+        time_s = max(0.0, time_s) if self._finite else time_s  # a stream's clock may start again
         return time_s, time_s + (float(frame.duration * time_base) if frame.duration else interval)
 
     def _check_size(self, frame: VideoFrame, index: int) -> None:
-        size = _turn(frame).size(frame.height, frame.width)
-        if size != self.size:
+        size, first = Turn.of(frame).size(frame.height, frame.width), self.probe.size
+        if size != first:
             raise InputError(
-                f"{self._path}: frame {index} is {size[1]} x {size[0]}, but those before are "
-                f"{self.size[1]} x {self.size[0]}; convert the video to one size"
+                f"{self._name}: frame {index} is {size[1]} x {size[0]}, but those before are "
+                f"{first[1]} x {first[0]}; convert the video to one size"
             )
 
 
@@ -169,7 +191,7 @@ def open_source(path: Path) -> PyAVSource:
 
 
 def truncated(
-    path: Path, frames: int, end_s: float, stated: Probe, failure: str | None = None
+    name: str | Path, frames: int, end_s: float, stated: Probe, failure: str | None = None
 ) -> TruncatedVideoError:
     """The error for a video that broke off after ``frames`` frames."""
     promised = ""
@@ -179,52 +201,80 @@ def truncated(
         promised = f" ({end_s:.1f} of {stated.duration_s:.1f} s)"
     reason = f" ({failure})" if failure else ""
     return TruncatedVideoError(
-        f"{path}: breaks off after {frames} frames{promised}{reason}; the frames before that were "
+        f"{name}: breaks off after {frames} frames{promised}{reason}; the frames before that were "
         "used; copy or download the file again for the rest",
         frames,
     )
 
 
 class _Decoder:
-    """Decodes a stream up to its end or to the first damage, which ``failure`` then describes."""
+    """Decodes a stream up to its end, past damage in the middle; ``failure`` describes a damaged end."""
 
-    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+    def __init__(self, container: InputContainer, stream: VideoStream, low_delay: bool) -> None:
         self.failure: str | None = None
+        self.damaged = 0
         self._container = container
         self._stream = stream
-        stream.thread_type = "AUTO"
+        self._context = _alpha_decoder(stream) or stream.codec_context
+        self._context.thread_type = "SLICE" if low_delay else "AUTO"
+        self._skipped = 0  # packets since the last one that could be decoded
 
     def frames(self) -> Generator[VideoFrame, None, None]:
         """All frames that can be decoded, in presentation order."""
-        count = 0
-        # MPEG-TS flags packets for any lost bit; elsewhere the flag means that the file ends inside.
-        trust_flag = self._container.format.name != "mpegts"
+        begun = False
         try:
             for packet in self._container.demux(self._stream):
-                if packet.is_corrupt and trust_flag:
-                    self.failure = "the file ends inside a frame"
-                    break
-                try:
-                    decoded = packet.decode()
-                except av.FFmpegError:
-                    if count:
-                        raise
-                    continue  # as after a cut that does not start at a key frame
-                for frame in decoded:
-                    count += 1
-                    yield frame
+                if packet.size == 0:
+                    continue  # at the end, or a dropped frame of AVI; it would end the decoding
+                decoded = self._decode(packet, begun)
+                begun = begun or bool(decoded)
+                yield from decoded
         except av.FFmpegError as error:
-            self.failure = error.strerror or str(error)
-        if self.failure:
-            yield from self._held_back()
+            self.failure = _reason(error)
+        yield from self._held_back()
+
+    def _decode(self, packet: Packet, begun: bool) -> list[VideoFrame]:
+        """Frames that a packet completes; none if it is damaged."""
+        # MPEG-TS flags packets for any lost bit; elsewhere the flag means that the file ends inside.
+        if packet.is_corrupt and self._container.format.name != "mpegts":
+            return self._skip("it ends inside a frame")
+        try:
+            decoded = self._context.decode(packet)
+        except av.FFmpegError as error:
+            # Not begun: as after a cut that does not start at a key frame.
+            return self._skip(_reason(error)) if begun else []
+        self.damaged += self._skipped + packet.is_corrupt
+        self._skipped, self.failure = 0, None
+        return decoded
+
+    def _skip(self, failure: str) -> list[VideoFrame]:
+        self._skipped += 1
+        self.failure = failure
+        return []
 
     def _held_back(self) -> Generator[VideoFrame, None, None]:
-        """Frames from before the damage that the decoder still holds."""
+        """Frames that the decoder still holds."""
         try:
-            held = self._stream.codec_context.decode(None)
-        except av.FFmpegError:
-            return
-        yield from held
+            yield from self._context.decode(None)
+        except av.FFmpegError as error:
+            self.failure = self.failure or _reason(error)
+
+
+def _alpha_decoder(stream: VideoStream) -> CodecContext | None:
+    """FFmpeg's own decoders of VP8 and VP9 leave out the transparency, libvpx's do not."""
+    name = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(stream.codec_context.name)
+    if name is None or stream.metadata.get("alpha_mode") != "1":
+        return None
+    try:
+        return CodecContext.create(name, "r")
+    except (ValueError, av.FFmpegError):  # not in this PyAV
+        return None
+
+
+def _reason(error: av.FFmpegError) -> str:
+    if isinstance(error, av.ExitError):  # how a timeout shows
+        return "nothing came any more"
+    return error.strerror or str(error)
 
 
 def _open(path: Path) -> InputContainer:
@@ -237,25 +287,37 @@ def _open(path: Path) -> InputContainer:
             raise InputError(
                 f"{path}: is cut off or damaged (its index cannot be read); copy or download it again"
             ) from error
-        raise _no_video(path) from error
-    if container.format.name == "tty":  # text, shown as a terminal would
+        raise _no_video(str(path)) from error
+    try:
+        refuse_text(container, str(path))
+    except InputError:
         container.close()
-        raise _no_video(path)
+        raise
     return container
 
 
-def _no_video(path: Path) -> InputError:
-    return InputError(f"{path}: is not a video that can be read; give an mp4, mov, webm, mkv, avi or gif")
+def refuse_text(container: InputContainer, name: str) -> None:
+    """FFmpeg takes text for a video, shown as a terminal would.
+
+    Raises:
+        InputError: it is text.
+    """
+    if container.format.name == "tty":
+        raise _no_video(name)
 
 
-def _video_stream(container: InputContainer, path: Path) -> VideoStream:
+def _no_video(name: str) -> InputError:
+    return InputError(f"{name}: is not a video that can be read; give an mp4, mov, webm, mkv, avi or gif")
+
+
+def _video_stream(container: InputContainer, name: str) -> VideoStream:
     if not container.streams:
-        raise InputError(f"{path}: contains no frames (it has no streams); record or export it again")
+        raise InputError(f"{name}: contains no frames (it has no streams); record or export it again")
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:
             return stream
     kinds = ", ".join(sorted({stream.type for stream in container.streams}))
-    raise InputError(f"{path}: has no video stream (only {kinds}); give a file with pictures")
+    raise InputError(f"{name}: has no video stream (only {kinds}); give a file with pictures")
 
 
 def _stated_duration(container: InputContainer, stream: VideoStream) -> float | None:
@@ -271,16 +333,3 @@ def _stated_duration(container: InputContainer, stream: VideoStream) -> float | 
     if container.duration and len(container.streams) == 1:  # else it may be that of the sound
         return container.duration / av.time_base - start_s
     return None
-
-
-def _turn(frame: VideoFrame) -> Turn:
-    for place in range(len(frame.side_data)):
-        entry = frame.side_data[place]
-        if entry.type.name == "DISPLAYMATRIX":
-            matrix = np.frombuffer(bytes(entry), np.int32)
-            return Turn.from_matrix(int(matrix[0]), int(matrix[1]), int(matrix[3]), int(matrix[4]))
-    return Turn()
-
-
-def _upright(frame: VideoFrame) -> np.ndarray:
-    return _turn(frame).apply(frame.to_ndarray(format="rgb24"))
