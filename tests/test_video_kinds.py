@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from fractions import Fraction
 from pathlib import Path
 
@@ -270,10 +271,31 @@ def noisy(path: Path, codec: str = "libx264", count: int = 36) -> Path:
     return encode(path, frames, codec, pix_fmt="yuv420p")
 
 
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.mp4", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4"), ("a.webm", "libvpx-vp9")]
+)
+def test_damage_in_the_middle_is_skipped_and_counted(tmp_path: Path, name: str, codec: str) -> None:
+    reader = open_reader(overwrite(noisy(tmp_path / name, codec), [10, 20]))
+    frames = list(reader)
+    assert len(frames) == 34
+    assert reader.faults == {"damaged_packets": 2}
+    assert frames[-1].time_s == pytest.approx(35 / 24, abs=0.05)  # the others keep their times
+    list(reader)
+    assert reader.faults == {"damaged_packets": 2}  # of the last pass
+
+
 def test_damage_up_to_the_end_is_an_end(tmp_path: Path) -> None:
     path = overwrite(noisy(tmp_path / "a.mp4"), list(range(20, 36)))
     with pytest.raises(TruncatedVideoError, match=r"breaks off after 1\d frames of 36"):
         list(open_reader(path))
+
+
+def test_damage_is_one_line_and_in_the_record(tmp_path: Path, square: Path, capsys: pytest.CaptureFixture) -> None:
+    path, out = overwrite(noisy(tmp_path / "a.mp4", count=8), [3]), tmp_path / "out"
+    assert main([str(path), "--first-mask", str(square), "-o", str(out), "--tracker", "persam", "--save", "csv"]) == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "damaged" in line]
+    assert lines == [f"vos-track: {path}: damaged packets: 1"]
+    assert json.loads((out / "run.json").read_text())["input"] == {"damaged_packets": 1}
 
 
 def test_times_of_the_source_in_table_and_overlay(tmp_path: Path, square: Path) -> None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import signal
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from . import __version__
-from .errors import InputError, OutputError, VosError
+from .errors import InputError, OutputError, ViewerGone, VosError
 from .progress import Progress
 
 SAVES = "masks,overlay,csv"
@@ -32,8 +34,17 @@ EPILOG = """examples:
   vos-track dog.mp4 --first-mask dog.png --model sam-vit-h --prior dinov2-large
       the paper's models, where their weights can be had
 
+  vos-track 0 --live --box 200,100,440,380 --show
+      a camera, in a window; or rtsp://, rtmp://, http://, tcp:// and udp:// addresses
+  ffmpeg -i dog.mp4 -f mpegts - | vos-track - --first-mask dog.png -o - | ffplay -
+      from standard input, MPEG-TS to standard output
+
+--live drops frames rather than fall behind, and opens a stream again that breaks, after
+1, 2, 4, 8, 16, 30, 30 and 30 seconds; an address is given up after 10 silent seconds.
+
 exit status: 0 done, 2 something is wrong with the input, 130 stopped by Ctrl-C;
-whatever was finished before stays valid.
+whatever was finished before stays valid. With --live, Ctrl-C and SIGTERM are the way
+to end: 0; a stream that does not come back: 2. A closed pipe or window: 0.
 """
 
 
@@ -65,7 +76,10 @@ def parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    line.add_argument("video", metavar="VIDEO", help="a video file, or a folder of numbered images")
+    line.add_argument(
+        "video", metavar="VIDEO",
+        help="a video file, a folder of numbered images, a camera's number, an address, or - for standard input",
+    )  # fmt: skip
     line.add_argument(
         "--first-mask", metavar="MASK", action="append",
         help="PNG of the objects in the first frame: every non-zero value is an object; repeat for one file per object",
@@ -85,7 +99,15 @@ def parser() -> argparse.ArgumentParser:
         "--mask-at", metavar="FRAME=PNG", action="append", default=[], type=_mask_at,
         help="true mask of a later frame, numbered as in masks/: corrects its objects, new ones join; repeatable",
     )  # fmt: skip
-    line.add_argument("-o", "--output", metavar="OUT", type=Path, help="result folder (default: <video stem>-vos)")
+    line.add_argument(
+        "-o", "--output", metavar="OUT", type=Path,
+        help="result folder (default: <video stem>-vos), or - for an MPEG-TS overlay on standard output",
+    )  # fmt: skip
+    line.add_argument(
+        "--live", action="store_true", help="of a stream: drop frames rather than fall behind, and open it again if it breaks",
+    )  # fmt: skip
+    line.add_argument("--raw", metavar="WxH[@FPS]", help="standard input is bare rgb24 pixels (default: 25 per second)")
+    line.add_argument("--show", action="store_true", help="a window (needs opencv-python); files only with -o")
     line.add_argument(
         "--tracker", default="persam-f",
         help="persam, persam-f, sam2, sam2:WEIGHTS, edgetam, cutie:FILE, or another one installed (default: %(default)s)",
@@ -93,7 +115,7 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--model", default="lite", help="lite, sam-vit-b, sam-vit-l, sam-vit-h, a folder or a .pth file")
     line.add_argument("--prior", default="same", help="same, dinov2-small|base|large|giant, or a folder")
     line.add_argument("--points", default="none", help="propagate the prompts' points: none, lk, pips:FILE, cotracker (default: none)")
-    line.add_argument("--save", default=SAVES, metavar="WHAT", help="masks, overlay, csv, cutout, matte, matte-webm, npz, coco (default: %(default)s)")
+    line.add_argument("--save", metavar="WHAT", help=f"masks, overlay, csv, cutout, matte, matte-webm, npz, coco (default: {SAVES})")
     line.add_argument(
         "--debug", metavar="K", type=_positive, nargs="?", const=1,
         help="pictures of every frame, or every K-th: confidence map, prompts, masks of the three scales",
@@ -123,55 +145,81 @@ def run(options: argparse.Namespace) -> int:
     if bool(options.first_mask) == bool(options.hints):
         raise InputError("give the objects by --first-mask, or by --box and --point; not both" if options.hints else
                          "give the objects of the first frame: --first-mask PNG, --box X0,Y0,X1,Y1 or --point X,Y")  # fmt: skip
-    saves = [name.strip() for name in options.save.split(",") if name.strip()]
+    out = destination(options)
+    saves = [name.strip() for name in options.save.split(",") if name.strip()] if out else []
     unknown = sorted(set(saves) - set(WRITERS))
     if unknown:
         raise InputError(f"--save {unknown[0]}: choose from {', '.join(WRITERS)}")
-    out = options.output or Path(f"{Path(options.video).resolve().stem}-vos")
 
     from .video.reader import open_reader
 
     with open_reader(
-        options.video, backend=options.reader, start=options.start, max_frames=options.max_frames, stride=options.stride
-    ) as reader:
+        options.video, backend=options.reader, start=options.start, max_frames=options.max_frames, stride=options.stride,
+        live=options.live, raw=options.raw,
+    ) as reader:  # fmt: skip
         from .pipeline import read_first_mask
 
         mask = read_first_mask(options.first_mask or _hints(options.hints), reader.size, options.resize_mask)
         later = {at: read_first_mask(path, reader.size, options.resize_mask) for at, path in options.mask_at}
-        check_output(out, options.overwrite)
+        if out is not None:
+            check_output(out, options.overwrite)
         return _track(options, saves, out, reader, mask, later)
 
 
-def _track(options: argparse.Namespace, saves: list[str], out: Path, reader, mask, later) -> int:
+def destination(options: argparse.Namespace) -> Path | None:
+    """The result folder; None if nothing is to be written but to standard output or a window.
+
+    Raises:
+        VosError: the outputs do not go together.
+    """
+    from .video.address import parse_address
+
+    if str(options.output) == "-" or (options.show and options.output is None):
+        if options.save is not None or options.debug:
+            raise InputError("--save and --debug write files: give them a folder by -o")
+        if options.output is not None:
+            from .video.viewers import check_pipe
+
+            check_pipe()
+        return None
+    options.save = SAVES if options.save is None else options.save
+    address = parse_address(options.video, options.raw)
+    return options.output or Path(f"{address.stem if address else Path(options.video).resolve().stem}-vos")
+
+
+def _track(options: argparse.Namespace, saves: list[str], out: Path | None, reader, mask, later) -> int:
     from .device import keep_freed_memory
     from .pipeline import follow, open_session
     from .run_record import write_run_record
-    from .video.debug import DebugWriter
-    from .video.reader import prefetch
-    from .video.writer import WriterThread, open_writers
+    from .video.address import without_password
+    from .video.reader import faults_line, read_ahead
 
     keep_freed_memory()
     names = ("tracker", "model", "prior", "points", "device", "dtype")
     session = open_session(**{name: getattr(options, name) for name in names})
-    writers = None
+    writers = window = None
+    if options.show:
+        from .video.viewers import Window
+
+        window = Window()
     began = time.perf_counter()
 
     def record(outcome: str) -> None:
+        if out is None:
+            return
         chosen = {key: value for key, value in vars(options).items() if key != "traceback"}
-        write_run_record(out / "run.json", chosen, session, writers.written, time.perf_counter() - began, outcome)
+        chosen["video"] = without_password(options.video)
+        seconds = time.perf_counter() - began
+        write_run_record(out / "run.json", chosen, session, writers.written, seconds, outcome, reader.faults)
 
     progress = Progress(reader.length, sys.stderr, quiet=options.quiet)
     try:
-        with session, progress:
-            for done, result in enumerate(follow(session, prefetch(reader), mask, later), start=1):
-                if writers is None:
-                    opened = open_writers(
-                        saves, out, fps=reader.fps, first_frame=result.frame, object_ids=result.object_ids
-                    )
-                    if options.debug:
-                        opened.append(DebugWriter(out / "debug", options.debug))
-                    writers = WriterThread(opened)
+        with session, progress, _sigterm_as_ctrl_c(options.live):
+            for done, result in enumerate(follow(session, read_ahead(reader), mask, later), start=1):
+                writers = writers or _open_writers(options, saves, out, reader.fps, result)
                 writers.write(result)
+                if window is not None:
+                    window.show(result)
                 progress.update(done)
             writers.close()
     except BaseException as error:
@@ -179,10 +227,51 @@ def _track(options: argparse.Namespace, saves: list[str], out: Path, reader, mas
             with suppress(OutputError):  # the first error is the one to tell
                 writers.close()
             with suppress(OutputError):
-                record("stopped by Ctrl-C" if isinstance(error, KeyboardInterrupt) else str(error))
-        raise
-    record("finished")
+                stopped = "stopped" if options.live else "stopped by Ctrl-C"
+                record(stopped if isinstance(error, KeyboardInterrupt) else str(error))
+        ended = isinstance(error, ViewerGone) or (options.live and isinstance(error, KeyboardInterrupt))
+        if not ended or writers is None:
+            raise
+    else:
+        record("finished")
+    finally:
+        if window is not None:
+            window.close()
+        told = faults_line(reader)
+        if told:
+            print(f"vos-track: {told}", file=sys.stderr)
     return 0
+
+
+def _open_writers(options: argparse.Namespace, saves: list[str], out: Path | None, fps: float | None, first):
+    """A writer thread for whatever is to be written, ``first`` being the first result."""
+    from .video.writer import WriterThread, open_writers
+
+    opened = []
+    if out is not None:
+        opened = open_writers(saves, out, fps=fps, first_frame=first.frame, object_ids=first.object_ids)
+        if options.debug:
+            from .video.debug import DebugWriter
+
+            opened.append(DebugWriter(out / "debug", options.debug))
+    elif options.output is not None:
+        from .video.viewers import TransportWriter
+
+        opened = [TransportWriter(fps=fps, size=first.frame.size)]
+    return WriterThread(opened)
+
+
+@contextmanager
+def _sigterm_as_ctrl_c(wanted: bool) -> Iterator[None]:
+    """A live run is ended by either, with its files finished."""
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def check_output(out: Path, overwrite: bool) -> None:

@@ -33,3 +33,7 @@ class PluginError(VosError):
 
 class OutputError(VosError):
     """A result cannot be written."""
+
+
+class ViewerGone(OutputError):
+    """Whoever watched has seen enough: the pipe is closed, or the window. The run ends well."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from .first_mask import first_mask_from_array, load_first_mask
 from .prompted_mask import Hint
 from .models import defer_encoder, defer_segmenter, new_tracker
 from .structures import FirstMask, Frame, Result
-from .video.reader import open_reader, prefetch
+from .video.reader import faults_line, open_reader, read_ahead
+
+_log = logging.getLogger(__name__)
 
 MaskSource = np.ndarray | str | Path | Sequence[str | Path]
 Hints = Sequence[Hint]
@@ -59,13 +62,15 @@ def track(
     start: int = 0,
     max_frames: int | None = None,
     stride: int = 1,
+    live: bool = False,
     masks_at: Mapping[int, MaskSource] | None = None,
     **session_options: str,
 ) -> Generator[Result, None, None]:
     """Follow the objects of ``first_mask`` through ``video``; one result per frame, the first too.
 
     Args:
-        video: a video file, or a folder of numbered images.
+        video: a video file, a folder of numbered images, the number of a camera, or a network address
+            (``rtsp://``, ``http://`` …).
         first_mask: labels (H, W) of bool or integer, a PNG, several PNGs of one object each, or a
             :class:`~vos.prompted_mask.Hint` for each object, from which the segmenter makes its mask.
         resize_mask: allow a mask of another size than the frame.
@@ -73,17 +78,21 @@ def track(
         start: source frame that the mask belongs to.
         max_frames: stop after as many frames.
         stride: take every so-many-th frame.
+        live: of a camera or address: drop frames rather than fall behind, and open it again if it breaks.
         masks_at: true masks of later frames by their index: objects in them are corrected, or join.
         **session_options: see :func:`open_session`.
 
     Raises:
         VosError: see its kinds in :mod:`vos.errors`; results before it are valid.
     """
-    with open_reader(video, backend=reader, start=start, max_frames=max_frames, stride=stride) as source:
+    with open_reader(video, backend=reader, start=start, max_frames=max_frames, stride=stride, live=live) as source:
         mask = read_first_mask(first_mask, source.size, resize_mask)
         later = {at: read_first_mask(one, source.size, resize_mask) for at, one in (masks_at or {}).items()}
         with open_session(**session_options) as session:
-            yield from follow(session, prefetch(source), mask, later)
+            yield from follow(session, read_ahead(source), mask, later)
+        told = faults_line(source)
+        if told:
+            _log.warning("%s", told)
 
 
 def read_first_mask(source: MaskSource | Hints, frame_size: tuple[int, int], resize: bool = False) -> FirstMask | Hints:

@@ -20,7 +20,13 @@ _PACKAGES = ("torch", "transformers", "safetensors", "numpy", "pillow", "av", "d
 
 
 def write_run_record(
-    path: Path, options: Mapping[str, object], session: Session, frames: int, seconds: float, outcome: str
+    path: Path,
+    options: Mapping[str, object],
+    session: Session,
+    frames: int,
+    seconds: float,
+    outcome: str,
+    faults: Mapping[str, int] | None = None,
 ) -> None:
     """Write the record of a run.
 
@@ -31,6 +37,7 @@ def write_run_record(
         frames: results written.
         seconds: wall time from the first frame to the last.
         outcome: ``finished``, or what stopped the run.
+        faults: what went wrong with the input without ending the run, by kind.
 
     Raises:
         OutputError: it cannot be written.
@@ -41,6 +48,7 @@ def write_run_record(
         "outcome": outcome,
         "options": options,
         "frames": frames,
+        "input": dict(faults or {}),
         "seconds": {"total": seconds, **session.seconds},
         "frames_per_second": frames / seconds if seconds else None,
         "persam_f": _learned(tracker),

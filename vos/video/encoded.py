@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import OutputContainer
 
 from ..errors import OutputError
 from .writer import output_errors, partial_path
@@ -69,7 +70,7 @@ class VideoFile:
         self._failed = self._closed = False
         with output_errors(path):
             try:
-                self._container = av.open(str(self._partial), "w", options=encoding.container)
+                self._container = self._open()
             except av.FFmpegError as error:
                 raise _failure(path, error) from error
         self._stream = self._add_stream(size[0] + self._pad[0], size[1] + self._pad[1])
@@ -112,11 +113,18 @@ class VideoFile:
             self._container.close()
         except (av.FFmpegError, OSError) as late:
             self._failed, error = True, error or _failure(self._path, late)
-        if self._failed or self._last_pts < 0:
+        self._settle(whole=not self._failed and self._last_pts >= 0)
+        if error is not None and not failed_before:
+            raise error
+
+    def _open(self) -> OutputContainer:
+        return av.open(str(self._partial), "w", options=self._encoding.container)
+
+    def _settle(self, whole: bool) -> None:
+        """Give the closed file its name, or remove it."""
+        if not whole:
             with suppress(OSError):
                 self._partial.unlink(missing_ok=True)
-            if error is not None and not failed_before:
-                raise error
             return
         with output_errors(self._path):
             self._partial.replace(self._path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, Full, Queue
@@ -19,6 +20,13 @@ import numpy as np
 
 from ..errors import InputError
 from ..structures import Frame
+from .address import Address, parse_address
+
+_FAULTS = {
+    "damaged_packets": "damaged packets",
+    "dropped_frames": "frames dropped to keep up",
+    "reconnections": "reconnections",
+}
 
 BACKENDS = {"pyav": ".pyav", "decord": ".decord"}
 """Backends for video files: name and module. Folders always go to ``.images``."""
@@ -64,7 +72,10 @@ class SourceReader:
         fps: frames per second as the source states it, or None.
         size: (H, W) of the upright frames.
         length: number of frames that will be delivered, as far as the source states its own.
+        live: whether frames are dropped rather than falling behind.
     """
+
+    live = False
 
     def __init__(
         self, name: str, source: Source, *, start: int = 0, max_frames: int | None = None, stride: int = 1
@@ -109,6 +120,12 @@ class SourceReader:
                 "choose a smaller start"
             )
 
+    @property
+    def faults(self) -> dict[str, int]:
+        """What went wrong without ending the last pass, by kind, zeros included; when it is over."""
+        damaged = getattr(self._source, "damaged", None)
+        return {} if damaged is None else {"damaged_packets": damaged}
+
     def close(self) -> None:
         """Release the source. Not to be called while another thread is iterating."""
         if self._running is not None:
@@ -131,15 +148,20 @@ def open_reader(
     start: int = 0,
     max_frames: int | None = None,
     stride: int = 1,
+    live: bool = False,
+    raw: str | None = None,
 ) -> SourceReader:
-    """Open a video file or a folder of numbered images.
+    """Open a video file, a folder of numbered images, or a stream.
 
     Args:
-        source: a video file, or a folder of images.
+        source: a video file, a folder of images, or a camera's number, a network address or ``-``
+            for standard input, see :mod:`.address`.
         backend: reads video files; folders have their own.
         start: index of the first frame of the source to deliver.
         max_frames: deliver at most so many; None for all.
         stride: deliver every ``stride``-th frame from ``start`` on.
+        live: of a stream: drop frames rather than fall behind, and open it again if it breaks.
+        raw: standard input is bare rgb24 pixels, ``WxH`` or ``WxH@FPS``.
 
     Raises:
         InputError: the source is missing, unreadable or no video, or an option is out of range.
@@ -149,6 +171,11 @@ def open_reader(
             f"start {start}, stride {stride}, max_frames {max_frames}: "
             "start must be 0 or more, stride and max_frames 1 or more"
         )
+    address = parse_address(source, raw)
+    if address is not None:
+        return _open_stream(address, backend, live, start=start, max_frames=max_frames, stride=stride)
+    if live:
+        raise InputError(f"{source}: --live is for cameras, network addresses and standard input, not for files")
     path = Path(source)
     _check_readable(path)
     if path.is_dir():
@@ -161,8 +188,32 @@ def open_reader(
     return SourceReader(str(path), opened, start=start, max_frames=max_frames, stride=stride)
 
 
-def prefetch(reader: Iterable[Frame], depth: int = 4) -> Generator[Frame, None, None]:
+def _open_stream(address: Address, backend: str, live: bool, **options: int | None) -> SourceReader:
+    if backend != "pyav":
+        raise InputError(f"{address.name}: the reader {backend} reads files only; leave out --reader")
+    from .live import LiveReader, StreamSource
+
+    return (LiveReader if live else SourceReader)(address.name, StreamSource(address, live), **options)
+
+
+def faults_line(reader: SourceReader) -> str | None:
+    """One line on what went wrong without ending a pass, or None."""
+    told = [f"{_FAULTS[kind]}: {count}" for kind, count in reader.faults.items() if count]
+    return f"{reader.name}: {', '.join(told)}" if told else None
+
+
+def read_ahead(reader: SourceReader) -> Generator[Frame, None, None]:
+    """The reader's frames, read on a thread: a few in advance, or of a live one the newest."""
+    return iter(reader) if reader.live else prefetch(reader)
+
+
+def prefetch(
+    reader: Iterable[Frame], depth: int = 4, on_drop: Callable[[], None] | None = None
+) -> Generator[Frame, None, None]:
     """Read ahead by up to ``depth`` frames on a thread.
+
+    With ``on_drop`` the thread does not wait: the oldest waiting frame gives way to a new one, and
+    ``on_drop`` is called for it; but the first frame stays until it is taken.
 
     An exception of the reader is raised here, after the frames before it. Closing the generator
     stops the thread.
@@ -171,10 +222,14 @@ def prefetch(reader: Iterable[Frame], depth: int = 4) -> Generator[Frame, None, 
         The reader's frames, in order.
     """
     queue: Queue[Frame | BaseException | None] = Queue(max(1, depth))
-    stop = Event()
+    stop, taken = Event(), Event()
 
     def put(item: Frame | BaseException | None) -> bool:
         while not stop.is_set():
+            if on_drop is not None and isinstance(item, Frame) and taken.is_set() and queue.full():
+                with suppress(Empty):  # taken just now
+                    queue.get_nowait()
+                    on_drop()
             try:
                 queue.put(item, timeout=0.1)
                 return True
@@ -201,6 +256,7 @@ def prefetch(reader: Iterable[Frame], depth: int = 4) -> Generator[Frame, None, 
     thread.start()
     try:
         while (item := queue.get()) is not None:
+            taken.set()
             if isinstance(item, BaseException):
                 raise item
             yield item

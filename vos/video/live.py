@@ -1,0 +1,261 @@
+"""Cameras, network addresses and standard input; and frames dropped rather than falling behind."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
+from queue import Queue
+from threading import Event, Thread
+from typing import TypeVar
+
+import av
+from av.container import InputContainer
+
+from ..errors import InputError, TruncatedVideoError
+from ..structures import Frame
+from .address import Address
+from .pyav import Decoding, refuse_text
+from .reader import SourceFrame, SourceReader, prefetch
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0)
+"""Seconds to wait before each try to open a stream again that broke; after the last it is given up."""
+
+OPEN_TIMEOUT_S = 10.0
+READ_TIMEOUT_S = 10.0
+"""How long a network address may stay silent."""
+
+_LOOK_BRIEFLY = {"analyzeduration": "1000000"}  # microseconds of a stream before its first frame, not 5 s
+_LONGEST_PAUSE_S = 10.0  # a larger step in a live stream's own times is a new start of its clock
+
+
+class StreamSource:
+    """A camera, address or standard input; see :class:`~vos.video.reader.Source`. It is read once.
+
+    It is opened, and its first frame decoded, at once.
+
+    Args:
+        address: what to open.
+        live: open it again after a break, and let times go on over it.
+
+    Attributes:
+        damaged: packets that were damaged until now.
+        reconnections: how often it was opened again.
+
+    Raises:
+        InputError: it cannot be opened, or has no video.
+    """
+
+    def __init__(self, address: Address, live: bool) -> None:
+        self._address = address
+        self._live = live
+        self._stop = Event()
+        self._earlier_damage = 0
+        self.reconnections = 0
+        self._connection: _Connection | None = _on_thread(lambda: _Connection(address, live))
+        self._decoding = self._connection.decoding
+        stated = self._decoding.probe
+        self.fps, self.size = stated.fps, stated.size
+        self.length: int | None = None
+
+    @property
+    def damaged(self) -> int:
+        return self._earlier_damage + self._decoding.damaged
+
+    def stop(self) -> None:
+        """End :meth:`frames` soon, also while it waits to try again; from any thread."""
+        self._stop.set()
+
+    def frames(self) -> Generator[SourceFrame, None, None]:
+        """All frames that still come.
+
+        Raises:
+            TruncatedVideoError: it broke off, and if live, did not come back.
+            InputError: it was read before, or the frame size changed.
+        """
+        connection, self._connection = self._connection, None
+        if connection is None:
+            raise InputError(f"{self._address.name}: can be read only once")
+        timeline, count = _Timeline(), 0
+        while connection is not None:
+            why = "it ended"
+            try:
+                for frame in connection.decoding.frames():
+                    if self._stop.is_set():
+                        return
+                    count += 1
+                    yield replace(frame, time_s=timeline.time_s(frame.time_s)) if self._live else frame
+            except TruncatedVideoError as error:
+                if not (self._live and self._address.lasting):
+                    raise
+                why = str(error)
+            finally:
+                connection.close()
+            if not (self._live and self._address.lasting):
+                return
+            timeline.restart()
+            connection = self._again(why, count)
+
+    def _again(self, why: str, frames: int) -> _Connection | None:
+        """A new connection, or None if stopped."""
+        self._earlier_damage += self._decoding.damaged
+        name, tries = self._address.name, len(BACKOFF_S)
+        for number, delay_s in enumerate(BACKOFF_S, start=1):
+            _log.warning("%s; trying again in %g s (%d of %d)", _after(name, why), delay_s, number, tries)
+            if self._stop.wait(delay_s):
+                return None
+            try:
+                connection = _Connection(self._address, self._live)
+            except InputError as error:
+                why = str(error)
+                continue
+            self._decoding = connection.decoding
+            self.reconnections += 1
+            return self._checked(connection)
+        raise TruncatedVideoError(
+            f"{name}: ended after {frames} frames and did not come back in {tries} tries over "
+            f"{sum(BACKOFF_S):g} s; what came before is whole",
+            frames,
+        )
+
+    def _checked(self, connection: _Connection) -> _Connection:
+        size = connection.decoding.probe.size
+        if size != self.size:
+            connection.close()
+            raise InputError(
+                f"{self._address.name}: came back as {size[1]} x {size[0]}, but was {self.size[1]} x {self.size[0]} "
+                "before; start again with a mask of that size"
+            )
+        return connection
+
+
+class LiveReader(SourceReader):
+    """The newest frame of a stream each time one is asked for; those between are dropped.
+
+    The first frame is never dropped. ``index`` counts what is delivered; ``time_s`` is the source's.
+    """
+
+    live = True
+
+    def __init__(self, name: str, source: StreamSource, *, start: int, max_frames: int | None, stride: int) -> None:
+        super().__init__(name, source, start=start, stride=stride)
+        self._stream = source
+        self._most = max_frames
+        self._dropped = 0
+
+    @property
+    def faults(self) -> dict[str, int]:
+        return {
+            "dropped_frames": self._dropped, "reconnections": self._stream.reconnections, **super().faults
+        }  # fmt: skip
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames as they are needed; reading goes on between them.
+
+        Raises:
+            TruncatedVideoError: the stream broke off and did not come back.
+            InputError: the frame size changed.
+        """
+        self._running = self._newest()
+        return self._running
+
+    def _newest(self) -> Generator[Frame, None, None]:
+        frames = prefetch(self._frames(), depth=1, on_drop=self._drop)
+        try:
+            for index, frame in enumerate(frames):
+                yield replace(frame, index=index)
+                if index + 1 == self._most:
+                    return
+        finally:
+            self._stream.stop()
+            frames.close()
+
+    def _drop(self) -> None:
+        self._dropped += 1
+
+
+class _Connection:
+    """An opened stream; its container is closed by :meth:`close`.
+
+    Raises:
+        InputError: it cannot be opened, or has no video.
+    """
+
+    def __init__(self, address: Address, live: bool) -> None:
+        self._container = _open(address, live)
+        try:
+            refuse_text(self._container, address.name)
+            self.decoding = Decoding(self._container, address.name, finite=False, low_delay=live)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def close(self) -> None:
+        self._container.close()
+
+
+class _Timeline:
+    """Times of a stream from 0 on; a break takes as long as it took on the clock of this machine."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._offset_s: float | None = None
+        self._last_s = self._last_clock_s = 0.0
+        self._begun = False
+
+    def restart(self) -> None:
+        """The next time is that of another clock."""
+        self._offset_s = None
+
+    def time_s(self, stated_s: float) -> float:
+        """When a frame was shown, for a time that the stream states."""
+        now_s = self._clock()
+        step_s = 0.0 if self._offset_s is None else stated_s + self._offset_s - self._last_s
+        if self._offset_s is None or not 0 <= step_s <= _LONGEST_PAUSE_S:
+            passed_s = now_s - self._last_clock_s if self._begun else 0.0
+            self._offset_s = self._last_s + passed_s - stated_s
+        self._last_s, self._last_clock_s, self._begun = stated_s + self._offset_s, now_s, True
+        return self._last_s
+
+
+def _open(address: Address, live: bool) -> InputContainer:
+    if address.url == "pipe:0" and sys.stdin is not None and sys.stdin.isatty():
+        raise InputError("standard input: is a terminal; pipe a video into the command, or name a file")
+    timeout = None
+    if "://" in address.url:
+        timeout = (None if address.waits else OPEN_TIMEOUT_S, READ_TIMEOUT_S)
+    try:
+        options = address.options | (_LOOK_BRIEFLY if live else {})
+        return av.open(address.url, format=address.format, options=options, timeout=timeout)
+    except (av.FFmpegError, OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, av.ExitError):
+            reason = f"no answer in {OPEN_TIMEOUT_S:g} s"
+        hint = "look whether it is sending" if address.lasting else "pipe MPEG-TS or the like, or pass --raw WxH"
+        raise InputError(f"{address.name}: cannot be opened ({reason}); {hint}") from error
+
+
+def _after(name: str, why: str) -> str:
+    return why if why.startswith(name) else f"{name}: {why}"
+
+
+def _on_thread(action: Callable[[], _T]) -> _T:
+    """Run it on a thread and wait: a blocked FFmpeg call does not see Ctrl-C, waiting for a thread does."""
+    outcome: Queue[tuple[_T | None, BaseException | None]] = Queue(1)
+
+    def run() -> None:
+        try:
+            outcome.put((action(), None))
+        except BaseException as error:  # whatever it is, the caller must hear of it
+            outcome.put((None, error))
+
+    Thread(target=run, name="vos-connect", daemon=True).start()
+    value, error = outcome.get()
+    if error is not None:
+        raise error
+    return value
