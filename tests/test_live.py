@@ -46,15 +46,16 @@ def picture(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     return rgb
 
 
-def transport(count: int, size: tuple[int, int] = SIZE, start_s: float = 0.0) -> bytes:
-    """An MPEG-TS of numbered pictures, each a key frame."""
-    memory = io.BytesIO()
+def transport(count: int, size: tuple[int, int] = SIZE, noise: bool = False) -> bytes:
+    """An MPEG-TS of numbered pictures, each a key frame; ``noise`` makes them fill many packets."""
+    memory, rng = io.BytesIO(), np.random.default_rng(0)
     with av.open(memory, "w", format="mpegts") as container:
         stream = container.add_stream("libx264", rate=FPS, options={"g": "1", "tune": "zerolatency"})
         stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
         for index in range(count):
-            frame = av.VideoFrame.from_ndarray(picture(index, size))
-            frame.pts, frame.time_base = index + round(start_s * FPS), Fraction(1, FPS)
+            rgb = rng.integers(0, 255, (*size, 3), np.uint8) if noise else picture(index, size)
+            frame = av.VideoFrame.from_ndarray(rgb)
+            frame.pts, frame.time_base = index, Fraction(1, FPS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return memory.getvalue()
@@ -282,6 +283,20 @@ def test_without_live_the_end_is_the_end() -> None:
     server = Server(sends(transport(8)))
     assert numbers(list(source(server.address, as_live=False).frames())) == list(range(8))
     server.join()
+
+
+def test_damage_is_counted_over_breaks(at_once: None, tmp_path: Path) -> None:
+    data = transport(8, noise=True)
+    holed = data[: 188 * 60] + data[188 * 61 :]
+    (tmp_path / "holed.ts").write_bytes(holed)
+    whole = open_reader(tmp_path / "holed.ts")
+    list(whole)
+    once = whole.faults["damaged_packets"]
+    assert once > 0
+    stream = source(Server(sends(holed), sends(holed)).address)
+    with pytest.raises(TruncatedVideoError):
+        list(stream.frames())
+    assert stream.damaged == 2 * once
 
 
 def test_a_stream_that_comes_back_in_another_size(at_once: None) -> None:

@@ -40,7 +40,7 @@ EPILOG = """examples:
       from standard input, MPEG-TS to standard output
 
 --live drops frames rather than fall behind, and opens a stream again that breaks, after
-1, 2, 4, 8, 16, 30, 30 and 30 seconds; an address is given up after 10 silent seconds.
+1, 2, 4, 8, 16, 30, 30 and 30 seconds; an address that is silent for 10 seconds is broken.
 
 exit status: 0 done, 2 something is wrong with the input, 130 stopped by Ctrl-C;
 whatever was finished before stays valid. With --live, Ctrl-C and SIGTERM are the way

@@ -58,14 +58,14 @@ class StreamSource:
         self._earlier_damage = 0
         self.reconnections = 0
         self._connection: _Connection | None = _on_thread(lambda: _Connection(address, live))
-        self._decoding = self._connection.decoding
-        stated = self._decoding.probe
+        self._decoding: Decoding | None = self._connection.decoding
+        stated = self._connection.decoding.probe
         self.fps, self.size = stated.fps, stated.size
         self.length: int | None = None
 
     @property
     def damaged(self) -> int:
-        return self._earlier_damage + self._decoding.damaged
+        return self._earlier_damage + (self._decoding.damaged if self._decoding else 0)
 
     def stop(self) -> None:
         """End :meth:`frames` soon, also while it waits to try again; from any thread."""
@@ -103,7 +103,7 @@ class StreamSource:
 
     def _again(self, why: str, frames: int) -> _Connection | None:
         """A new connection, or None if stopped."""
-        self._earlier_damage += self._decoding.damaged
+        self._earlier_damage, self._decoding = self.damaged, None
         name, tries = self._address.name, len(BACKOFF_S)
         for number, delay_s in enumerate(BACKOFF_S, start=1):
             _log.warning("%s; trying again in %g s (%d of %d)", _after(name, why), delay_s, number, tries)
