@@ -96,7 +96,7 @@ class StreamSource:
                 why = str(error)
             finally:
                 connection.close()
-            if not (self._live and self._address.lasting):
+            if self._stop.is_set() or not (self._live and self._address.lasting):
                 return
             timeline.restart()
             connection = self._again(why, count)

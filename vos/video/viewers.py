@@ -75,7 +75,7 @@ class Window:
             import cv2
 
             cv2.namedWindow(self._TITLE, cv2.WINDOW_NORMAL)
-        except (ImportError, Exception) as error:  # OpenCV's own error is no subclass of anything useful
+        except Exception as error:  # not installed, or an error of OpenCV's own, which has no useful base
             raise InputError(
                 "--show needs OpenCV with windows: pip install opencv-python (opencv-python-headless has none)"
             ) from error
