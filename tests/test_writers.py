@@ -405,6 +405,16 @@ def test_mattes_are_transparent(tmp_path: Path, name: str, file: str) -> None:
         assert abs(int(pixels[25, 15 + index, 0]) - (60 + 10 * index)) < 8
 
 
+def test_the_same_picture_is_always_encoded_the_same(tmp_path: Path) -> None:
+    rgba = np.random.default_rng(0).integers(0, 256, (120, 200, 4)).astype(np.uint8)
+    video = encoded.VideoFile(tmp_path / "matte.mov", encoded.PRORES_4444, fps=24, size=(120, 200))
+    for index in range(40):
+        video.write(rgba, index / 24)
+    video.close()
+    with av.open(str(tmp_path / "matte.mov")) as container:
+        assert len({bytes(packet) for packet in container.demux(video=0) if packet.size}) == 1
+
+
 def test_green_screen(tmp_path: Path) -> None:
     write_all("matte", tmp_path)
     with av.open(str(tmp_path / "green.mp4")) as container:

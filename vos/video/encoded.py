@@ -89,7 +89,10 @@ class VideoFile:
             pixels = np.pad(pixels, ((0, self._pad[0]), (0, self._pad[1]), (0, 0)), mode="edge")
         pixels = np.ascontiguousarray(pixels)
         picture = av.VideoFrame.from_ndarray(pixels, format="rgb24" if pixels.shape[2] == 3 else "rgba")
-        picture = picture.reformat(format=self._encoding.pixels, dst_colorspace="ITU709", dst_color_range="MPEG")
+        # On several threads FFmpeg's conversion to 10 bits with alpha spoils pixels where their slices meet.
+        picture = picture.reformat(
+            format=self._encoding.pixels, dst_colorspace="ITU709", dst_color_range="MPEG", threads=1
+        )
         picture.time_base = Fraction(1, _CLOCK)
         picture.pts = self._next_pts(time_s)
         self._encode(picture)
