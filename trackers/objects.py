@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -40,6 +40,21 @@ class Objects:
 
     def __len__(self) -> int:
         return len(self.boxes)
+
+    def state(self) -> dict:
+        """As a dictionary, see :mod:`vos.state_file`."""
+        return {**vars(self), "geometry": asdict(self.geometry), **{
+            name: memory and vars(memory) for name, memory in (("first", self.first), ("last", self.last))
+        }}
+
+    @classmethod
+    def restored(cls, state: dict, device: torch.device) -> Objects:
+        """From :meth:`state`."""
+        on_device = lambda values: {  # noqa: E731
+            name: value.to(device) if isinstance(value, Tensor) else value for name, value in values.items()
+        }
+        memories = {name: state[name] and Memory(**on_device(state[name])) for name in ("first", "last")}
+        return cls(**{**on_device(state), **memories, "geometry": Geometry.from_state(state["geometry"])})
 
     def on(self, geometry: Geometry, outside: float) -> Objects:
         """The same with the logits on another geometry; ``outside`` where they showed nothing."""

@@ -14,6 +14,7 @@ from vos import prior
 from vos.engine import FrameContext
 from vos.geometry import Geometry, Region
 from vos.guidance import AttentionRule, Guidance, standardised
+from vos.interfaces import Segmenter
 from vos.point_trackers import load_point_tracker
 from vos.structures import Explanation, FirstMask, Masks, Prompts, Result, Tracked
 
@@ -142,7 +143,30 @@ class PerSAM:
         self._propagated: PropagatedPoints | None = None
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
-        segmenter = context.segmenter
+        self._settle_options(context.segmenter)
+        self.objects = self._take(context, first_mask)
+        if self.options.points != "none":
+            self._propagated = PropagatedPoints(load_point_tracker(self.options.points, context.segmenter.device))
+            self._propagated.start(context.frame, self._new_points(context, self.objects))
+
+    def state(self) -> dict:
+        return {
+            "objects": self.objects.state(),
+            "decoder_calls": self.decoder_calls,
+            "points": self._propagated and self._propagated.state(),
+        }
+
+    def restore(self, context: FrameContext, state: dict) -> None:
+        device = context.segmenter.device
+        self._settle_options(context.segmenter)
+        self.objects = Objects.restored(state["objects"], device)
+        self.decoder_calls = state["decoder_calls"]
+        if self.options.points != "none":
+            self._propagated = PropagatedPoints(load_point_tracker(self.options.points, device))
+            self._propagated.restore(context.frame, state["points"], device)
+
+    def _settle_options(self, segmenter: Segmenter) -> None:
+        """Put the segmenter's defaults in the place of options that are None."""
         defaults = {
             "centre_point": not segmenter.wants_last_mask,
             "refine_steps": 0 if segmenter.wants_last_mask else 2,
@@ -152,10 +176,6 @@ class PerSAM:
         }
         unset = {name: value for name, value in defaults.items() if getattr(self.options, name) is None}
         self.options = replace(self.options, **unset)
-        self.objects = self._take(context, first_mask)
-        if self.options.points != "none":
-            self._propagated = PropagatedPoints(load_point_tracker(self.options.points, segmenter.device))
-            self._propagated.start(context.frame, self._new_points(context, self.objects))
 
     def step(self, context: FrameContext) -> Tracked:
         context.look_at(self._region(context, self.objects))

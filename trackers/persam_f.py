@@ -62,6 +62,13 @@ class PerSAMF(PerSAM):
         super().__init__(options)
         self.fit_seconds = 0.0
 
+    def state(self) -> dict:
+        return {**super().state(), "fit_seconds": self.fit_seconds}
+
+    def restore(self, context: FrameContext, state: dict) -> None:
+        super().restore(context, state)
+        self.fit_seconds = state["fit_seconds"]
+
     @property
     def weights(self) -> Tensor:
         """Scale weights, (N, 3)."""

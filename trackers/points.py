@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from vos.errors import PluginError
 from vos.point_trackers import PointTracker
 from vos.structures import Frame
 
@@ -41,6 +42,22 @@ class PropagatedPoints:
         if not visible.all():
             self._tracker.replace(~visible, self.points)
         return self.points
+
+    def state(self) -> dict:
+        """As a dictionary, see :mod:`vos.state_file`.
+
+        Raises:
+            PluginError: the point tracker cannot be saved.
+        """
+        if not hasattr(self._tracker, "state"):
+            raise PluginError(f"{type(self._tracker).__name__}: this point tracker cannot be saved")
+        return {"points": self.points, "tracker": self._tracker.state()}
+
+    def restore(self, frame: Frame, state: dict, device: torch.device) -> None:
+        """Take up a state of this frame, instead of :meth:`start`."""
+        self._frame = frame
+        self.points = state["points"].to(device)
+        self._tracker.restore(frame, state["tracker"])
 
     def more(self, points: Tensor) -> None:
         """Objects have joined: theirs, (M, P, 2), come after those there are."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -231,6 +231,51 @@ class Session:
         self.object_ids = tuple(other for other in self.object_ids if other != object_id)
         self._tracker_started = bool(self.object_ids)
 
+    def state(self) -> dict:
+        """All that is remembered, to go on later with :meth:`restore`, see :mod:`vos.state_file`.
+
+        Its tensors stay as they are whatever the session does next.
+
+        Raises:
+            InputError: ``start`` was not called.
+            PluginError: the tracker cannot be saved.
+        """
+        last = self._started()
+        return {
+            "object_ids": self.object_ids,
+            "labels": last.labels,
+            "scores": last.scores,
+            "tracker": self._ability("state", "be saved")() if self._tracker_started else None,
+        }
+
+    @torch.inference_mode()
+    def restore(self, frame: Frame, state: Mapping) -> Result:
+        """Take the place of the session that gave the state; the next :meth:`step` is as it would have been.
+
+        Args:
+            frame: the one that session last had.
+            state: from :meth:`state`.
+
+        Returns:
+            That frame's result, without logits.
+
+        Raises:
+            InputError: the state is not of this frame and tracker.
+            PluginError: the tracker cannot be restored.
+        """
+        restore = self._ability("restore", "be restored")
+        try:
+            ids = tuple(state["object_ids"])
+            if state["labels"].shape != frame.size:
+                raise ValueError(f"it is of {state['labels'].shape} and the frame {frame.size} (H, W)")
+            last = describe(frame, ids, state["labels"], state["scores"])
+            if state["tracker"] is not None:
+                restore(self._context(frame), state["tracker"])
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"frame {frame.index}: the saved state is not of this video and tracker: {error}") from error
+        self.object_ids, self._tracker_started = ids, state["tracker"] is not None
+        return self._keep(last)
+
     def _context(self, frame: Frame) -> FrameContext:
         return FrameContext(frame, self.segmenter, self.encoder, self.seconds)
 
@@ -258,9 +303,10 @@ class Session:
             raise InputError(f"object {object_id} is not followed; there are: {there}")
         return self.object_ids.index(object_id)
 
-    def _ability(self, name: str):
+    def _ability(self, name: str, words: str | None = None):
         if not hasattr(self.tracker, name):
-            raise PluginError(f"{type(self.tracker).__name__}: this tracker cannot {name} objects in mid-video")
+            words = words or f"{name} objects in mid-video"
+            raise PluginError(f"{type(self.tracker).__name__}: this tracker cannot {words}")
         return getattr(self.tracker, name)
 
     def _encoding_seconds(self) -> float:

@@ -119,6 +119,12 @@ class Geometry:
         region = Region(0, 0, frame_size[1], frame_size[0])
         return cls(frame_size, region, resized, resized, stride=1, via_input=False)
 
+    @classmethod
+    def from_state(cls, state: dict) -> Geometry:
+        """From ``dataclasses.asdict`` of one, after JSON has turned its tuples into lists."""
+        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in state.items()}
+        return cls(**{**plain, "region": Region(**state["region"])})
+
     @property
     def grid(self) -> tuple[int, int]:
         """(h, w) of the patch grid."""

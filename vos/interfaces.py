@@ -80,7 +80,8 @@ class Tracker(Protocol):
     One with weights of its own has an option ``weights``, which ``--tracker NAME:WEIGHTS`` sets, loads
     them in ``start`` and lists them in ``files``. The engine calls ``start`` once, then for each frame ``step`` and ``observe``. ``add``,
     ``correct`` and ``remove`` may be left out: such a tracker cannot change its objects in
-    mid-video; ``close`` may be left out by one that holds nothing outside of Python's memory.
+    mid-video; so may ``state`` and ``restore``: its runs cannot be resumed; ``close`` may be left out
+    by one that holds nothing outside of Python's memory.
     """
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
@@ -114,6 +115,24 @@ class Tracker(Protocol):
 
     def remove(self, rows: list[int]) -> None:
         """Forget some objects; the rows of the others close up."""
+        ...
+
+    def state(self) -> dict:
+        """All that later frames depend on; called between frames, now and then.
+
+        Dictionaries, lists, numbers, texts, None, tensors and arrays, see :mod:`vos.state_file`. The
+        tensors are written to disk while the next frames are followed: what is changed in place
+        is handed out as a copy.
+        """
+        ...
+
+    def restore(self, context: FrameContext, state: dict) -> None:
+        """Take a state up, instead of ``start``.
+
+        Args:
+            context: of the frame last followed then, not yet encoded.
+            state: from :meth:`state` of the same class and options; its tensors are on the CPU.
+        """
         ...
 
     def close(self) -> None:
@@ -150,7 +169,9 @@ class Reader(Protocol):
 class Writer(Protocol):
     """Receives results in order, on the writer thread.
 
-    Writes under temporary names; a finished file appears under its own name only when whole.
+    Writes under temporary names; a finished file appears under its own name only when whole. One whose
+    attribute ``file_per_frame`` is true is not handed the frames before those that a resumed run
+    goes on with; every other gets all frames again.
     """
 
     def write(self, result: Result) -> None:

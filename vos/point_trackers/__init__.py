@@ -35,6 +35,14 @@ class PointTracker(Protocol):
         """
         ...
 
+    def state(self) -> dict:
+        """All that later frames depend on, as ``Tracker.state``; it and ``restore`` may be left out."""
+        ...
+
+    def restore(self, frame: Frame, state: dict) -> None:
+        """Take a state up, instead of ``start``; ``frame`` is the one last followed then."""
+        ...
+
 
 def load_point_tracker(name: str, device) -> PointTracker:
     """A point tracker by name; what follows a colon is its own argument, as in ``pips:FILE``.

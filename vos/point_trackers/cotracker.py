@@ -58,14 +58,33 @@ class CoTracker:
         return cls(predictor.to(device).eval(), device)
 
     def start(self, frame: Frame, points: Tensor) -> None:
-        height, width = frame.size
+        self._fit_to(frame)
         self._shape = points.shape
-        self._scale = torch.tensor([INPUT_SIZE[1] / width, INPUT_SIZE[0] / height], device=self._device)
-        self._limit = torch.tensor([width - 1.0, height - 1.0], device=self._device)
         self._frames = deque([self._shrunk(frame)], maxlen=WINDOW)
         places = self._to_input(points)
         self._history = deque([places], maxlen=WINDOW)  # where each point was, in each frame of the window
         self._ages = torch.zeros(len(places), dtype=torch.long, device=self._device)
+
+    def state(self) -> dict:
+        return {
+            "shape": tuple(self._shape),
+            "frames": list(self._frames),
+            "history": list(self._history),
+            "ages": self._ages.clone(),
+        }
+
+    def restore(self, frame: Frame, state: dict) -> None:
+        self._fit_to(frame)
+        self._shape = torch.Size(state["shape"])
+        self._frames = deque([each.to(self._device) for each in state["frames"]], maxlen=WINDOW)
+        self._history = deque([each.to(self._device) for each in state["history"]], maxlen=WINDOW)
+        self._ages = state["ages"].to(self._device)
+
+    def _fit_to(self, frame: Frame) -> None:
+        """How frames of this size and the predictor's input relate."""
+        height, width = frame.size
+        self._scale = torch.tensor([INPUT_SIZE[1] / width, INPUT_SIZE[0] / height], device=self._device)
+        self._limit = torch.tensor([width - 1.0, height - 1.0], device=self._device)
 
     def step(self, frame: Frame) -> tuple[Tensor, Tensor]:
         self._frames.append(self._shrunk(frame))

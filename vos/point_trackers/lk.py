@@ -57,6 +57,13 @@ class LucasKanade:
         chosen = which.cpu().numpy()
         self._points[chosen] = points.cpu().numpy()[chosen]
 
+    def state(self) -> dict:
+        return {"points": self._points.copy()}
+
+    def restore(self, frame: Frame, state: dict) -> None:
+        self._grey = self._grey_of(frame)
+        self._points = state["points"]
+
     def _grey_of(self, frame: Frame) -> np.ndarray:
         return self._cv2.cvtColor(frame.rgb, self._cv2.COLOR_RGB2GRAY)
 

@@ -54,16 +54,31 @@ class PipsTracker:
         return cls(network, device)
 
     def start(self, frame: Frame, points: Tensor) -> None:
-        height, width = frame.size
-        shrink = min(1.0, LONGEST_SIDE / max(height, width))
-        self._size = [max(8, 8 * round(side * shrink / 8)) for side in (height, width)]
-        self._scale = torch.tensor([self._size[1] / width, self._size[0] / height], device=self._device)
-        self._limit = torch.tensor([width - 1.0, height - 1.0], device=self._device)
+        self._fit_to(frame)
         self._shape = points.shape
         self._maps = deque([self._encode(frame)], maxlen=WINDOW)
         self._places = self._to_input(points)  # (M, 2), where each window begins
         self._ages = torch.zeros(len(self._places), dtype=torch.long)  # frames since then
         self._looks = self.network.sample(self._maps[-1], self._places)
+
+    def state(self) -> dict:
+        tensors = {name: getattr(self, f"_{name}").clone() for name in ("places", "ages", "looks")}
+        return {"shape": tuple(self._shape), "maps": list(self._maps), **tensors}
+
+    def restore(self, frame: Frame, state: dict) -> None:
+        self._fit_to(frame)
+        self._shape = torch.Size(state["shape"])
+        self._maps = deque([each.to(self._device) for each in state["maps"]], maxlen=WINDOW)
+        self._places, self._looks = state["places"].to(self._device), state["looks"].to(self._device)
+        self._ages = state["ages"]
+
+    def _fit_to(self, frame: Frame) -> None:
+        """How frames of this size and the network's input relate."""
+        height, width = frame.size
+        shrink = min(1.0, LONGEST_SIDE / max(height, width))
+        self._size = [max(8, 8 * round(side * shrink / 8)) for side in (height, width)]
+        self._scale = torch.tensor([self._size[1] / width, self._size[0] / height], device=self._device)
+        self._limit = torch.tensor([width - 1.0, height - 1.0], device=self._device)
 
     def step(self, frame: Frame) -> tuple[Tensor, Tensor]:
         self._maps.append(self._encode(frame))

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from vos.state_file import from_bytes, to_bytes
 from vos.structures import Frame
 from vos.testing.clip import clip, disc_labels, discs, sway
 
@@ -118,6 +119,21 @@ def test_objects_join_leave_and_are_corrected(new_session):
     check(session.step(next(frames)), (2,), SIZE)
     session.remove(2)
     check(session.step(next(frames)), (), SIZE)
+
+
+def test_a_saved_state_goes_on_as_if_nothing_had_been(new_session):
+    session, frames = new_session(), clip(SIZE)
+    if not (hasattr(session.tracker, "state") and hasattr(session.tracker, "restore")):
+        pytest.skip("this tracker cannot be saved")
+    session.start(next(frames), discs(2, SIZE))
+    session.step(last := next(frames))
+    content = to_bytes(session.state())
+    fresh = new_session()
+    fresh.restore(last, from_bytes(content))
+    for frame in itertools.islice(frames, 3):
+        expected, result = session.step(frame), fresh.step(frame)
+        assert np.array_equal(result.labels, expected.labels)
+        assert np.array_equal(result.scores, expected.scores)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the resident memory from /proc")
