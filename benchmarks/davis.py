@@ -21,7 +21,7 @@ from pathlib import Path
 from ..cli import exit_status
 from ..device import keep_freed_memory, pick_device, pick_dtype
 from ..engine import Session
-from ..errors import InputError
+from ..errors import InputError, OutputError
 from ..first_mask import load_first_mask
 from ..models import load_encoder, load_segmenter, new_tracker
 from ..pipeline import follow
@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Track what is not there yet, then score."""
     names = options.sequences or sequence_names(options)
+    for name in names:
+        if not name.isprintable() or name.startswith(".") or set(name) & set("/\\"):
+            raise InputError(f"{name!r}: is no name of a sequence, but leads elsewhere; look at --set and --sequences")
     results = options.evaluate_only or options.output
     if not options.evaluate_only:
         track_all(options, names)
@@ -109,6 +112,9 @@ def set_name(options: argparse.Namespace) -> str:
 def track_all(options: argparse.Namespace, names: list[str]) -> None:
     """Track the sequences that are not complete, one line of progress each."""
     keep_freed_memory()
+    for path in (options.output / each for name in names for each in (name, f".{name}{PARTIAL}")):
+        if path.is_symlink():
+            raise OutputError(f"{path}: is a link, so that files would be written elsewhere; remove it")
     todo = [name for name in names if not complete(options, name)]
     if len(todo) < len(names):
         print(f"{len(names) - len(todo)} of {len(names)} sequences are complete already")

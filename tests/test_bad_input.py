@@ -6,6 +6,7 @@ import csv
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -163,22 +164,78 @@ def test_a_full_disk_keeps_the_finished_frames(clip, mask, tmp_path, capsys, mon
     assert "No space left" in json.loads((out / "run.json").read_text())["outcome"]
 
 
-def test_files_that_may_not_grow(clip, mask, tmp_path):
-    """The same from the system's side: no file may pass 600 bytes, the first mask's PNG does."""
+@pytest.mark.parametrize(("most", "saves"), [(600, "masks"), (9000, "masks,overlay,npz,csv")])
+def test_files_that_may_not_grow(most, saves, clip, mask, tmp_path):
+    """The same from the system's side: no file may pass so many bytes; a mask's PNG has about 1500."""
     code = (
         "import resource, signal, sys; from vos.cli import main\n"
         "import vos.pipeline\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     out = tmp_path / "out"
     command = [sys.executable, "-B", "-c", code, str(clip[0]), "--first-mask", str(mask), "-o", str(out), "--tracker", "persam"]
-    done = subprocess.run([*command, "--quiet", "--save", "masks"], capture_output=True, text=True, check=False)
+    done = subprocess.run([*command, "--quiet", "--save", saves], capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
-    assert done.stderr.count("\n") == 1
+    assert done.stderr.count("\n") == 1, done.stderr
     assert "cannot be written (File too large)" in done.stderr
-    assert not list((out / "masks").iterdir())
+    assert not list(out.rglob("*.partial*"))
+    finished = sorted((out / "masks").glob("*"))
+    assert bool(finished) == (most > 600)
+    for path in finished:
+        Image.open(path).load()
+
+
+def test_a_folder_that_is_taken_away(clip, mask, tmp_path, capsys, monkeypatch):
+    from vos.video.masks import MaskWriter
+
+    out, write = tmp_path / "out", MaskWriter.write
+
+    def take_away(self, result):
+        if result.frame.index == 3:
+            shutil.rmtree(out)
+        write(self, result)
+
+    monkeypatch.setattr(MaskWriter, "write", take_away)
+    assert track(clip[0], mask, out) == 2
+    assert "00003.png: cannot be written (No such file or directory)" in one_line(capsys)
+
+
+def test_a_video_that_is_taken_away(clip, mask, tmp_path, capsys, monkeypatch):
+    from vos import pipeline
+
+    video = tmp_path / "video.mp4"
+    shutil.copy(clip[0], video)
+    read = pipeline.read_first_mask
+    monkeypatch.setattr(pipeline, "read_first_mask", lambda *given: (video.unlink(missing_ok=True), read(*given))[1])
+    assert track(video, mask, tmp_path / "out") == 2
+    assert "video.mp4: cannot be opened (No such file or directory)" in one_line(capsys)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_terminal_does_not_stop_a_run(clip, mask, tmp_path):
+    command = [sys.executable, "-m", "vos.cli", str(clip[0]), "--first-mask", str(mask), "--tracker", "persam"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*command, "-o", str(tmp_path / "out"), "--save", "masks"], stderr=full, check=False)
+        assert done.returncode == 0
+        done = subprocess.run([*command, "-o", str(tmp_path / "out")], stderr=full, check=False)
+        assert done.returncode == 2
+    assert len(list((tmp_path / "out/masks").iterdir())) == 8
+
+
+def test_a_pipe_whose_reader_has_left(davis, tmp_path):
+    shutil.copytree(davis / "Annotations/480p/cat", tmp_path / "theirs/cat")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "vos.benchmarks.davis", "--davis", str(davis), "--year", "2016"]
+    done = subprocess.run(
+        [*command, "--evaluate-only", str(tmp_path / "theirs")],
+        stdout=writing, stderr=subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(writing)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1 and "the standard output was closed" in done.stderr, done.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -208,7 +265,7 @@ def test_ctrl_c_leaves_what_was_finished_valid(mask, tmp_path, published):
     record = json.loads((out / "run.json").read_text())
     assert record["outcome"] == "stopped by Ctrl-C"
     assert record["frames"] == len(masks)
-    assert not list(out.rglob(".*"))
+    assert not list(out.rglob("*.partial*"))
 
 
 def test_overwrite_leaves_nothing_of_an_earlier_run_and_all_else(clip, mask, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import shutil
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from . import __version__
 from .errors import InputError, OutputError, ViewerGone, VosError
+from .limits import MAX_PIXELS
 from .progress import Progress
 
 SAVES = "masks,overlay,csv"
@@ -31,6 +33,8 @@ EPILOG = """examples:
       no mask yet: the model makes it from a box (or --point X,Y)
   vos-track dog.mp4 --first-mask dog.png --mask-at 120=dog-120.png
       the same, set right where it went wrong
+  vos-track dog.mp4 --first-mask dog.png --resume
+      the same command again, after it was stopped or killed: it goes on from there
   vos-track dog.mp4 --first-mask dog.png --model sam-vit-h --prior dinov2-large
       the paper's models, where their weights can be had
 
@@ -57,15 +61,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def exit_status(program: str, action: Callable[[], int], show_traceback: bool, after_stop: str) -> int:
     """Run a command's action: its own status, 2 and one line on a user's mistake, 130 on Ctrl-C."""
     try:
-        return action()
+        status = action()
+        sys.stdout.flush()
+        return status
     except VosError as error:
         if show_traceback:
             traceback.print_exc()
-        print(f"{program}: {error}", file=sys.stderr)
-        return 2
+        return _say(f"{program}: {error}", 2)
+    except BrokenPipeError:  # the reader of the standard output has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would fail once more when it ends
+        return _say(f"{program}: the standard output was closed; {after_stop}", 2)
     except KeyboardInterrupt:
-        print(f"{program}: stopped; {after_stop}", file=sys.stderr)
-        return 130
+        return _say(f"{program}: stopped; {after_stop}", 130)
+
+
+def _say(text: str, status: int) -> int:
+    """Print one line, whatever is in the names in it; a closed terminal is no reason to fail."""
+    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    with suppress(OSError, ValueError):
+        print(shown, file=sys.stderr, flush=True)
+    return status
 
 
 def parser() -> argparse.ArgumentParser:
@@ -124,9 +139,14 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--start", type=_count, default=0, metavar="F", help="frame that the mask belongs to")
     line.add_argument("--max-frames", type=_positive, metavar="N", help="stop after N frames")
     line.add_argument("--stride", type=_positive, default=1, metavar="K", help="take every K-th frame")
+    line.add_argument("--max-pixels", type=_positive, default=MAX_PIXELS, metavar="N", help="largest frame or mask that is read (default: %(default)s pixels)")
     line.add_argument("--reader", choices=("pyav", "decord"), default="pyav")
     line.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     line.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
+    line.add_argument(
+        "--resume", action="store_true",
+        help="go on where a run with the same command line was stopped; from the beginning if there is none",
+    )  # fmt: skip
     line.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
     line.add_argument("--quiet", action="store_true", help="no progress")
     line.add_argument("--traceback", action="store_true", help="show where an error came from")
@@ -145,6 +165,8 @@ def run(options: argparse.Namespace) -> int:
     if bool(options.first_mask) == bool(options.hints):
         raise InputError("give the objects by --first-mask, or by --box and --point; not both" if options.hints else
                          "give the objects of the first frame: --first-mask PNG, --box X0,Y0,X1,Y1 or --point X,Y")  # fmt: skip
+    if options.resume and options.overwrite:
+        raise InputError("--resume goes on with what --overwrite would remove; give one of them")
     out = destination(options)
     saves = [name.strip() for name in options.save.split(",") if name.strip()] if out else []
     unknown = sorted(set(saves) - set(WRITERS))
@@ -155,15 +177,45 @@ def run(options: argparse.Namespace) -> int:
 
     with open_reader(
         options.video, backend=options.reader, start=options.start, max_frames=options.max_frames, stride=options.stride,
-        live=options.live, raw=options.raw,
+        live=options.live, raw=options.raw, max_pixels=options.max_pixels,
     ) as reader:  # fmt: skip
-        from .pipeline import read_first_mask
+        from .pipeline import open_session, read_first_mask
 
-        mask = read_first_mask(options.first_mask or _hints(options.hints), reader.size, options.resize_mask)
-        later = {at: read_first_mask(path, reader.size, options.resize_mask) for at, path in options.mask_at}
-        if out is not None:
-            check_output(out, options.overwrite)
-        return _track(options, saves, out, reader, mask, later)
+        given = (reader.size, options.resize_mask, options.max_pixels)
+        mask = read_first_mask(options.first_mask or _hints(options.hints), *given)
+        later = {at: read_first_mask(path, *given) for at, path in options.mask_at}
+        names = ("tracker", "model", "prior", "points", "device", "dtype")
+        with open_session(**{name: getattr(options, name) for name in names}) as session:
+            journal = _prepared(options, saves, out, session)
+            if journal is None:
+                return _say(f"vos-track: {out}: is finished already, nothing to do", 0)
+            return _track(options, saves, out, reader, session, journal, mask, later)
+
+
+def _prepared(options: argparse.Namespace, saves: list[str], out: Path | None, session):
+    """The run's journal, with what it goes on from, and a result folder for it; None: it is finished.
+
+    Raises:
+        VosError: the folder cannot be taken, or the run there cannot be gone on with.
+    """
+    from .recovery import Journal
+
+    if out is None:
+        if options.resume:
+            raise InputError("--resume goes on in a result folder: give one by -o")
+        return Journal(Path(), None, saves)
+    refuse_links(out)
+    journal = Journal.open(out, session.tracker, vars(options), saves)
+    if options.resume and journal.finished():
+        return None
+    if options.resume or options.overwrite:
+        journal.hold()
+    saved = journal.take_up() if options.resume else None
+    if saved is None:
+        check_output(out, options.overwrite, options.resume)
+    elif not options.quiet:
+        _say(f"vos-track: {out}: goes on after frame {saved.frame}", 0)
+    return journal
 
 
 def destination(options: argparse.Namespace) -> Path | None:
@@ -187,16 +239,16 @@ def destination(options: argparse.Namespace) -> Path | None:
     return options.output or Path(f"{address.stem if address else Path(options.video).resolve().stem}-vos")
 
 
-def _track(options: argparse.Namespace, saves: list[str], out: Path | None, reader, mask, later) -> int:
+def _track(
+    options: argparse.Namespace, saves: list[str], out: Path | None, reader, session, journal, mask, later
+) -> int:
     from .device import keep_freed_memory
-    from .pipeline import follow, open_session
+    from .pipeline import follow
     from .run_record import write_run_record
     from .video.address import without_password
     from .video.reader import faults_line, read_ahead
 
     keep_freed_memory()
-    names = ("tracker", "model", "prior", "points", "device", "dtype")
-    session = open_session(**{name: getattr(options, name) for name in names})
     writers = window = None
     if options.show:
         from .video.viewers import Window
@@ -210,13 +262,14 @@ def _track(options: argparse.Namespace, saves: list[str], out: Path | None, read
         chosen = {key: value for key, value in vars(options).items() if key != "traceback"}
         chosen["video"] = without_password(options.video)
         seconds = time.perf_counter() - began
-        write_run_record(out / "run.json", chosen, session, writers.written, seconds, outcome, reader.faults)
+        write_run_record(out / "run.json", chosen, session, writers.written, seconds, outcome, reader.faults, journal)
 
     progress = Progress(reader.length, sys.stderr, quiet=options.quiet)
     try:
-        with session, progress, _sigterm_as_ctrl_c(options.live):
-            for done, result in enumerate(follow(session, read_ahead(reader), mask, later), start=1):
-                writers = writers or _open_writers(options, saves, out, reader.fps, result)
+        with progress, _sigterm_as_ctrl_c(options.live):
+            for done, result in enumerate(follow(session, read_ahead(reader), mask, later, journal.saved), start=1):
+                writers = writers or _open_writers(options, saves, out, reader.fps, result, journal)
+                journal.offer(session, result)
                 writers.write(result)
                 if window is not None:
                     window.show(result)
@@ -234,6 +287,7 @@ def _track(options: argparse.Namespace, saves: list[str], out: Path | None, read
             raise
     else:
         record("finished")
+        journal.remove()
     finally:
         if window is not None:
             window.close()
@@ -243,7 +297,7 @@ def _track(options: argparse.Namespace, saves: list[str], out: Path | None, read
     return 0
 
 
-def _open_writers(options: argparse.Namespace, saves: list[str], out: Path | None, fps: float | None, first):
+def _open_writers(options: argparse.Namespace, saves: list[str], out: Path | None, fps: float | None, first, journal):
     """A writer thread for whatever is to be written, ``first`` being the first result."""
     from .video.writer import WriterThread, open_writers
 
@@ -258,7 +312,7 @@ def _open_writers(options: argparse.Namespace, saves: list[str], out: Path | Non
         from .video.viewers import TransportWriter
 
         opened = [TransportWriter(fps=fps, size=first.frame.size)]
-    return WriterThread(opened)
+    return WriterThread(journal.behind(opened))
 
 
 @contextmanager
@@ -274,23 +328,50 @@ def _sigterm_as_ctrl_c(wanted: bool) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def check_output(out: Path, overwrite: bool) -> None:
+def check_output(out: Path, overwrite: bool, resume: bool = False) -> None:
     """Make the result folder; of an earlier run's files in it none is left.
+
+    Args:
+        out: the folder.
+        overwrite: it need not be empty.
+        resume: nor if it holds a run that was stopped.
 
     Raises:
         OutputError: it exists and is not empty, or cannot be written.
     """
+    from .recovery import FOLDER as RESUME
+
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if any(out.iterdir()) and not overwrite:
-            raise OutputError(f"{out}: already there and not empty; pass --overwrite, or -o another folder")
+        stopped = (out / RESUME).is_dir()
+        if any(out.iterdir()) and not (overwrite or (resume and stopped)):
+            if stopped:
+                raise OutputError(f"{out}: holds a run that was stopped; go on with --resume, or begin anew with --overwrite")
+            nothing = ", and holds nothing to go on with" if resume else ""
+            raise OutputError(f"{out}: already there and not empty{nothing}; pass --overwrite, or -o another folder")
         probe = out / ".vos-track"
         probe.touch()
         probe.unlink()
         for path in earlier_results(out):
             path.unlink()
+        if stopped:
+            shutil.rmtree(out / RESUME)
     except OSError as error:
         raise OutputError(f"{out}: cannot be written: {error.strerror}; pass -o another folder") from error
+
+
+def refuse_links(out: Path) -> None:
+    """Every file of a result is to lie inside its folder.
+
+    Raises:
+        OutputError: a folder in it is a link to elsewhere.
+    """
+    from .recovery import FOLDER as RESUME
+    from .video.writer import FOLDERS
+
+    for name in (*FOLDERS, RESUME):
+        if (out / name).is_symlink():
+            raise OutputError(f"{out / name}: is a link, so that files would be written elsewhere; remove it")
 
 
 def earlier_results(out: Path) -> list[Path]:
@@ -305,7 +386,7 @@ def earlier_results(out: Path) -> list[Path]:
     ]
     names = (*FILES, "run.json")
     named = [out / name for name in names] + [partial_path(out / name) for name in names]
-    return pictures + [path for path in named if path.is_file()]
+    return pictures + [path for path in named if path.is_file() or path.is_symlink()]
 
 
 class _HintAction(argparse.Action):

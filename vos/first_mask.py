@@ -16,7 +16,6 @@ What is accepted:
 from __future__ import annotations
 
 import struct
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +23,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import InputError
+from .limits import MAX_PIXELS, check_pixels, open_image
 from .structures import MAX_OBJECT_ID, FirstMask
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -40,7 +40,7 @@ def load_first_mask(
     frame_size: tuple[int, int],
     *,
     resize: bool = False,
-    max_pixels: int = 100_000_000,
+    max_pixels: int = MAX_PIXELS,
 ) -> FirstMask:
     """Read the objects to follow from PNG files; the module's docstring says which are accepted.
 
@@ -133,17 +133,15 @@ def _read_labels(path: Path, frame_size: tuple[int, int], resize: bool, max_pixe
     """(H, W) uint8 labels of one file at frame size; never without an object."""
     size, bit_depth = _read_header(path)
     sizes = f"{path}: {size[1]} x {size[0]}"
-    if size[0] * size[1] > max_pixels:
-        raise InputError(f"{sizes} is more than the {max_pixels} pixels that are read")
+    check_pixels(path, size, max_pixels)
     if size != frame_size and not resize:
         raise InputError(f"{sizes}, but the video is {frame_size[1]} x {frame_size[0]}; pass --resize-mask")
-    image = _decode(path)
-    values = np.array(image)
-    if image.mode == "P":
+    mode, values = _decode(path, max_pixels)
+    if mode == "P":
         labels = _from_numbers(path, values, void=True)
-    elif image.mode in ("RGB", "RGBA", "LA"):
+    elif mode in ("RGB", "RGBA", "LA"):
         labels = _from_channels(path, values)
-    elif image.mode == "1":
+    elif mode == "1":
         labels = _from_grey(path, values.astype(np.uint8))
     else:
         if bit_depth in (2, 4):  # the decoder stretches these to 0..255
@@ -179,15 +177,13 @@ def _read_header(path: Path) -> tuple[tuple[int, int], int]:
     return (height, width), bit_depth
 
 
-def _decode(path: Path) -> Image.Image:
+def _decode(path: Path, max_pixels: int) -> tuple[str, np.ndarray]:
+    """Pillow's mode, and the pixels in it."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels has decided
-            with Image.open(path, formats=("PNG",)) as image:
-                image.load()
-                return image
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path}: too many pixels to decode ({error})") from error
+        with open_image(path, ("PNG",), max_pixels) as image:
+            return image.mode, np.array(image)
+    except InputError:
+        raise
     except Exception as error:  # the decoder raises half a dozen types for damaged files
         raise InputError(f"{path}: the PNG image is damaged or cut short ({error})") from error
 
@@ -242,16 +238,20 @@ def _from_colours(path: Path, rgb: np.ndarray) -> np.ndarray:
     """Colours, (H, W, 3) uint8, to labels by the DAVIS palette, or one colour on black."""
     from .video.masks import davis_palette
 
-    colours, where = np.unique(_pack(rgb), return_inverse=True)
-    if len(colours) > MAX_OBJECT_ID + 1:
-        raise InputError(f"{path}: {len(colours)} colours, a photograph or soft edges; {_ACCEPTED}")
+    colours = np.zeros(0, np.uint32)
+    blocks = [rgb[start : start + 256] for start in range(0, len(rgb), 256)]  # of packed colours little at a time
+    for block in blocks:
+        colours = np.union1d(colours, _pack(block))
+        if len(colours) > MAX_OBJECT_ID + 1:
+            raise InputError(f"{path}: more than {MAX_OBJECT_ID + 1} colours, a photograph or soft edges; {_ACCEPTED}")
     palette = {int(colour): index for index, colour in reversed(list(enumerate(_pack(davis_palette()))))}
     unknown = [int(colour) for colour in colours if int(colour) not in palette]
     if not unknown:
         lut = np.array([palette[int(colour)] for colour in colours], dtype=np.uint8)
-        return _from_numbers(path, lut[where].reshape(rgb.shape[:2]), void=True)
+        labels = [lut[np.searchsorted(colours, _pack(block))] for block in blocks]
+        return _from_numbers(path, np.concatenate(labels), void=True)
     if len(colours) == 2 and colours[0] == 0:
-        return where.reshape(rgb.shape[:2]).astype(np.uint8)
+        return rgb.any(axis=2).astype(np.uint8)
     raise InputError(f"{path}: the colour #{unknown[0]:06x} is not in the DAVIS palette; {_ACCEPTED}")
 
 

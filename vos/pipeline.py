@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,12 +13,16 @@ from .device import pick_device, pick_dtype
 from .engine import Session
 from .errors import InputError
 from .first_mask import first_mask_from_array, load_first_mask
+from .limits import MAX_PIXELS
 from .prompted_mask import Hint
 from .models import defer_encoder, defer_segmenter, new_tracker
 from .structures import FirstMask, Frame, Result
 from .video.reader import faults_line, open_reader, read_ahead
 
 _log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from .recovery import Saved
 
 MaskSource = np.ndarray | str | Path | Sequence[str | Path]
 Hints = Sequence[Hint]
@@ -64,6 +69,7 @@ def track(
     stride: int = 1,
     live: bool = False,
     masks_at: Mapping[int, MaskSource] | None = None,
+    max_pixels: int = MAX_PIXELS,
     **session_options: str,
 ) -> Generator[Result, None, None]:
     """Follow the objects of ``first_mask`` through ``video``; one result per frame, the first too.
@@ -80,14 +86,17 @@ def track(
         stride: take every so-many-th frame.
         live: of a camera or address: drop frames rather than fall behind, and open it again if it breaks.
         masks_at: true masks of later frames by their index: objects in them are corrected, or join.
+        max_pixels: larger frames and masks are refused before memory is taken for them.
         **session_options: see :func:`open_session`.
 
     Raises:
         VosError: see its kinds in :mod:`vos.errors`; results before it are valid.
     """
-    with open_reader(video, backend=reader, start=start, max_frames=max_frames, stride=stride, live=live) as source:
-        mask = read_first_mask(first_mask, source.size, resize_mask)
-        later = {at: read_first_mask(one, source.size, resize_mask) for at, one in (masks_at or {}).items()}
+    with open_reader(
+        video, backend=reader, start=start, max_frames=max_frames, stride=stride, live=live, max_pixels=max_pixels
+    ) as source:
+        mask = read_first_mask(first_mask, source.size, resize_mask, max_pixels)
+        later = {at: read_first_mask(one, source.size, resize_mask, max_pixels) for at, one in (masks_at or {}).items()}
         with open_session(**session_options) as session:
             yield from follow(session, read_ahead(source), mask, later)
         told = faults_line(source)
@@ -95,7 +104,9 @@ def track(
             _log.warning("%s", told)
 
 
-def read_first_mask(source: MaskSource | Hints, frame_size: tuple[int, int], resize: bool = False) -> FirstMask | Hints:
+def read_first_mask(
+    source: MaskSource | Hints, frame_size: tuple[int, int], resize: bool = False, max_pixels: int = MAX_PIXELS
+) -> FirstMask | Hints:
     """The first mask from an array or files; hints stay hints until there is a frame.
 
     Raises:
@@ -106,7 +117,7 @@ def read_first_mask(source: MaskSource | Hints, frame_size: tuple[int, int], res
     paths = [source] if isinstance(source, (str, Path)) else list(source)
     if paths and all(isinstance(each, Hint) for each in paths):
         return paths
-    return load_first_mask(paths, frame_size, resize=resize)
+    return load_first_mask(paths, frame_size, resize=resize, max_pixels=max_pixels)
 
 
 def follow(
@@ -114,6 +125,7 @@ def follow(
     frames: Generator[Frame, None, None],
     first_mask: FirstMask | Hints,
     masks_at: Mapping[int, FirstMask] | None = None,
+    saved: Saved | None = None,
 ) -> Generator[Result, None, None]:
     """Push frames through a session; the first one takes the mask.
 
@@ -122,6 +134,7 @@ def follow(
         frames: closed at the end.
         first_mask: of the first frame, or hints from which it is made.
         masks_at: true masks of later frames by index: objects in them are corrected, or join.
+        saved: an earlier run, whose results take the place of tracking as far as they go.
 
     Raises:
         InputError: there is no frame, or none with the index of such a mask.
@@ -129,12 +142,15 @@ def follow(
     count = 0
     try:
         for frame in frames:
-            if count:
+            known = saved is not None and frame.index <= saved.frame
+            if known:
+                result = saved.take_up(frame, session)
+            elif count:
                 result = session.step(frame)
             else:
                 given = isinstance(first_mask, FirstMask)
                 result = session.start(frame, first_mask if given else session.segment(frame, first_mask))
-            if masks_at and frame.index in masks_at:
+            if masks_at and frame.index in masks_at and not known:
                 result = update(session, masks_at[frame.index])
             yield result
             count += 1

@@ -13,6 +13,7 @@ import torch
 
 from . import __version__
 from .engine import Session
+from .recovery import Journal
 from .video.writer import atomic_path, output_errors
 from .weights import sha256
 
@@ -27,6 +28,7 @@ def write_run_record(
     seconds: float,
     outcome: str,
     faults: Mapping[str, int] | None = None,
+    journal: Journal | None = None,
 ) -> None:
     """Write the record of a run.
 
@@ -38,19 +40,24 @@ def write_run_record(
         seconds: wall time from the first frame to the last.
         outcome: ``finished``, or what stopped the run.
         faults: what went wrong with the input without ending the run, by kind.
+        journal: of the run; knows its inputs and whether it was resumed.
 
     Raises:
         OutputError: it cannot be written.
     """
     tracker = session.tracker
+    saved = journal and journal.saved
+    tracked = max(0, frames - saved.frame - 1) if saved else frames
     record = {
         "vos_track": __version__,
         "outcome": outcome,
         "options": options,
+        "inputs": journal.run["inputs"] if journal and journal.run else {},
         "frames": frames,
         "input": dict(faults or {}),
         "seconds": {"total": seconds, **session.seconds},
-        "frames_per_second": frames / seconds if seconds else None,
+        "resumed_after": saved and saved.frame,
+        "frames_per_second": tracked / seconds if seconds else None,
         "persam_f": _learned(tracker),
         "weights": {file: sha256(file) for file in _weight_files(session)},
         "versions": {"python": sys.version.split()[0], **{name: _version(name) for name in _PACKAGES}},

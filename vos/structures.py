@@ -174,6 +174,7 @@ class Result:
         areas: (N,) int64 pixels; 0 for an object that is absent.
         scores: (N,) float32, the tracker's confidence in [0, 1].
         tracked: the logits before merging; None for the first frame, whose mask was given.
+        opacity: soft edges of all objects together, (H, W) uint8, of a result read back from disk.
     """
 
     frame: Frame
@@ -183,6 +184,7 @@ class Result:
     areas: np.ndarray
     scores: np.ndarray
     tracked: Tracked | None = field(default=None, repr=False)
+    opacity: np.ndarray | None = field(default=None, repr=False)
 
     @cached_property
     def logits(self) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..structures import Explanation, Result
 from .masks import davis_palette
 from .overlay import draw_overlay
-from .writer import atomic_path, output_errors
+from .writer import output_errors, save_png
 
 TILE = 320
 """Width of a tile, pixels."""
@@ -35,6 +35,8 @@ class DebugWriter:
         every: only each so-many-th frame.
     """
 
+    file_per_frame = True
+
     def __init__(self, folder: Path, every: int = 1) -> None:
         self._folder = folder
         self._every = every
@@ -51,9 +53,7 @@ class DebugWriter:
         if explanation is None or result.frame.index % self._every:
             return
         picture = draw(result, explanation)
-        path = self._folder / f"{result.frame.index:05d}.png"
-        with output_errors(path), atomic_path(path) as partial:
-            picture.save(partial, format="PNG", compress_level=1)
+        save_png(picture, self._folder / f"{result.frame.index:05d}.png")
 
     def close(self) -> None:
         """Nothing is open between frames."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..limits import MAX_PIXELS
 from .reader import SourceFrame
 
 try:
@@ -31,9 +32,9 @@ except ImportError:
 class DecordSource:
     """A video file read by decord, frame by frame; see :class:`~vos.video.reader.Source`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_pixels: int = MAX_PIXELS) -> None:
         self._path = path
-        self._probe: Probe | None = probe(path) if probe is not None else None
+        self._probe: Probe | None = probe(path, max_pixels) if probe is not None else None
         if self._probe is not None and self._probe.turn.mirrored:
             raise InputError(f"{path}: is stored mirrored, which decord does not undo; use the reader pyav")
         video = self._open()
@@ -88,13 +89,13 @@ class DecordSource:
         return np.ascontiguousarray(pixels.reshape(height, -1)[:, : width * 3]).reshape(height, width, 3)
 
 
-def open_source(path: Path) -> DecordSource:
+def open_source(path: Path, max_pixels: int = MAX_PIXELS) -> DecordSource:
     """Open a video file.
 
     Raises:
         InputError: it is no video, or decord cannot read it.
     """
-    return DecordSource(path)
+    return DecordSource(path, max_pixels)
 
 
 def _last_line(error: BaseException) -> str:

@@ -19,6 +19,7 @@ _log = logging.getLogger(__name__)
 
 _H264_ENCODERS = ("libx264", "libopenh264")
 _CLOCK = 60_000  # ticks per second; MPEG-4 Part 2 takes no more than 65 535
+_LONGEST_GAP = 3600 * _CLOCK  # mp4 counts those between two frames in 32 bits
 _FALLBACK_FPS = 24.0  # for folders of images
 _BT709 = 1  # FFmpeg's number of this colour space, primaries and transfer
 
@@ -141,9 +142,10 @@ class VideoFile:
             raise _failure(self._path, error) from error
 
     def _next_pts(self, time_s: float) -> int:
-        """Ticks since the first frame, later than those of the last frame in any case."""
+        """Ticks since the first frame, later than those of the last frame in any case, by an hour at most."""
         self._start_s = time_s if self._start_s is None else self._start_s
-        self._last_pts = max(self._last_pts + 1, round((time_s - self._start_s) * _CLOCK))
+        ticks = round((time_s - self._start_s) * _CLOCK)
+        self._last_pts = max(self._last_pts + 1, min(ticks, self._last_pts + _LONGEST_GAP))
         return self._last_pts
 
     def _add_stream(self, height: int, width: int) -> av.VideoStream:

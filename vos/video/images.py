@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Generator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
 from ..errors import InputError, TruncatedVideoError
+from ..limits import MAX_PIXELS, open_image
 from .reader import SourceFrame
 
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 FOLDER_FPS = 24.0
 """Images carry no times; they are taken to follow each other at 24 per second, as DAVIS has it."""
@@ -23,12 +26,13 @@ class ImagesSource:
     ``fps`` is None: times are ``index / FOLDER_FPS``.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, max_pixels: int = MAX_PIXELS) -> None:
         self._paths = image_paths(folder)
+        self._max_pixels = max_pixels
         self.fps: float | None = None
         self.length: int | None = len(self._paths)
         try:
-            first = _load(self._paths[0])
+            first = _load(self._paths[0], max_pixels)
         except OSError as error:
             raise InputError(f"{self._paths[0]}: cannot be read as an image ({error}); replace it") from error
         self.size: tuple[int, int] = first.shape[0], first.shape[1]
@@ -41,7 +45,7 @@ class ImagesSource:
     def _checked(self, index: int) -> np.ndarray:
         path = self._paths[index]
         try:
-            rgb = _load(path)
+            rgb = _load(path, self._max_pixels)
         except OSError as error:
             raise TruncatedVideoError(
                 f"{path}: cannot be read as an image ({error}); the {index} frames before it were used; replace it",
@@ -55,13 +59,13 @@ class ImagesSource:
         return rgb
 
 
-def open_source(folder: Path) -> ImagesSource:
+def open_source(folder: Path, max_pixels: int = MAX_PIXELS) -> ImagesSource:
     """Open a folder of images.
 
     Raises:
-        InputError: it holds no images, or the first cannot be read.
+        InputError: it holds no images, or the first cannot be read or is too large.
     """
-    return ImagesSource(folder)
+    return ImagesSource(folder, max_pixels)
 
 
 def image_paths(folder: Path) -> list[Path]:
@@ -77,6 +81,9 @@ def image_paths(folder: Path) -> list[Path]:
     paths = [path for path in entries if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
     if not paths:
         raise InputError(f"{folder}: holds no images ({', '.join(SUFFIXES)}); give a folder of frames or a video")
+    for path in paths:
+        if not path.is_file():  # a pipe would be waited for
+            raise InputError(f"{path}: is no file that can be read, though it is named like an image; remove it")
     return sorted(paths, key=lambda path: _natural(path.name))
 
 
@@ -86,15 +93,22 @@ def _natural(name: str) -> tuple[list[tuple[str, int]], str]:
     return [(text, int(number) if number else -1) for text, number in parts], name
 
 
-def _load(path: Path) -> np.ndarray:
-    """Upright pixels (H, W, 3) uint8; grey becomes RGB, transparency lies on black."""
+def _load(path: Path, max_pixels: int) -> np.ndarray:
+    """Upright pixels (H, W, 3) uint8; grey becomes RGB, transparency lies on black.
+
+    Raises:
+        InputError: it has more pixels than that; none were decoded.
+        OSError: it is damaged, or none of the formats.
+    """
     try:
-        with Image.open(path) as file:
+        with open_image(path, _FORMATS, max_pixels) as file, warnings.catch_warnings(action="ignore"):  # of odd EXIF
             image = ImageOps.exif_transpose(file)
             if image.has_transparency_data:
                 from .pixels import on_black
 
                 return on_black(np.array(image.convert("RGBA")))
             return np.array(image.convert("RGB"))
-    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:  # how PIL reports some damage
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # how PIL reports some damage
         raise OSError(str(error)) from error

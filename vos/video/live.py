@@ -15,6 +15,7 @@ import av
 from av.container import InputContainer
 
 from ..errors import InputError, TruncatedVideoError
+from ..limits import MAX_PIXELS
 from ..structures import Frame
 from .address import Address
 from .pyav import Decoding, refuse_text
@@ -42,6 +43,7 @@ class StreamSource:
     Args:
         address: what to open.
         live: open it again after a break, and let times go on over it.
+        max_pixels: larger frames are refused.
 
     Attributes:
         damaged: packets that were damaged until now.
@@ -51,13 +53,14 @@ class StreamSource:
         InputError: it cannot be opened, or has no video.
     """
 
-    def __init__(self, address: Address, live: bool) -> None:
+    def __init__(self, address: Address, live: bool, max_pixels: int = MAX_PIXELS) -> None:
         self._address = address
         self._live = live
+        self._max_pixels = max_pixels
         self._stop = Event()
         self._earlier_damage = 0
         self.reconnections = 0
-        self._connection: _Connection | None = _on_thread(lambda: _Connection(address, live))
+        self._connection: _Connection | None = _on_thread(lambda: _Connection(address, live, max_pixels))
         self._decoding: Decoding | None = self._connection.decoding
         stated = self._connection.decoding.probe
         self.fps, self.size = stated.fps, stated.size
@@ -110,7 +113,7 @@ class StreamSource:
             if self._stop.wait(delay_s):
                 return None
             try:
-                connection = _Connection(self._address, self._live)
+                connection = _Connection(self._address, self._live, self._max_pixels)
             except InputError as error:
                 why = str(error)
                 continue
@@ -186,11 +189,11 @@ class _Connection:
         InputError: it cannot be opened, or has no video.
     """
 
-    def __init__(self, address: Address, live: bool) -> None:
+    def __init__(self, address: Address, live: bool, max_pixels: int) -> None:
         self._container = _open(address, live)
         try:
             refuse_text(self._container, address.name)
-            self.decoding = Decoding(self._container, address.name, finite=False, low_delay=live)
+            self.decoding = Decoding(self._container, address.name, finite=False, low_delay=live, max_pixels=max_pixels)
         except BaseException:
             self._container.close()
             raise

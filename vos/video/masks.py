@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..structures import Frame, Result
-from .writer import atomic_path, output_errors
+from .writer import output_errors, save_png
 
 
 @cache
@@ -32,6 +32,8 @@ def davis_palette() -> np.ndarray:
 class MaskWriter:
     """One PNG per frame, named after ``frame.index``; its pixels are the object ids."""
 
+    file_per_frame = True
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._palette = davis_palette().tobytes()
@@ -46,9 +48,7 @@ class MaskWriter:
         """
         image = Image.fromarray(np.ascontiguousarray(result.labels, dtype=np.uint8))
         image.putpalette(self._palette)
-        path = self._folder / f"{result.frame.index:05d}.png"
-        with output_errors(path), atomic_path(path) as partial:
-            image.save(partial, format="PNG", compress_level=1)
+        save_png(image, self._folder / f"{result.frame.index:05d}.png")
 
     def close(self) -> None:
         """Nothing is open between frames."""

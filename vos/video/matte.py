@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..structures import Frame, Result
 from .encoded import PRORES_4444, VP9_ALPHA, VideoFile, h264
-from .writer import atomic_path, output_errors
+from .writer import output_errors, save_png
 
 GREEN = np.array([0, 177, 64], np.float32)
 """The colour of a green screen."""
@@ -22,6 +22,8 @@ def alpha(result: Result) -> np.ndarray:
     What the labels say is never contradicted: pixels of an object are at least half opaque, others
     at most.
     """
+    if result.opacity is not None:
+        return result.opacity
     inside = result.labels > 0
     if result.tracked is None or not len(result.object_ids):
         return inside.astype(np.uint8) * np.uint8(255)
@@ -67,6 +69,8 @@ class MatteWriter:
 class CutoutWriter:
     """One PNG with transparency per frame."""
 
+    file_per_frame = True
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         with output_errors(folder):
@@ -80,9 +84,7 @@ class CutoutWriter:
         """
         opacity = alpha(result)
         image = Image.fromarray(np.dstack([np.where(opacity[..., None] > 0, result.frame.rgb, np.uint8(0)), opacity]))
-        path = self._folder / f"{result.frame.index:05d}.png"
-        with output_errors(path), atomic_path(path) as partial:
-            image.save(partial, format="PNG", compress_level=1)
+        save_png(image, self._folder / f"{result.frame.index:05d}.png")
 
     def close(self) -> None:
         """Nothing is open between frames."""

@@ -101,7 +101,8 @@ class Pixels:
             frame = self._tone_map.apply(frame, side_data(frame, "MASTERING_DISPLAY_METADATA"))
         if not any(component.is_alpha for component in frame.format.components):
             return frame.to_ndarray(format="rgb24")
-        return on_black(frame.to_ndarray(format="rgba"))
+        # On several threads FFmpeg's conversion spoils pixels where their slices meet.
+        return on_black(frame.reformat(format="rgba", threads=1).to_ndarray())
 
 
 def on_black(rgba: np.ndarray) -> np.ndarray:

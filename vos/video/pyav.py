@@ -16,6 +16,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ..errors import InputError, TruncatedVideoError
+from ..limits import MAX_PIXELS, check_pixels
 from .pixels import Pixels, Turn, deinterlaced
 from .reader import SourceFrame
 
@@ -54,14 +55,14 @@ class Probe:
         return self.duration_s is not None and end_s < self.duration_s - max(0.5, 3 * interval)
 
 
-def probe(path: Path) -> Probe:
+def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Probe:
     """Open a file and decode its first frame.
 
     Raises:
         InputError: it is no video, is damaged, or has no video stream or no frames.
     """
-    with _open(path) as container:
-        return Decoding(container, str(path)).probe
+    with _open(path, max_pixels) as container:
+        return Decoding(container, str(path), max_pixels=max_pixels).probe
 
 
 class PyAVSource:
@@ -71,9 +72,10 @@ class PyAVSource:
         damaged: packets of the last pass that were damaged, see :class:`Decoding`.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, max_pixels: int = MAX_PIXELS) -> None:
         self._path = path
-        stated = probe(path)
+        self._max_pixels = max_pixels
+        stated = probe(path, max_pixels)
         self.fps = stated.fps
         self.size = stated.size
         self.length = stated.length
@@ -86,8 +88,8 @@ class PyAVSource:
             TruncatedVideoError: the file breaks off, or is damaged up to its end.
             InputError: the frame size changes.
         """
-        with _open(self._path) as container:
-            decoding = Decoding(container, str(self._path))
+        with _open(self._path, self._max_pixels) as container:
+            decoding = Decoding(container, str(self._path), max_pixels=self._max_pixels)
             try:
                 yield from decoding.frames()
             finally:
@@ -104,6 +106,7 @@ class Decoding:
         name: of the video, for messages.
         finite: whether to hold it to the length that it states.
         low_delay: give each frame as soon as it is whole, at the cost of speed.
+        max_pixels: larger frames are refused before memory is taken for them.
 
     Attributes:
         probe: what the container states.
@@ -113,16 +116,26 @@ class Decoding:
         InputError: there is no video stream, or no frame that can be decoded.
     """
 
-    def __init__(self, container: InputContainer, name: str, finite: bool = True, low_delay: bool = False) -> None:
+    def __init__(
+        self,
+        container: InputContainer,
+        name: str,
+        finite: bool = True,
+        low_delay: bool = False,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
         self._name = name
         self._finite = finite
-        self._stream = _video_stream(container, name)
+        self._stream = _video_stream(container, name, max_pixels)
+        refused = not self._stream.width  # as decoders leave it where they refuse the size
         self._decoder = _Decoder(container, self._stream, low_delay)
         self._pixels = Pixels(name)
         self._frames = deinterlaced(self._decoder.frames())
         first = next(self._frames, None)
         if first is None:
             why = f" ({self._decoder.failure})" if self._decoder.failure else ""
+            if refused:
+                why = f", or has more than {max_pixels} pixels, which --max-pixels would allow"
             hint = "; it may be cut off, so copy it again" if finite else ""
             raise InputError(f"{name}: contains no frames that can be decoded{why}{hint}")
         self._first: VideoFrame | None = first
@@ -181,13 +194,13 @@ class Decoding:
             )
 
 
-def open_source(path: Path) -> PyAVSource:
+def open_source(path: Path, max_pixels: int = MAX_PIXELS) -> PyAVSource:
     """Open a video file.
 
     Raises:
         InputError: it is no video, is damaged, or has no video stream or no frames.
     """
-    return PyAVSource(path)
+    return PyAVSource(path, max_pixels)
 
 
 def truncated(
@@ -266,7 +279,9 @@ def _alpha_decoder(stream: VideoStream) -> CodecContext | None:
     if name is None or stream.metadata.get("alpha_mode") != "1":
         return None
     try:
-        return CodecContext.create(name, "r")
+        context = CodecContext.create(name, "r")
+        context.options = stream.codec_context.options
+        return context
     except (ValueError, av.FFmpegError):  # not in this PyAV
         return None
 
@@ -277,13 +292,15 @@ def _reason(error: av.FFmpegError) -> str:
     return error.strerror or str(error)
 
 
-def _open(path: Path) -> InputContainer:
+def _open(path: Path, max_pixels: int) -> InputContainer:
+    """Open a file; what it may refer to elsewhere is not followed, and no larger frame is decoded."""
     try:
-        container = av.open(str(path))
+        options = {"protocol_whitelist": "file", **_limit(max_pixels)}
+        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
     except (av.FFmpegError, OSError) as error:
         if isinstance(error, PermissionError):
             raise InputError(f"{path}: cannot be read (permission denied); check the permissions") from error
-        if path.open("rb").read(12)[4:8] in _MP4_BOXES:
+        if _head(path)[4:8] in _MP4_BOXES:
             raise InputError(
                 f"{path}: is cut off or damaged (its index cannot be read); copy or download it again"
             ) from error
@@ -294,6 +311,19 @@ def _open(path: Path) -> InputContainer:
         container.close()
         raise
     return container
+
+
+def _limit(max_pixels: int) -> dict[str, str]:
+    """FFmpeg's option for decoders, with room for the margins that they add."""
+    return {"max_pixels": str(min(max_pixels + max_pixels // 4 + 65536, 2**31 - 1))}
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(12)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be opened ({error.strerror}); check the path") from error
 
 
 def refuse_text(container: InputContainer, name: str) -> None:
@@ -310,11 +340,15 @@ def _no_video(name: str) -> InputError:
     return InputError(f"{name}: is not a video that can be read; give an mp4, mov, webm, mkv, avi or gif")
 
 
-def _video_stream(container: InputContainer, name: str) -> VideoStream:
+def _video_stream(container: InputContainer, name: str, max_pixels: int) -> VideoStream:
     if not container.streams:
         raise InputError(f"{name}: contains no frames (it has no streams); record or export it again")
     for stream in container.streams.video:
         if not stream.disposition & av.stream.Disposition.attached_pic:
+            if stream.codec_context is None:
+                raise InputError(f"{name}: its pictures are coded in a way that is not known here; convert it to H.264")
+            check_pixels(name, (stream.height, stream.width), max_pixels)
+            stream.codec_context.options = _limit(max_pixels)
             return stream
     kinds = ", ".join(sorted({stream.type for stream in container.streams}))
     raise InputError(f"{name}: has no video stream (only {kinds}); give a file with pictures")

@@ -1,6 +1,6 @@
 """Opens videos and image folders; the one place that applies start, stride and max_frames.
 
-A backend module offers ``open_source(path) -> Source`` and is imported on first use.
+A backend module offers ``open_source(path, max_pixels) -> Source`` and is imported on first use.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from ..errors import InputError
+from ..limits import MAX_PIXELS
 from ..structures import Frame
 from .address import Address, parse_address
 
@@ -150,6 +151,7 @@ def open_reader(
     stride: int = 1,
     live: bool = False,
     raw: str | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> SourceReader:
     """Open a video file, a folder of numbered images, or a stream.
 
@@ -162,9 +164,10 @@ def open_reader(
         stride: deliver every ``stride``-th frame from ``start`` on.
         live: of a stream: drop frames rather than fall behind, and open it again if it breaks.
         raw: standard input is bare rgb24 pixels, ``WxH`` or ``WxH@FPS``.
+        max_pixels: larger frames are refused before memory is taken for them.
 
     Raises:
-        InputError: the source is missing, unreadable or no video, or an option is out of range.
+        InputError: the source is missing, unreadable, too large or no video, or an option is out of range.
     """
     if start < 0 or stride < 1 or (max_frames is not None and max_frames < 1):
         raise InputError(
@@ -173,7 +176,7 @@ def open_reader(
         )
     address = parse_address(source, raw)
     if address is not None:
-        return _open_stream(address, backend, live, start=start, max_frames=max_frames, stride=stride)
+        return _open_stream(address, backend, live, max_pixels, start=start, max_frames=max_frames, stride=stride)
     if live:
         raise InputError(f"{source}: --live is for cameras, network addresses and standard input, not for files")
     path = Path(source)
@@ -184,16 +187,16 @@ def open_reader(
         module = BACKENDS[backend]
     else:
         raise InputError(f"reader {backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
-    opened: Source = importlib.import_module(module, __package__).open_source(path)
+    opened: Source = importlib.import_module(module, __package__).open_source(path, max_pixels)
     return SourceReader(str(path), opened, start=start, max_frames=max_frames, stride=stride)
 
 
-def _open_stream(address: Address, backend: str, live: bool, **options: int | None) -> SourceReader:
+def _open_stream(address: Address, backend: str, live: bool, max_pixels: int, **options: int | None) -> SourceReader:
     if backend != "pyav":
         raise InputError(f"{address.name}: the reader {backend} reads files only; leave out --reader")
     from .live import LiveReader, StreamSource
 
-    return (LiveReader if live else SourceReader)(address.name, StreamSource(address, live), **options)
+    return (LiveReader if live else SourceReader)(address.name, StreamSource(address, live, max_pixels), **options)
 
 
 def faults_line(reader: SourceReader) -> str | None:

@@ -12,6 +12,8 @@ from queue import Queue
 from threading import Thread
 from types import TracebackType
 
+from PIL import Image
+
 from ..errors import InputError, OutputError
 from ..interfaces import Writer
 from ..structures import Frame, Result
@@ -172,6 +174,16 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f".{path.stem}.partial{path.suffix}")
 
 
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write a picture under a temporary name first.
+
+    Raises:
+        OutputError: it cannot be written; it is then not there.
+    """
+    with output_errors(path), atomic_path(path) as partial:
+        image.save(partial, format="PNG", compress_level=1)
+
+
 @contextmanager
 def output_errors(path: Path) -> Iterator[None]:
     """Turns an ``OSError`` into an :class:`~vos.errors.OutputError` that names ``path``."""
@@ -190,7 +202,7 @@ def _close_all(writers: Sequence[Writer]) -> BaseException | None:
         try:
             writer.close()
         except Exception as error:
-            if first is not None:
-                _log.warning("while closing the outputs: %s", error)
+            if first is not None:  # one line tells of the trouble, which is likely the same
+                _log.info("while closing the outputs: %s", error)
             first = first or error
     return first

@@ -1,0 +1,313 @@
+"""Feeds broken masks and videos to the readers: each is accepted or refused in one line, and nothing else.
+
+    python tools/fuzz.py masks --examples 10000
+    python tools/fuzz.py videos --examples 500
+
+The inputs are the same in every run. Memory may grow by 1 GB, and each input has so many seconds: a hang
+ends the process with the stack. The last input stays on disk; after a failure that is the smallest
+one found. Needs hypothesis, and a system with resource limits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import errno
+import faulthandler
+import itertools
+import resource
+import struct
+import sys
+import tempfile
+import warnings
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+import av
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from vos.errors import InputError, VosError
+from vos.first_mask import load_first_mask
+from vos.merge import describe
+from vos.video.reader import open_reader
+from vos.video.writer import WriterThread, open_writers
+
+GROWTH = 1 << 30
+"""Bytes of memory that reading may take."""
+
+SECONDS = {"masks": 20, "videos": 60}
+"""For one input, on a busy machine."""
+
+SIZE = (24, 32)
+MOST_FRAMES = 40
+_ARENA_MAX = -8  # as numbered in malloc.h
+ODD_NUMBERS = (0, 1, 2, 7, 16, 31, 255, 256, 8191, 8192, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
+CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"zTXt", b"iTXt", b"tEXt", b"gAMA", b"cHRM", b"pHYs",
+          b"acTL", b"fcTL", b"fdAT", b"eXIf", b"sBIT", b"zzZZ")  # fmt: skip
+BOMB = zlib.compress(bytes(64 << 20))
+
+Chunks = list[tuple[bytes, bytes]]
+
+
+# -- masks ------------------------------------------------------------------------------------------
+
+
+def whole_masks() -> list[bytes]:
+    """Valid PNGs of every kind that is accepted."""
+    labels = np.zeros(SIZE, np.uint8)
+    labels[4:12, 4:14], labels[14:20, 10:30] = 1, 2
+    grey = (labels == 1).astype(np.uint8) * np.uint8(255)
+    indexed = Image.fromarray(labels)
+    indexed.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
+    rgb = np.where(labels[..., None] == 1, np.uint8([128, 0, 0]), np.uint8(0))
+    images = [
+        indexed, Image.fromarray(labels), Image.fromarray(grey).convert("1"), Image.fromarray(labels.astype(np.uint16)),
+        Image.fromarray(rgb), Image.fromarray(np.dstack([rgb, grey])), Image.fromarray(np.dstack([grey, grey]), "LA"),
+    ]  # fmt: skip
+    return [_saved(image) for image in images]
+
+
+def _saved(image: Image.Image) -> bytes:
+    with tempfile.TemporaryFile() as file:
+        image.save(file, format="PNG")
+        file.seek(0)
+        return file.read()
+
+
+def chunks_of(png: bytes) -> Chunks:
+    """Types and contents of a valid PNG's chunks."""
+    chunks, at = [], 8
+    while at < len(png):
+        length = int.from_bytes(png[at : at + 4], "big")
+        chunks.append((png[at + 4 : at + 8], png[at + 8 : at + 8 + length]))
+        at += 12 + length
+    return chunks
+
+
+def broken_mask(png: bytes, rng: Random) -> bytes:
+    """A PNG with damage inside of chunks whose sums are right, then perhaps to its bytes."""
+    chunks = chunks_of(png)
+    for _ in range(rng.randrange(4)):
+        rng.choice((_new_header, _new_chunk, _move_chunk, _damaged_chunk, _new_pixels))(chunks, rng)
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for kind, content in chunks:
+        length = len(content) if rng.randrange(30) else rng.choice(ODD_NUMBERS)
+        check = zlib.crc32(kind + content) if rng.randrange(30) else 0
+        parts.append(struct.pack(">I", length) + kind + content + struct.pack(">I", check))
+    return broken_bytes(b"".join(parts), rng) if rng.randrange(3) == 0 else b"".join(parts)
+
+
+def _new_header(chunks: Chunks, rng: Random) -> None:
+    sides = [rng.choice((*SIZE, *ODD_NUMBERS)) for _ in range(2)]
+    rest = rng.choice((1, 2, 4, 8, 16, rng.randrange(256))), rng.choice((0, 2, 3, 4, 6, rng.randrange(256)))
+    methods = [rng.choice((0, 0, 0, 1, 255)) for _ in range(3)]
+    chunks[0] = b"IHDR", struct.pack(">IIBBBBB", *sides, *rest, *methods)
+
+
+def _new_chunk(chunks: Chunks, rng: Random) -> None:
+    content = rng.choice((rng.randbytes(rng.randrange(80)), b"name\0\0" + BOMB, BOMB, bytes(768), bytes(26)))
+    chunks.insert(rng.randrange(len(chunks) + 1), (rng.choice(CHUNKS), content))
+
+
+def _move_chunk(chunks: Chunks, rng: Random) -> None:
+    taken = chunks.pop(rng.randrange(len(chunks)))
+    for _ in range(rng.randrange(3)):
+        chunks.insert(rng.randrange(len(chunks) + 1), taken)
+    chunks[:] = chunks or [taken]
+
+
+def _damaged_chunk(chunks: Chunks, rng: Random) -> None:
+    place = rng.randrange(len(chunks))
+    kind, content = chunks[place]
+    chunks[place] = kind, broken_bytes(content, rng)
+
+
+def _new_pixels(chunks: Chunks, rng: Random) -> None:
+    rows = rng.randbytes(rng.randrange(1, 3000))
+    place = rng.randrange(len(chunks))
+    chunks[place] = b"IDAT", rng.choice((BOMB, zlib.compress(rows), zlib.compress(rows)[:-4], rows))
+
+
+def read_mask(path: Path, rng: Random) -> None:
+    """What the command does with a first mask."""
+    mask = load_first_mask([path], SIZE, resize=rng.random() < 0.7)
+    assert mask.labels.shape == SIZE and mask.labels.dtype == np.uint8
+    assert mask.object_ids == tuple(sorted({*np.unique(mask.labels).tolist()} - {0})) != ()
+
+
+# -- videos -----------------------------------------------------------------------------------------
+
+
+def whole_videos(folder: Path) -> list[tuple[str, bytes]]:
+    """Suffixes and contents of small valid files of every container that is read."""
+    kinds = [
+        ("mp4", "libx264", "yuv420p", {}), ("mp4", "mpeg4", "yuv420p", {"movflags": "frag_keyframe+empty_moov"}),
+        ("mov", "mjpeg", "yuvj420p", {}), ("mkv", "libx264", "yuv420p", {}), ("webm", "libvpx-vp9", "yuv420p", {}),
+        ("avi", "mpeg4", "yuv420p", {}), ("ts", "libx264", "yuv420p", {}), ("gif", "gif", "rgb8", {}),
+    ]  # fmt: skip
+    files = []
+    for suffix, codec, pixels, options in kinds:
+        path = folder / f"whole.{suffix}"
+        with av.open(str(path), "w", options=options) as container:
+            stream = container.add_stream(codec, rate=24)
+            stream.height, stream.width, stream.pix_fmt = *SIZE, pixels
+            for index in range(6):
+                rgb = np.roll(np.arange(3 * 24 * 32).reshape(*SIZE, 3) % 251, 5 * index, axis=1).astype(np.uint8)
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb).reformat(format=pixels)))
+            container.mux(stream.encode())
+        files.append((suffix, path.read_bytes()))
+        path.unlink()
+    return files
+
+
+def broken_video(content: bytes, rng: Random) -> bytes:
+    """Damage to the headers: at the start, or at the end where an mp4 has its index."""
+    length = len(content)
+    index = content.find(b"moov")
+    starts = [0, 0, max(0, index - 4), max(0, length - 1500)]
+    start = rng.choice(starts)
+    end = min(length, start + rng.choice((64, 300, 1500)))
+    return content[:start] + broken_bytes(content[start:end], rng, rng.randrange(1, 6)) + content[end:]
+
+
+def read_video(path: Path, rng: Random) -> None:
+    """What the command does with a video, with a fixed mask in place of a tracker."""
+    out = path.parent / "out"
+    with open_reader(path) as reader:
+        labels = np.zeros(reader.size, np.uint8)
+        labels[: reader.size[0] // 2] = 1
+        frames = itertools.islice(reader, MOST_FRAMES)
+        first = next(frames)
+        opened = open_writers(["overlay", "csv"], out, fps=reader.fps, first_frame=first, object_ids=[1])
+        with WriterThread(opened) as writers:
+            for frame in itertools.chain([first], frames):
+                writers.write(describe(frame, (1,), labels, np.ones(1, np.float32)))
+
+
+# -- both -------------------------------------------------------------------------------------------
+
+
+def broken_bytes(content: bytes, rng: Random, times: int = 2) -> bytes:
+    """Bytes changed, cut, repeated, inserted; numbers made odd."""
+    damaged = bytearray(content)
+    for _ in range(times):
+        at = rng.randrange(len(damaged) + 1)
+        kind = rng.randrange(7)
+        if kind == 0:
+            del damaged[at:]
+        elif kind == 1:
+            del damaged[at : at + rng.randrange(1, 40)]
+        elif kind == 2:
+            damaged[at:at] = damaged[at : at + rng.randrange(1, 40)]
+        elif kind == 3:
+            damaged[at:at] = rng.randbytes(rng.randrange(1, 40))
+        elif kind == 4:
+            number = rng.choice(ODD_NUMBERS).to_bytes(4, rng.choice(("big", "little")))
+            damaged[at : at + 4] = number
+        else:
+            damaged[at : at + 1] = rng.randbytes(1)
+    return bytes(damaged)
+
+
+def out_of_memory(error: BaseException | None) -> bool:
+    """Whether memory ran out somewhere behind an error."""
+    while error is not None:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM or "allocate" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def fuzz(kind: str, examples: int, folder: Path) -> Counter[str]:
+    """Feed so many inputs; the outcomes and how often each came.
+
+    Args:
+        kind: ``masks`` or ``videos``.
+        examples: number of inputs.
+        folder: for the input in turn, ``input.*``.
+
+    Raises:
+        AssertionError: too much memory was taken, or a message is not one line.
+        Exception: whatever else than a ``VosError`` came out.
+    """
+    wholes = [("png", each) for each in whole_masks()] if kind == "masks" else whole_videos(folder)
+    breaker, read = (broken_mask, read_mask) if kind == "masks" else (broken_video, read_video)
+    outcomes: Counter[str] = Counter()
+
+    @settings(max_examples=examples, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.integers(0, len(wholes) - 1), st.randoms(use_true_random=True))
+    def feed(number: int, rng: Random) -> None:
+        suffix, whole = wholes[number]
+        path = folder / f"input.{suffix}"
+        path.write_bytes(breaker(whole, rng))
+        limit_memory()
+        faulthandler.dump_traceback_later(SECONDS[kind], exit=True)
+        try:
+            outcomes[one_input(read, path, rng)] += 1
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+
+    ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)  # each thread's own would count as memory taken
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    try:
+        feed()
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+    return outcomes
+
+
+def one_input(read: Callable[[Path, Random], None], path: Path, rng: Random) -> str:
+    """``accepted``, or the kind of error that refused it."""
+    try:
+        with warnings.catch_warnings(action="error"):  # they would be more lines
+            read(path, rng)
+        return "accepted"
+    except VosError as error:
+        if out_of_memory(error):  # or FFmpeg has refused by itself what a header asks for
+            grown = growth_without_limit(read, path, rng)
+            assert grown < GROWTH, f"{path}: took {grown >> 20} MB: {error}"
+        assert isinstance(error, InputError) and str(path) in str(error), f"{error!r}"
+        assert "\n" not in str(error), f"{error!r}"
+        return type(error).__name__
+
+
+def growth_without_limit(read: Callable[[Path, Random], None], path: Path, rng: Random) -> int:
+    """Bytes by which the peak of resident memory rises when nothing limits it."""
+    resource.setrlimit(resource.RLIMIT_AS, (resource.getrlimit(resource.RLIMIT_AS)[1],) * 2)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with suppress(VosError):
+        read(path, rng)
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+
+
+def limit_memory() -> None:
+    """From here on the process may take no more than ``GROWTH`` beyond what it has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = resource.getrlimit(resource.RLIMIT_AS)[1]
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + GROWTH, most))
+
+
+def main() -> int:
+    line = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    line.add_argument("kind", choices=sorted(SECONDS))
+    line.add_argument("--examples", type=int, required=True, metavar="N")
+    line.add_argument("--folder", type=Path, help="where the input in turn lies (default: a new temporary folder)")
+    options = line.parse_args()
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="vos-fuzz-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    print(f"the input in turn is {folder}/input.*", flush=True)
+    outcomes = fuzz(options.kind, options.examples, folder)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    print(", ".join(f"{name} {count}" for name, count in outcomes.most_common()), f"peak memory {peak} MB", sep="; ")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
