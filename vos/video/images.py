@@ -37,9 +37,13 @@ class ImagesSource:
             raise InputError(f"{self._paths[0]}: cannot be read as an image ({error}); replace it") from error
         self.size: tuple[int, int] = first.shape[0], first.shape[1]
 
-    def frames(self) -> Generator[SourceFrame, None, None]:
-        """All images, each read when its pixels are asked for."""
-        for index in range(len(self._paths)):
+    def times(self) -> list[float]:
+        """Times of all images in seconds."""
+        return [index / FOLDER_FPS for index in range(len(self._paths))]
+
+    def frames(self, start_s: float = 0.0) -> Generator[SourceFrame, None, None]:
+        """All images from a time on, each read when its pixels are asked for."""
+        for index in range(round(start_s * FOLDER_FPS), len(self._paths)):
             yield SourceFrame(index / FOLDER_FPS, lambda index=index: self._checked(index))
 
     def _checked(self, index: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -21,6 +22,8 @@ from .pixels import Pixels, Turn, deinterlaced
 from .reader import SourceFrame
 
 _FALLBACK_FPS = 24.0
+_ONE_FRAME_PER_PACKET = ("h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9", "mpeg4", "mjpeg", "prores", "ffv1", "gif")
+"""Decoders that show every packet; VP8 has packets that are never shown."""
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip")
 
 
@@ -81,19 +84,39 @@ class PyAVSource:
         self.length = stated.length
         self.damaged = 0
 
-    def frames(self) -> Generator[SourceFrame, None, None]:
-        """All frames.
+    def frames(self, start_s: float = 0.0) -> Generator[SourceFrame, None, None]:
+        """All frames, or those from a key frame at about ``start_s`` seconds on.
 
         Raises:
             TruncatedVideoError: the file breaks off, or is damaged up to its end.
             InputError: the frame size changes.
         """
         with _open(self._path, self._max_pixels) as container:
-            decoding = Decoding(container, str(self._path), max_pixels=self._max_pixels)
+            decoding = Decoding(container, str(self._path), start_s=start_s, max_pixels=self._max_pixels)
             try:
                 yield from decoding.frames()
             finally:
                 self.damaged = decoding.damaged
+
+    def times(self) -> list[float] | None:
+        """Times of all frames in seconds, read off the packets; None: only decoding tells them."""
+        found: list[int] = []
+        with _open(self._path, self._max_pixels) as container:
+            stream = _video_stream(container, str(self._path), self._max_pixels)
+            if stream.codec_context.name not in _ONE_FRAME_PER_PACKET or stream.time_base is None:
+                return None
+            first = next(_Decoder(container, stream, low_delay=False).frames()).pts
+            with suppress(av.FFmpegError):  # found again by whoever decodes that far
+                container.seek(0)
+                for packet in container.demux(stream):
+                    if packet.is_corrupt and container.format.name != "mpegts":
+                        break
+                    if packet.size and not packet.is_discard:
+                        found.append(packet.pts)
+            if first is None or None in found:
+                return None
+            base, start = stream.time_base, stream.start_time or 0
+        return [max(0.0, float((pts - start) * base)) for pts in sorted(found) if pts >= first]
 
 
 class Decoding:
@@ -106,6 +129,7 @@ class Decoding:
         name: of the video, for messages.
         finite: whether to hold it to the length that it states.
         low_delay: give each frame as soon as it is whole, at the cost of speed.
+        start_s: begin at a key frame at about so many seconds.
         max_pixels: larger frames are refused before memory is taken for them.
 
     Attributes:
@@ -122,11 +146,17 @@ class Decoding:
         name: str,
         finite: bool = True,
         low_delay: bool = False,
+        start_s: float = 0.0,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         self._name = name
         self._finite = finite
+        self._whole = finite and not start_s
         self._stream = _video_stream(container, name, max_pixels)
+        if start_s > 0 and self._stream.time_base is not None:
+            with suppress(av.FFmpegError):  # what cannot be sought starts at the beginning
+                offset = round(start_s / self._stream.time_base) + (self._stream.start_time or 0)
+                container.seek(offset, stream=self._stream)
         refused = not self._stream.width  # as decoders leave it where they refuse the size
         self._decoder = _Decoder(container, self._stream, low_delay)
         self._pixels = Pixels(name)
@@ -169,7 +199,7 @@ class Decoding:
             yield SourceFrame(time_s, lambda frame=frame: self._pixels.upright(frame))
             count += 1
         failure = self._decoder.failure
-        if failure or (self._finite and self.probe.broke_off(count + self.damaged, end_s)):
+        if failure or (self._whole and self.probe.broke_off(count + self.damaged, end_s)):
             if self._finite:
                 raise truncated(self._name, count, end_s, self.probe, failure)
             raise TruncatedVideoError(f"{self._name}: breaks off after {count} frames ({failure})", count)

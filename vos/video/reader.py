@@ -179,6 +179,16 @@ def open_reader(
         return _open_stream(address, backend, live, max_pixels, start=start, max_frames=max_frames, stride=stride)
     if live:
         raise InputError(f"{source}: --live is for cameras, network addresses and standard input, not for files")
+    opened = open_source(source, backend, max_pixels)
+    return SourceReader(str(source), opened, start=start, max_frames=max_frames, stride=stride)
+
+
+def open_source(source: str | Path, backend: Literal["pyav", "decord"] = "pyav", max_pixels: int = MAX_PIXELS) -> Source:
+    """Open a video file or a folder of images for a reader.
+
+    Raises:
+        InputError: it is missing, unreadable or no video, or the backend is unknown.
+    """
     path = Path(source)
     _check_readable(path)
     if path.is_dir():
@@ -187,8 +197,7 @@ def open_reader(
         module = BACKENDS[backend]
     else:
         raise InputError(f"reader {backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
-    opened: Source = importlib.import_module(module, __package__).open_source(path, max_pixels)
-    return SourceReader(str(path), opened, start=start, max_frames=max_frames, stride=stride)
+    return importlib.import_module(module, __package__).open_source(path, max_pixels)
 
 
 def _open_stream(address: Address, backend: str, live: bool, max_pixels: int, **options: int | None) -> SourceReader:

@@ -1,0 +1,131 @@
+"""Frames of a video in any order, by the exact index that a reader would give them."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Generator
+from contextlib import closing, suppress
+from itertools import islice
+from pathlib import Path
+from threading import Lock
+
+from ..errors import InputError, TruncatedVideoError
+from ..structures import Frame
+from .reader import SourceFrame, open_source
+
+_NEAR = 64  # frames: so far ahead decoding on is quicker than seeking
+_SAME_S = 1e-6
+_EARLIER_S = (0.0, 1.0, 10.0)  # a key frame may be shown after the frame that was sought
+
+
+class VideoFrames:
+    """A video file or a folder of images, of which one decoded frame is held; safe to share by threads.
+
+    Seeking is checked: a frame is delivered only if its time is the one that its index has;
+    otherwise the video is decoded from its beginning.
+
+    Attributes:
+        name: the source.
+        fps: frames per second as the source states it, or None.
+        size: (H, W) of the upright frames.
+    """
+
+    def __init__(self, source: str | Path) -> None:
+        self.name = str(source)
+        self._source = open_source(source)
+        self.fps = self._source.fps
+        self.size = self._source.size
+        self._times = self._source.times() or self._decoded_times()
+        self._seekable = all(one < other for one, other in zip(self._times, self._times[1:], strict=False))
+        self._lock = Lock()
+        self._running: Generator[tuple[int, SourceFrame], None, None] | None = None
+        self._next = 0  # index that the running generator delivers next
+        self._last: Frame | None = None
+
+    def __len__(self) -> int:
+        """Number of frames, up to the first damage."""
+        return len(self._times)
+
+    def frame(self, index: int) -> Frame:
+        """One frame, with its own index.
+
+        Raises:
+            InputError: there is no such frame, or it cannot be decoded.
+        """
+        if not 0 <= index < len(self):
+            raise InputError(f"{self.name}: has no frame {index}; there are {len(self)}")
+        with self._lock:
+            if self._last is None or self._last.index != index:
+                self._last = self._decoded(index)
+            return self._last
+
+    def frames_from(self, index: int) -> Generator[Frame, None, None]:
+        """All frames from an index on, by a decoder of their own.
+
+        Raises:
+            InputError: a frame cannot be decoded.
+        """
+        for position, frame in self._positioned(index):
+            if position >= index:
+                yield Frame(position, frame.time_s, frame.load())
+
+    def close(self) -> None:
+        """Release the source."""
+        with self._lock:
+            self._stop()
+
+    def _decoded(self, index: int) -> Frame:
+        if self._running is None or not 0 <= index - self._next <= _NEAR:
+            self._stop()
+            self._running = self._positioned(index)
+        for position, frame in self._running:
+            self._next = position + 1
+            if position == index:
+                return Frame(index, frame.time_s, frame.load())
+        self._stop()
+        raise InputError(f"{self.name}: frame {index} cannot be decoded; convert the video, or choose another frame")
+
+    def _positioned(self, index: int) -> Generator[tuple[int, SourceFrame], None, None]:
+        """Frames with their indices, from ``index`` or before up to the last."""
+        done = -1
+        for earlier_s in _EARLIER_S if self._seekable else ():
+            start_s = self._times[index] - earlier_s
+            if done >= 0 or start_s <= 0:
+                break
+            with closing(self._sought(start_s)) as frames:
+                for position, frame in frames:
+                    if done < 0 and position > index:
+                        break
+                    yield position, frame
+                    done = position
+        if done < len(self) - 1:
+            with closing(self._source.frames()) as frames:
+                for position, frame in enumerate(islice(frames, len(self))):
+                    if position > done:
+                        yield position, frame
+
+    def _sought(self, start_s: float) -> Generator[tuple[int, SourceFrame], None, None]:
+        """Frames from about a time on, as long as their times are those of successive indices."""
+        position = None
+        with closing(self._source.frames(start_s)) as frames:
+            for frame in frames:
+                if position is None:
+                    position = bisect_left(self._times, frame.time_s - _SAME_S)
+                if position == len(self) or abs(self._times[position] - frame.time_s) > _SAME_S:
+                    return
+                yield position, frame
+                position += 1
+                if position == len(self):
+                    return
+
+    def _decoded_times(self) -> list[float]:
+        times: list[float] = []
+        with suppress(TruncatedVideoError):
+            for frame in self._source.frames():
+                times.append(frame.time_s)
+        return times
+
+    def _stop(self) -> None:
+        if self._running is not None:
+            self._running.close()
+        self._running, self._next = None, 0
