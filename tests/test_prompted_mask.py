@@ -120,3 +120,29 @@ def test_mistakes_on_the_command_line(folder, capsys, tmp_path):
     ):
         assert run(folder, *arguments, "-o", tmp_path / "out", "--overwrite") == 2
         assert message in capsys.readouterr().err
+
+
+def test_object_ids_of_ones_own(lite, scene):
+    frame, labels = scene
+    session = Session(PerSAM(), lite, SameEncoder())
+    hints = [Hint(box_of(labels == 1)), Hint(box_of(labels == 2))]
+    counted, own = session.segment(frame, hints), session.segment(frame, hints, (3, 7))
+    assert own.object_ids == (3, 7)
+    assert np.array_equal(own.labels, np.array([0, 3, 7], np.uint8)[counted.labels])
+    with pytest.raises(InputError, match="object 7 .*outside"):
+        session.segment(frame, [hints[0], Hint((10, 10, 900, 50))], (3, 7))
+
+
+def test_clicks_on_one_frame_encode_it_once(tiny_sam, scene, monkeypatch):
+    frame, labels = scene
+    calls = []
+    embed = tiny_sam.embed
+    monkeypatch.setattr(tiny_sam, "embed", lambda *given: calls.append(1) or embed(*given))
+    session = Session(PerSAM(), tiny_sam, SameEncoder())
+    for hint in (Hint(box_of(labels == 1)), Hint(box_of(labels == 1), ((5.0, 5.0, False),))):
+        mask = session.segment(frame, [hint])
+    assert len(calls) == 1
+    again = Session(PerSAM(), tiny_sam, SameEncoder()).segment(frame, [hint])
+    assert np.array_equal(again.labels, mask.labels)
+    session.segment(Frame(1, 0.0, frame.rgb), [hint])
+    assert len(calls) == 3

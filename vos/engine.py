@@ -95,6 +95,7 @@ class Session:
         self.seconds: Counter[str] = Counter()
         self.object_ids: tuple[int, ...] = ()
         self._last: Result | None = None
+        self._pointed_at: FrameContext | None = None
         self._tracker_started = False
         self._closed = False
 
@@ -124,6 +125,7 @@ class Session:
         """
         if isinstance(first_mask, np.ndarray):
             first_mask = first_mask_from_array(first_mask)
+        self._pointed_at = None
         if first_mask is None:
             return self._keep(_nothing(frame))
         if first_mask.labels.shape != frame.size:
@@ -135,17 +137,24 @@ class Session:
         return self._keep(describe(frame, self.object_ids, first_mask.labels, scores))
 
     @torch.inference_mode()
-    def segment(self, frame: Frame, hints: Sequence[Hint]) -> FirstMask:
+    def segment(self, frame: Frame, hints: Sequence[Hint], object_ids: Sequence[int] | None = None) -> FirstMask:
         """A mask from boxes and points, made by the segmenter; for :meth:`start`, or a correction.
+
+        Asked again for the same frame, a model that looks at all of it does not encode it anew.
 
         Args:
             frame: any frame.
-            hints: one for each object; their ids count from 1.
+            hints: one for each object.
+            object_ids: their ascending ids; None: they count from 1.
 
         Raises:
             InputError: a hint lies outside of the frame, or nothing was found there.
         """
-        return mask_from_hints([self._context(frame) for _ in hints], hints)
+        if self.segmenter.wants_last_mask:  # such a model looks at each object closely
+            return mask_from_hints([self._context(frame) for _ in hints], hints, object_ids)
+        if self._pointed_at is None or self._pointed_at.frame is not frame:
+            self._pointed_at = self._context(frame)
+        return mask_from_hints([self._pointed_at] * len(hints), hints, object_ids)
 
     @torch.inference_mode()
     def step(self, frame: Frame) -> Result:

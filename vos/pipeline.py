@@ -139,13 +139,13 @@ def follow(
     Raises:
         InputError: there is no frame, or none with the index of such a mask.
     """
-    count = 0
+    last = None
     try:
         for frame in frames:
             known = saved is not None and frame.index <= saved.frame
             if known:
                 result = saved.take_up(frame, session)
-            elif count:
+            elif last is not None:
                 result = session.step(frame)
             else:
                 given = isinstance(first_mask, FirstMask)
@@ -153,13 +153,13 @@ def follow(
             if masks_at and frame.index in masks_at and not known:
                 result = update(session, masks_at[frame.index])
             yield result
-            count += 1
+            last = frame.index
     finally:
         frames.close()
-    if not count:
+    if last is None:
         raise InputError("the video delivered no frame; look at --start")
-    if masks_at and max(masks_at) >= count:
-        raise InputError(f"--mask-at {max(masks_at)}: the video ended after frame {count - 1}")
+    if masks_at and max(masks_at) > last:
+        raise InputError(f"--mask-at {max(masks_at)}: the video ended after frame {last}")
 
 
 def update(session: Session, mask: FirstMask) -> Result:

@@ -44,15 +44,18 @@ class Hint:
     points: tuple[tuple[float, float, bool], ...] = ()
 
 
-def mask_from_hints(contexts: Sequence[FrameContext], hints: Sequence[Hint]) -> FirstMask:
-    """Segment each object from its box and points; object ids count from 1.
+def mask_from_hints(
+    contexts: Sequence[FrameContext], hints: Sequence[Hint], object_ids: Sequence[int] | None = None
+) -> FirstMask:
+    """Segment each object from its box and points.
 
     Segmenters that take a mask prompt and matching maps get the box as the first guess of both; the
     mask that comes back takes its place in the next round. Where objects overlap the larger logit wins.
 
     Args:
-        contexts: of one frame, a fresh one for each object, which may be looked at more closely.
+        contexts: of one frame, a fresh one for each object where the segmenter looks at objects closely.
         hints: one for each object.
+        object_ids: their ascending ids; None: they count from 1.
 
     Raises:
         InputError: a box or point lies outside the frame, or nothing was found there.
@@ -60,15 +63,17 @@ def mask_from_hints(contexts: Sequence[FrameContext], hints: Sequence[Hint]) -> 
     if not hints:
         raise InputError("neither a mask nor a box or point was given")
     height, width = contexts[0].frame.size
-    for number, hint in enumerate(hints, start=1):
+    object_ids = tuple(object_ids or range(1, len(hints) + 1))
+    for number, hint in zip(object_ids, hints, strict=True):
         _check(hint, number, width, height)
     logits = torch.stack([_segment(context, hint) for context, hint in zip(contexts, hints, strict=True)])
     best, row = logits.max(dim=0)
-    labels = torch.where(best > 0, row + 1, 0).to(torch.uint8).cpu().numpy()
-    for number, hint in enumerate(hints, start=1):
+    ids = torch.tensor(object_ids, dtype=torch.uint8, device=row.device)
+    labels = torch.where(best > 0, ids[row], 0).cpu().numpy()
+    for number, hint in zip(object_ids, hints, strict=True):
         if not (labels == number).any():
             raise InputError(f"object {number} ({_words(hint)}): no object was found there; give a box around it, or more points")
-    return FirstMask(labels, tuple(range(1, len(hints) + 1)))
+    return FirstMask(labels, object_ids)
 
 
 def _segment(context: FrameContext, hint: Hint) -> Tensor:
