@@ -122,6 +122,23 @@ def test_mistakes_on_the_command_line(folder, capsys, tmp_path):
         assert message in capsys.readouterr().err
 
 
+def test_points_correct_a_mask_that_is_about_right(lite, tiny_sam, scene):
+    """A quarter of the object is missing, and a blob beside it is too much; one point each."""
+    frame, labels = scene
+    truth = labels == 1
+    wrong = truth.copy()
+    x, y = (int(value) for value in middle_of(truth))
+    wrong[:y, :x] = False
+    wrong[200:240, 330:400] = True
+    ys, xs = np.nonzero(truth & ~wrong)
+    points = ((float(np.median(xs)), float(np.median(ys)), True), (365.0, 220.0, False))
+    mask = Session(PerSAM(), lite, SameEncoder()).segment(frame, [Hint(points=points, mask=wrong)])
+    assert overlap(mask.labels == 1, truth) > overlap(wrong, truth) + 0.1
+    Session(PerSAM(), tiny_sam, SameEncoder()).segment(frame, [Hint(points=points, mask=wrong)])
+    with pytest.raises(InputError, match=r"its mask is \(2, 2\) but the frame is \(256, 455\)"):
+        Session(PerSAM(), lite, SameEncoder()).segment(frame, [Hint(mask=np.ones((2, 2), bool))])
+
+
 def test_object_ids_of_ones_own(lite, scene):
     frame, labels = scene
     session = Session(PerSAM(), lite, SameEncoder())

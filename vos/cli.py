@@ -123,12 +123,7 @@ def parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     line.add_argument("--raw", metavar="WxH[@FPS]", help="standard input is bare rgb24 pixels (default: 25 per second)")
     line.add_argument("--show", action="store_true", help="a window (needs opencv-python); files only with -o")
-    line.add_argument(
-        "--tracker", default="persam-f",
-        help="persam, persam-f, sam2, sam2:WEIGHTS, edgetam, cutie:FILE, or another one installed (default: %(default)s)",
-    )  # fmt: skip
-    line.add_argument("--model", default="lite", help="lite, sam-vit-b, sam-vit-l, sam-vit-h, a folder or a .pth file")
-    line.add_argument("--prior", default="same", help="same, dinov2-small|base|large|giant, or a folder")
+    add_model_options(line)
     line.add_argument("--points", default="none", help="propagate the prompts' points: none, lk, pips:FILE, cotracker (default: none)")
     line.add_argument("--save", metavar="WHAT", help=f"masks, overlay, csv, cutout, matte, matte-webm, npz, coco (default: {SAVES})")
     line.add_argument(
@@ -141,7 +136,6 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--stride", type=_positive, default=1, metavar="K", help="take every K-th frame")
     line.add_argument("--max-pixels", type=_positive, default=MAX_PIXELS, metavar="N", help="largest frame or mask that is read (default: %(default)s pixels)")
     line.add_argument("--reader", choices=("pyav", "decord"), default="pyav")
-    line.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     line.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
     line.add_argument(
         "--resume", action="store_true",
@@ -152,6 +146,17 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--traceback", action="store_true", help="show where an error came from")
     line.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return line
+
+
+def add_model_options(line: argparse.ArgumentParser) -> None:
+    """What follows the objects, and where it runs."""
+    line.add_argument(
+        "--tracker", default="persam-f",
+        help="persam, persam-f, sam2, sam2:WEIGHTS, edgetam, cutie:FILE, or another one installed (default: %(default)s)",
+    )  # fmt: skip
+    line.add_argument("--model", default="lite", help="lite, sam-vit-b, sam-vit-l, sam-vit-h, a folder or a .pth file")
+    line.add_argument("--prior", default="same", help="same, dinov2-small|base|large|giant, or a folder")
+    line.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -27,6 +28,9 @@ MASK_LOGIT = 4.0
 ROOM = 1.6
 """How many times as long as the box the region is that is encoded."""
 
+TOUCHED = 1 / 30
+"""A point corrects a given mask in a disc of this radius, as a share of the frame's shorter side."""
+
 POINT_BOX = 0.25
 """Share of the frame's sides of the box that stands for an object with points alone."""
 
@@ -38,10 +42,12 @@ class Hint:
     Attributes:
         box: x0, y0, x1, y1 in frame pixels, inclusive; None: points alone.
         points: x, y and whether the object is there.
+        mask: (H, W) bool, a mask of it that is about right and that the points correct.
     """
 
     box: tuple[float, float, float, float] | None = None
     points: tuple[tuple[float, float, bool], ...] = ()
+    mask: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 def mask_from_hints(
@@ -80,7 +86,10 @@ def _segment(context: FrameContext, hint: Hint) -> Tensor:
     """Logits (H, W) of one object; negative outside of the encoded region."""
     segmenter, (height, width) = context.segmenter, context.frame.size
     device = segmenter.device
+    given = None if hint.mask is None else torch.tensor(_touched_up(hint.mask, hint.points), device=device)
     box = torch.tensor([hint.box or _box_around(hint, width, height)], device=device, dtype=torch.float32)
+    if given is not None and hint.box is None:
+        box = _tight(given, box)
     if segmenter.wants_last_mask:  # such a model is small: it sees more when the object fills its input
         context.look_at(Region.around(box, (height, width), ROOM, 0.15))
     embedding = context.embedding
@@ -92,8 +101,9 @@ def _segment(context: FrameContext, hint: Hint) -> Tensor:
         points, labels = (box[:, None, :2] + box[:, None, 2:]) / 2, torch.ones(1, 1, dtype=torch.long, device=device)
     prompts = Prompts(points.float(), labels, box if hint.box else None)
     guess = None
-    if segmenter.wants_last_mask or segmenter.wants_prior_maps:
-        guess = geometry.mask_logits(_ellipse(box, height, width), grid, MASK_LOGIT)
+    if given is not None or segmenter.wants_last_mask or segmenter.wants_prior_maps:
+        shape = _ellipse(box, height, width) if given is None else given[None]
+        guess = geometry.mask_logits(shape, grid, MASK_LOGIT)
     for number in range(ROUNDS):
         prompts = replace(prompts, mask_logits=guess)
         if segmenter.wants_prior_maps:
@@ -127,9 +137,18 @@ def _ellipse(box: Tensor, height: int, width: int) -> Tensor:
     return (across**2 + along**2 <= 1)[None]
 
 
+def _touched_up(mask: np.ndarray, points: Sequence[tuple[float, float, bool]]) -> np.ndarray:
+    """A mask (H, W) bool with a disc around each point, filled or cut out."""
+    mask = np.array(mask, dtype=bool)
+    ys, xs = np.ogrid[: mask.shape[0], : mask.shape[1]]
+    for x, y, inside in points:
+        mask[(xs - x) ** 2 + (ys - y) ** 2 <= (TOUCHED * min(mask.shape)) ** 2] = inside
+    return mask
+
+
 def _box_around(hint: Hint, width: int, height: int) -> tuple[float, ...]:
     """A box for an object of which only points are known: around the positive ones, with room."""
-    inside = [(x, y) for x, y, positive in hint.points if positive]
+    inside = [(x, y) for x, y, positive in hint.points if positive] or [(width / 2, height / 2)]
     xs, ys = [x for x, _ in inside], [y for _, y in inside]
     room_x, room_y = POINT_BOX * width / 2, POINT_BOX * height / 2
     return (
@@ -149,7 +168,9 @@ def _tight(logits: Tensor, fallback: Tensor) -> Tensor:
 
 
 def _check(hint: Hint, number: int, width: int, height: int) -> None:
-    if hint.box is None and not any(positive for *_, positive in hint.points):
+    if hint.mask is not None and np.shape(hint.mask) != (height, width):
+        raise InputError(f"object {number}: its mask is {np.shape(hint.mask)} but the frame is {(height, width)} (H, W)")
+    if hint.box is None and hint.mask is None and not any(positive for *_, positive in hint.points):
         raise InputError(f"object {number}: it has neither a box nor a point inside it")
     corners = [] if hint.box is None else [hint.box[:2], hint.box[2:]]
     for x, y in corners + [point[:2] for point in hint.points]:

@@ -84,11 +84,11 @@ def _tint(region: np.ndarray, labels: np.ndarray, edges: np.ndarray) -> None:
     inside = labels > 0
     half = davis_palette() >> 1
     region[inside] = (region[inside] >> 1) + half[labels[inside]]
-    region[edges] = _bright()[labels[edges]]
+    region[edges] = bright_palette()[labels[edges]]
 
 
 @cache
-def _bright() -> np.ndarray:
+def bright_palette() -> np.ndarray:
     """The palette with each colour at its full brightness, (256, 3) uint8: for outlines."""
     palette = davis_palette().astype(np.float32)
     peak = np.maximum(palette.max(axis=1, keepdims=True), 1)

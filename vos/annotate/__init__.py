@@ -1,0 +1,1 @@
+"""The local web page on which objects are marked, followed and corrected."""

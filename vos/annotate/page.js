@@ -1,0 +1,39 @@
+// Steps from frame to frame, and keys for what is done again and again; while text is typed they are left alone.
+(() => {
+  const click = (selector) => {
+    const element = document.querySelector(selector);
+    if (element && !element.disabled) element.click();
+  };
+  const step = (frames) => {
+    const range = document.querySelector("#slider input[type=range]");
+    if (range.disabled) return;
+    range.value = Number(range.value) + frames;
+    range.dispatchEvent(new Event("input", { bubbles: true }));
+  };
+  const keys = {
+    i: () => click("#tool label:nth-of-type(1) input"),
+    o: () => click("#tool label:nth-of-type(2) input"),
+    b: () => click("#tool label:nth-of-type(3) input"),
+    n: () => click("#new"),
+    z: () => click("#undo"),
+    t: () => click("#track"),
+    s: () => click("#stop"),
+  };
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("#back")) step(-1);
+    if (event.target.closest("#forward")) step(1);
+  });
+  document.addEventListener("keydown", (event) => {
+    const field = event.target;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (field.matches("textarea, input:not([type=radio]):not([type=range])")) return;
+    const arrow = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
+    let action = keys[event.key.toLowerCase()];
+    if (arrow) action = () => step(arrow * (event.shiftKey ? 10 : 1));
+    if (/^[1-9]$/.test(event.key)) action = () => click(`#objects label:nth-of-type(${event.key}) input`);
+    if (!action) return;
+    event.preventDefault();
+    event.stopPropagation();
+    action();
+  }, true);
+})();
