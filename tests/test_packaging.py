@@ -68,7 +68,7 @@ def test_modules(wheel: zipfile.ZipFile) -> None:
 def test_weights_and_type_marker(wheel: zipfile.ZipFile) -> None:
     packed = {name for name in wheel.namelist() if name.startswith("vos/weights/")}
     assert packed == {name for name in in_folders("*") if name.startswith("vos/weights/") and ".pyc" not in name}
-    assert "vos/py.typed" in wheel.namelist()
+    assert {"vos/py.typed", "vos/annotate/page.css", "vos/annotate/page.js"} <= set(wheel.namelist())
 
 
 def test_nothing_else(wheel: zipfile.ZipFile) -> None:

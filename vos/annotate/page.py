@@ -154,8 +154,7 @@ class Page:
         names = self._project.names
         if object_id not in names:
             object_id = next(iter(names), None)
-        choices = [(f"{each} {name}".strip(), each) for each, name in names.items()]
-        return index, *self._show(index, object_id), gr.update(choices=choices, value=object_id), names.get(object_id, "")
+        return index, *self._show(index, object_id), self._radio(object_id), names.get(object_id, "")
 
     def _choose(self, index: int, object_id: int):
         return *self._show(index, object_id), self._project.names.get(object_id, "")
@@ -163,7 +162,10 @@ class Page:
     def _rename(self, object_id: int | None, name: str):
         with _warned():
             self._project.rename(object_id, name)
-        choices = [(f"{each} {name}".strip(), each) for each, name in self._project.names.items()]
+        return self._radio(object_id)
+
+    def _radio(self, object_id: int | None) -> dict:
+        choices = [(f"{each} {name}".strip(), each) for each, name in tuple(self._project.names.items())]
         return gr.update(choices=choices, value=object_id)
 
     def _new(self, index: int, object_id: int | None):
@@ -309,7 +311,7 @@ def _state(project: Project, index: int, time_s: float) -> str:
         f"<i style='left:{100 * first / count:.3f}%;width:{100 * (last + 1 - first) / count:.3f}%'></i>"
         for first, last in _stretches(project.tracked)
     )
-    marks = "".join(f"<b style='left:{100 * (at + 0.5) / count:.3f}%'></b>" for at in project.hints)
+    marks = "".join(f"<b style='left:{100 * (at + 0.5) / count:.3f}%'></b>" for at in tuple(project.hints))
     return f"<div class='strip'>{spans}{marks}</div><p>Frame {index} of 0–{count - 1} · {time_s:.2f} s · {kind}</p>"
 
 
