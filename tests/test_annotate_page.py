@@ -169,7 +169,7 @@ def test_mistakes_are_one_line(clip, tmp_path, capsys, monkeypatch):
     for arguments, message in (
         ([tmp_path / "none.mp4"], "none.mp4: no such file"),
         ([text], "text.mp4: is not a video"),
-        ([clip, "--tracker", "x"], "installed are: persam"),
+        ([clip, "--tracker", "x"], "x: no such tracker; installed are: "),
         ([clip, "--model", "x"], "x: no such segmenter"),
         ([clip, "--host", "192.0.2.1"], "--host 192.0.2.1"),
     ):

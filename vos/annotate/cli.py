@@ -66,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="vos-annotate-") as folder:
         with Project(options.video, Path(folder), **{name: getattr(options, name) for name in names}) as project:
             project.load_models()
+            for name in ("no_proxy", "NO_PROXY"):  # the server asks itself whether it is up
+                os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost,::1")))
             os.environ |= {"GRADIO_TEMP_DIR": f"{folder}/page", "GRADIO_ANALYTICS_ENABLED": "False"}
             from .page import serve
 

@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
+from itertools import count
 from pathlib import Path
 
 import gradio as gr
@@ -32,7 +33,7 @@ HELP = {
     BOX: "Click two opposite corners around the object. A box starts it anew.",
 }
 UPDATE_S = 0.25  # between pictures while tracking
-LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 TAKE_OVER_S = 10
 KEPT_S = 300  # pictures that were shown are deleted after this time
 
@@ -49,6 +50,7 @@ class Page:
 
     def __init__(self, project: Project) -> None:
         self._project = project
+        self._shown = count()
         name = Path(project.frames.name).name
         with gr.Blocks(title=f"{name} - vos-annotate", analytics_enabled=False, fill_width=True, delete_cache=(60, KEPT_S)) as self.blocks:
             with gr.Row(equal_height=False):
@@ -59,7 +61,7 @@ class Page:
             self._wire()
 
     def _add_stage(self) -> None:
-        count = len(self._project.frames)
+        frames = len(self._project.frames)
         self.picture = gr.Image(
             format="jpeg", interactive=False, show_label=False, container=False, buttons=[], elem_id="picture"
         )
@@ -68,8 +70,8 @@ class Page:
             gr.Button("›", elem_id="forward", size="sm", min_width=40, scale=0)
             with gr.Column(elem_id="timeline"):
                 self.slider = gr.Slider(
-                    0, max(1, count - 1), 0, step=1, label="Frame", show_label=False, container=False, buttons=[],
-                    elem_id="slider", interactive=count > 1,
+                    0, max(1, frames - 1), 0, step=1, label="Frame", show_label=False, container=False, buttons=[],
+                    elem_id="slider", interactive=frames > 1,
                 )  # fmt: skip
                 self.state = gr.HTML(elem_id="state")
 
@@ -103,7 +105,8 @@ class Page:
 
     def _wire(self) -> None:
         """Which event calls what."""
-        quick = {"show_progress": "hidden", "api_visibility": "private"}
+        own = {"show_progress": "hidden", "api_visibility": "private"}
+        quick = {**own, "concurrency_id": "quick", "concurrency_limit": 1}  # answers come in the order of the questions
         where = [self.slider, self.objects]
         view = [self.picture, self.state]
         whole = [self.slider, *view, self.objects, self.name]
@@ -121,10 +124,10 @@ class Page:
         self.picture.select(self._click, [*where, self.tool], view, trigger_mode="multiple", **quick)
         self.undo.click(self._undo, where, whole, **quick)
         self.clear.click(self._clear, where, view, **quick)
-        self.track.click(self._track, where, [*whole, self.progress, *buttons], **quick)
-        self.stop.click(self._project.stop, None, None, **quick)
-        prepared = self.prepare.click(self._export, None, [self.progress, self.download, *buttons], **quick)
-        prepared.success(None, None, None, js="() => document.querySelector('#download').click()", **quick)
+        self.track.click(self._track, where, [*whole, self.progress, *buttons], **own)
+        self.stop.click(self._project.stop, None, None, **own)
+        prepared = self.prepare.click(self._export, None, [self.progress, self.download, *buttons], **own)
+        prepared.success(None, None, None, js="() => document.querySelector('#download').click()", **own)
 
     # What the events do
 
@@ -146,6 +149,7 @@ class Page:
             corner = self._project.corner
             shown = corner[1:] if corner is not None and corner[0] == index else None
             picture = draw_frame(result, self._project.hints.get(index, {}), shown)
+            picture.info["comment"] = str(next(self._shown))  # equal pictures would be one file, written while it is read
             return picture, _state(self._project, index, result.frame.time_s)
         return gr.skip(), gr.skip()
 
@@ -154,7 +158,7 @@ class Page:
         names = self._project.names
         if object_id not in names:
             object_id = next(iter(names), None)
-        return index, *self._show(index, object_id), self._radio(object_id), names.get(object_id, "")
+        return index, *self._show(index, object_id), gr.update(choices=self._choices(), value=object_id), names.get(object_id, "")
 
     def _choose(self, index: int, object_id: int):
         return *self._show(index, object_id), self._project.names.get(object_id, "")
@@ -162,11 +166,10 @@ class Page:
     def _rename(self, object_id: int | None, name: str):
         with _warned():
             self._project.rename(object_id, name)
-        return self._radio(object_id)
+        return gr.update(choices=self._choices())  # another object may be chosen by now
 
-    def _radio(self, object_id: int | None) -> dict:
-        choices = [(f"{each} {name}".strip(), each) for each, name in tuple(self._project.names.items())]
-        return gr.update(choices=choices, value=object_id)
+    def _choices(self) -> list[tuple[str, int]]:
+        return [(f"{each} {name}".strip(), each) for each, name in tuple(self._project.names.items())]
 
     def _new(self, index: int, object_id: int | None):
         with _warned():
@@ -242,12 +245,13 @@ def serve(project: Project, host: str = "127.0.0.1", port: int | None = None) ->
     Raises:
         InputError: the port is taken, or the address cannot be bound to.
     """
+    host = host.strip("[]")
     _check_address(host, port)
     blocks = Page(project).blocks
-    local = host in LOOPBACK
-    hosts = frozenset(LOOPBACK) if local else None
+    hosts = frozenset((*LOOPBACK, "[::1]")) if host in LOOPBACK else None
     _, url, _ = blocks.launch(
-        server_name=host, server_port=port, share=False, inbrowser=False, prevent_thread_lock=True, quiet=True,
+        server_name=f"[{host}]" if ":" in host else host, server_port=port, share=False,
+        inbrowser=False, prevent_thread_lock=True, quiet=True,
         footer_links=[], allowed_paths=[], max_file_size=LARGEST_BODY, ssr_mode=False, enable_monitoring=False,
         app_kwargs={"middleware": [Middleware(Gate, hosts=hosts)], "docs_url": None, "redoc_url": None},
         theme=gr.themes.Default(primary_hue="teal", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
@@ -305,14 +309,14 @@ def _progress(text: str = "", share: float | None = None) -> str:
 
 def _state(project: Project, index: int, time_s: float) -> str:
     """Which frame it is, and a strip that tells which frames are tracked and which are marked."""
-    count = len(project.frames)
+    frames = len(project.frames)
     kind = "marked" if index in project.hints else "tracked" if index in project.tracked else "no masks yet"
     spans = "".join(
-        f"<i style='left:{100 * first / count:.3f}%;width:{100 * (last + 1 - first) / count:.3f}%'></i>"
+        f"<i style='left:{100 * first / frames:.3f}%;width:{100 * (last + 1 - first) / frames:.3f}%'></i>"
         for first, last in _stretches(project.tracked)
     )
-    marks = "".join(f"<b style='left:{100 * (at + 0.5) / count:.3f}%'></b>" for at in tuple(project.hints))
-    return f"<div class='strip'>{spans}{marks}</div><p>Frame {index} of 0–{count - 1} · {time_s:.2f} s · {kind}</p>"
+    marks = "".join(f"<b style='left:{100 * (at + 0.5) / frames:.3f}%'></b>" for at in tuple(project.hints))
+    return f"<div class='strip'>{spans}{marks}</div><p>Frame {index} of 0–{frames - 1} · {time_s:.2f} s · {kind}</p>"
 
 
 def _stretches(indices: tuple[int, ...]) -> list[tuple[int, int]]:
