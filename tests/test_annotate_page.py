@@ -199,6 +199,7 @@ class Tab:
             self.problems.append(url)
 
     def click(self, x: float, y: float) -> None:
+        self.page.wait_for_function("(image => image && image.complete && image.naturalWidth)(document.querySelector('#picture img'))")
         box = self.page.locator("#picture img").bounding_box()
         self.page.mouse.click(box["x"] + (x + 0.5) * box["width"] / SIZE[1], box["y"] + (y + 0.5) * box["height"] / SIZE[0])
 
@@ -213,7 +214,7 @@ class Tab:
 
     def changed(self, before: np.ndarray) -> np.ndarray:
         """The picture, once it is another one."""
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while np.array_equal(now := self.picture(), before):
             assert time.monotonic() < end, "the picture stays as it is"
             time.sleep(0.05)

@@ -112,8 +112,8 @@ class Page:
         whole = [self.slider, *view, self.objects, self.name]
         buttons = [self.new, self.delete, self.undo, self.clear, self.track, self.prepare, self.stop]
         self.blocks.load(self._load, None, [*whole, self.progress, *buttons], **quick)
-        self.slider.input(self._show, where, view, trigger_mode="always_last", **quick)
-        self.objects.input(self._choose, where, [*view, self.name], **quick)
+        self.slider.input(self._show, self.slider, view, trigger_mode="always_last", **quick)
+        self.objects.input(lambda chosen: self._project.names.get(chosen, ""), self.objects, self.name, **quick)
         gr.on(
             [self.name.input, self.name.blur], self._rename, [self.objects, self.name], self.objects,
             trigger_mode="always_last", **quick,
@@ -142,7 +142,7 @@ class Page:
                 self._project.add_object()
         return *self._whole(0, None), _progress(), *_buttons(busy=self._project.tracking)
 
-    def _show(self, index: int, object_id: int | None):
+    def _show(self, index: int):
         """The picture, and the line below it."""
         with _warned():
             result = self._project.result(index)
@@ -158,10 +158,7 @@ class Page:
         names = self._project.names
         if object_id not in names:
             object_id = next(iter(names), None)
-        return index, *self._show(index, object_id), gr.update(choices=self._choices(), value=object_id), names.get(object_id, "")
-
-    def _choose(self, index: int, object_id: int):
-        return *self._show(index, object_id), self._project.names.get(object_id, "")
+        return index, *self._show(index), gr.update(choices=self._choices(), value=object_id), names.get(object_id, "")
 
     def _rename(self, object_id: int | None, name: str):
         with _warned():
@@ -191,7 +188,7 @@ class Page:
                 self._project.add_corner(index, object_id, x, y)
             else:
                 self._project.add_point(index, object_id, x, y, tool == INSIDE)
-        return self._show(index, object_id)
+        return self._show(index)
 
     def _undo(self, index: int, object_id: int | None):
         with _warned():
@@ -202,7 +199,7 @@ class Page:
     def _clear(self, index: int, object_id: int | None):
         with _warned():
             self._project.clear(index, object_id)
-        return self._show(index, object_id)
+        return self._show(index)
 
     def _track(self, index: int, object_id: int | None):
         reached = index
@@ -214,7 +211,7 @@ class Page:
             run = self._project.track(index)
             for reached, text in _told(run, total):
                 shown = _progress(text, (reached - index) / max(1, total))
-                yield reached, *self._show(reached, object_id), gr.skip(), gr.skip(), shown, *[gr.skip()] * 7
+                yield reached, *self._show(reached), gr.skip(), gr.skip(), shown, *[gr.skip()] * 7
         yield *self._whole(reached, object_id), _progress(text), *_buttons(busy=False)
 
     def _export(self):
