@@ -13,7 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .. import __version__
-from ..cli import add_model_options, exit_status
+from ..arguments import add_model_options
+from ..cli import exit_status
 from ..errors import InputError
 
 EPILOG = """examples:

@@ -1,0 +1,65 @@
+"""The folder of a command's results: made, emptied of an earlier run's files, and kept to itself."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from .errors import OutputError
+from .recovery import FOLDER as RESUME
+from .video.writer import FILES, FOLDERS, partial_path
+
+
+def check_output(out: Path, overwrite: bool, resume: bool = False) -> None:
+    """Make the result folder; of an earlier run's files in it none is left.
+
+    Args:
+        out: the folder.
+        overwrite: it need not be empty.
+        resume: nor if it holds a run that was stopped.
+
+    Raises:
+        OutputError: it exists and is not empty, or cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        stopped = (out / RESUME).is_dir()
+        if any(out.iterdir()) and not (overwrite or (resume and stopped)):
+            if stopped:
+                raise OutputError(f"{out}: holds a run that was stopped; go on with --resume, or begin anew with --overwrite")
+            nothing = ", and holds nothing to go on with" if resume else ""
+            raise OutputError(f"{out}: already there and not empty{nothing}; pass --overwrite, or -o another folder")
+        probe = out / ".vos-track"
+        probe.touch()
+        probe.unlink()
+        for path in earlier_results(out):
+            path.unlink()
+        if stopped:
+            shutil.rmtree(out / RESUME)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be written: {error.strerror}; pass -o another folder") from error
+
+
+def refuse_links(out: Path) -> None:
+    """Every file of a result is to lie inside its folder.
+
+    Raises:
+        OutputError: a folder in it is a link to elsewhere.
+    """
+    for name in (*FOLDERS, RESUME):
+        if (out / name).is_symlink():
+            raise OutputError(f"{out / name}: is a link, so that files would be written elsewhere; remove it")
+
+
+def earlier_results(out: Path) -> list[Path]:
+    """Files in a result folder that an earlier run wrote, whole or partial; nobody else's."""
+    pictures = [
+        path
+        for folder in FOLDERS
+        for path in (out / folder).glob("*.png")
+        if re.fullmatch(r"\d{5,}|\.\d{5,}\.partial", path.stem)
+    ]
+    names = (*FILES, "run.json")
+    named = [out / name for name in names] + [partial_path(out / name) for name in names]
+    return pictures + [path for path in named if path.is_file() or path.is_symlink()]
