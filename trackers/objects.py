@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from vos.discriminant import Evidence
 from vos.geometry import Geometry
 from vos.prior import Memory
+
+Known = TypeVar("Known", "Objects", Memory, Evidence)
+
+_PARTS = {"first": Memory, "last": Memory, "given": Evidence, "seen": Evidence}
 
 
 @dataclass(frozen=True)
@@ -21,10 +27,13 @@ class Objects:
         target: ``T_R`` of eq. 9, (N, C).
         boxes: of the last frame in which the object was found, (N, 4) float, inclusive.
         found: whether that was the last frame, (N,) bool.
+        usual_area: running mean of the mask's pixels in the frame, (N,) float.
         mask_logits: low-res logits there, (N, 1, 4h, 4w), on ``geometry``.
         geometry: of ``mask_logits``.
-        first: memory of the frame whose mask was given; None unless the model wants matching maps.
+        first: memory of the frame whose mask was given; None unless the model wants prior maps.
         last: memory of the frame of ``mask_logits``; None likewise.
+        given: evidence of the frame whose mask was given; None likewise.
+        seen: running mean of the evidence of all frames; None likewise.
         weights: scale weights of eq. 11, (N, 3); None for PerSAM.
     """
 
@@ -32,10 +41,13 @@ class Objects:
     target: Tensor
     boxes: Tensor
     found: Tensor
+    usual_area: Tensor
     mask_logits: Tensor
     geometry: Geometry
     first: Memory | None = None
     last: Memory | None = None
+    given: Evidence | None = None
+    seen: Evidence | None = None
     weights: Tensor | None = None
 
     def __len__(self) -> int:
@@ -43,9 +55,8 @@ class Objects:
 
     def state(self) -> dict:
         """As a dictionary, see :mod:`vos.state_file`."""
-        return {**vars(self), "geometry": asdict(self.geometry), **{
-            name: memory and vars(memory) for name, memory in (("first", self.first), ("last", self.last))
-        }}
+        parts = {name: part and vars(part) for name, part in vars(self).items() if name in _PARTS}
+        return {**vars(self), **parts, "geometry": asdict(self.geometry)}
 
     @classmethod
     def restored(cls, state: dict, device: torch.device) -> Objects:
@@ -53,8 +64,8 @@ class Objects:
         on_device = lambda values: {  # noqa: E731
             name: value.to(device) if isinstance(value, Tensor) else value for name, value in values.items()
         }
-        memories = {name: state[name] and Memory(**on_device(state[name])) for name in ("first", "last")}
-        return cls(**{**on_device(state), **memories, "geometry": Geometry.from_state(state["geometry"])})
+        parts = {name: state[name] and kind(**on_device(state[name])) for name, kind in _PARTS.items()}
+        return cls(**{**on_device(state), **parts, "geometry": Geometry.from_state(state["geometry"])})
 
     def on(self, geometry: Geometry, outside: float) -> Objects:
         """The same with the logits on another geometry; ``outside`` where they showed nothing."""
@@ -79,13 +90,13 @@ def choose_rows(mask: Tensor, yes: Memory, no: Memory) -> Memory:
     return _combine(lambda a, b: torch.where(mask.view(-1, *[1] * (a.ndim - 1)), a, b), yes, no)
 
 
-def _combine(function: Callable, first: Objects | Memory, *others: Objects | Memory):
+def _combine(function: Callable, first: Known, *others: Known) -> Known:
     """Apply a function to every tensor of one or more values of the same class."""
     changed = {}
     for field in fields(first):
         values = [getattr(each, field.name) for each in (first, *others)]
         if isinstance(values[0], Tensor):
             changed[field.name] = function(*values)
-        elif isinstance(values[0], Memory):
+        elif isinstance(values[0], (Memory, Evidence)):
             changed[field.name] = _combine(function, *values)
     return replace(first, **changed)

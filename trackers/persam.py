@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vos import prior
+from vos import discriminant, prior
 from vos.engine import FrameContext
 from vos.geometry import Geometry, Region
 from vos.guidance import AttentionRule, Guidance, standardised
@@ -29,6 +29,15 @@ SMALLEST_REGION = 0.4
 
 MAGNIFICATION = 1.5
 """... or, of large frames, a smaller region that gives so many input pixels per frame pixel."""
+
+DISCRIMINANT_SHARE = 0.1
+"""Cosines that the discriminant is worth where objects contest a pixel."""
+
+AREA_RATE = 0.1
+"""Share of each new frame in an object's usual area."""
+
+WHOLE = 0.7
+"""Share of its usual area from which on an object counts as seen whole."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +71,14 @@ class PerSamOptions:
             no last mask, else 0.
         zoom: encode only the region this many times as long as the last boxes' common extent,
             enlarged; 0: the whole frame; None: 1.25 for models that take the last mask, else 0.
+        learning_rate: share of each new frame in the running discriminant, see :mod:`vos.discriminant`.
+        given_share: share in it of the frame whose mask was given; 1: of no other frame.
         contest: how strongly objects contest the pixels that any of them claims, in logits per
-            unit of cosine, see :func:`vos.prior.contest`; None: 40 for models that take matching
+            unit of cosine, see :func:`vos.prior.contest`; None: 100 for models that take prior
             maps, else 0.
+        reach: patches from the last mask within which each piece of the mask of an object that is seen
+            whole must come, see :func:`vos.prior.connected`; 0: pieces may be anywhere; None: 4 for models
+            that take the last mask, else 0.
         refine_box: which of these steps get the box of the mask so far; the paper: the second.
     """
 
@@ -86,7 +100,10 @@ class PerSamOptions:
     first_masks: Literal[3, 1] = 3
     first_choice: Literal["best", "first"] = "best"
     zoom: float | None = None
+    learning_rate: float = 0.1
+    given_share: float = 0.3
     contest: float | None = None
+    reach: int | None = None
     refine_steps: int | None = None
     refine_box: Literal["second", "both"] = "second"
 
@@ -122,6 +139,7 @@ PUBLISHED_VIDEO = {
     "guided_refinement": False,
     "zoom": 0,
     "contest": 0,
+    "reach": 0,
     "refine_steps": 2,
 }
 PUBLISHED_IMAGE = PUBLISHED_VIDEO | {"positives": 1, "centre_point": False, "last_box": False, "drawn_value": 255}
@@ -172,7 +190,8 @@ class PerSAM:
             "refine_steps": 0 if segmenter.wants_last_mask else 2,
             "box_trim": 0.005 if segmenter.wants_last_mask else 0,
             "zoom": 1.25 if segmenter.wants_last_mask else 0,
-            "contest": 40.0 if segmenter.wants_prior_maps else 0,
+            "contest": 100.0 if segmenter.wants_prior_maps else 0,
+            "reach": 4 if segmenter.wants_last_mask else 0,
         }
         unset = {name: value for name, value in defaults.items() if getattr(self.options, name) is None}
         self.options = replace(self.options, **unset)
@@ -189,17 +208,21 @@ class PerSAM:
         old = self.objects
         found = torch.tensor(result.areas > 0, device=old.boxes.device)
         boxes = torch.tensor(self._boxes(result), device=old.boxes.device, dtype=old.boxes.dtype)
+        areas = torch.tensor(result.areas, device=old.boxes.device, dtype=old.boxes.dtype)
         logits = self._chosen[:, None].clamp(-20, 20)
         self.objects = replace(
             old,
             found=found,
             boxes=torch.where(found[:, None], boxes, old.boxes),
+            usual_area=old.usual_area.lerp(areas, AREA_RATE * found),
             mask_logits=torch.where(found[:, None, None, None], logits, old.mask_logits),
         )
         if old.last is not None:
             coverage = self._coverage(context, self.objects)
             latest = prior.remember(context.features.values, coverage, background_block=2)
-            self.objects = replace(self.objects, last=choose_rows(found, latest, old.last))
+            shown = self._evidence(context, F.avg_pool2d(logits.sigmoid(), 4)[:, 0])
+            seen = old.seen.blended(shown, self.options.learning_rate * found)
+            self.objects = replace(self.objects, last=choose_rows(found, latest, old.last), seen=seen)
 
     def add(self, context: FrameContext, first_mask: FirstMask) -> None:
         whole = context.segmenter.geometry(context.frame.size)
@@ -232,20 +255,22 @@ class PerSAM:
         embedding, features = context.embedding, context.features
         coverage = self._foreground(features.geometry, masks)
         height, width = embedding.geometry.grid
-        first = last = None
-        if context.segmenter.wants_prior_maps:
-            first = prior.remember(features.values, coverage)
-            last = prior.remember(features.values, coverage, background_block=2)
-        return Objects(
+        embedded = self._foreground(embedding.geometry, masks)
+        objects = Objects(
             prototype=self._prototype(context, coverage),
-            target=prior.prototype(embedding.values, self._foreground(embedding.geometry, masks)),
+            target=prior.prototype(embedding.values, embedded),
             boxes=boxes,
             found=found,
+            usual_area=masks.flatten(1).sum(1).float(),
             mask_logits=embedding.geometry.mask_logits(masks, (4 * height, 4 * width), MASK_LOGIT),
             geometry=embedding.geometry,
-            first=first,
-            last=last,
         )
+        if not context.segmenter.wants_prior_maps:
+            return objects
+        given = self._evidence(context, embedded)
+        first = prior.remember(features.values, coverage)
+        last = prior.remember(features.values, coverage, background_block=2)
+        return replace(objects, first=first, last=last, given=given, seen=given)
 
     def _prototype(self, context: FrameContext, coverage: Tensor) -> Tensor:
         if self.options.prototype == "mean":
@@ -284,6 +309,27 @@ class PerSAM:
         """The last masks as share of each patch of the prior's grid, (N, h, w) in [0, 1]."""
         embedded = F.avg_pool2d(objects.mask_logits.sigmoid(), 4)
         return context.features.geometry.resample(embedded, objects.geometry)[:, 0]
+
+    def _evidence(self, context: FrameContext, coverage: Tensor) -> discriminant.Evidence:
+        """What a frame shows of N objects that cover (N, h, w) of the embedding's patches, and of all else."""
+        embedding = context.embedding
+        rivals = (coverage.sum(0, keepdim=True) - coverage).clamp_min(0) if len(coverage) > 1 else None
+        return discriminant.gather(embedding.values, coverage, embedding.geometry.inside(), rivals)
+
+    def _maps(self, context: FrameContext, objects: Objects, confidence: Tensor) -> Tensor:
+        """Prior maps of the objects, (N, K, h, w), see :class:`vos.structures.Prompts`."""
+        features, embedding = context.features, context.embedding
+        matching = prior.matching_maps(
+            features.values, confidence, objects.first, objects.last, self._coverage(context, objects)
+        )
+        seen = objects.seen.blended(objects.given, self.options.given_share)
+        return torch.cat(
+            [
+                embedding.geometry.resample(matching, features.geometry),
+                discriminant.maps(embedding.values, objects.given, seen),
+            ],
+            dim=1,
+        )
 
     def _foreground(self, geometry: Geometry, masks: Tensor) -> Tensor:
         """Weight of each patch as foreground, (N, h, w); at least one patch of each object counts."""
@@ -324,9 +370,17 @@ class PerSAM:
             refined = replace(prompts, boxes=boxes, mask_logits=logits[:, None])
             logits, scores = self._choose(self._run(context, refined, guidance), objects)
         if self.options.contest and prompts.prior_maps is not None:
-            match = prompts.prior_maps[:, prior.LAST_FOREGROUND]
+            match = prompts.prior_maps[:, prior.LAST_FOREGROUND] + DISCRIMINANT_SHARE * prompts.prior_maps[:, -1]
             logits = prior.contest(logits, match, self.options.contest)
+        if self.options.reach:
+            logits = self._connected(context.embedding.geometry, objects, logits)
         return logits, scores
+
+    def _connected(self, geometry: Geometry, objects: Objects, logits: Tensor) -> Tensor:
+        """Without pieces that the last masks do not explain; behind something, an object may come out anywhere."""
+        near = prior.connected(logits, objects.mask_logits[:, 0], self.options.reach)
+        whole = objects.found & (geometry.areas(near) > WHOLE * objects.usual_area)
+        return torch.where(whole[:, None, None], near, logits)
 
     def _run(self, context: FrameContext, prompts: Prompts, guidance: Guidance, multimask: bool = True) -> Masks:
         self.decoder_calls += 1
@@ -346,12 +400,7 @@ class PerSAM:
             centres = ((boxes[:, None, :2] + boxes[:, None, 2:]) / 2).floor()
             points = torch.cat([points, centres], dim=1)
             labels = torch.cat([labels, torch.ones_like(labels[:, :1])], dim=1)
-        maps = None
-        if segmenter.wants_prior_maps:
-            maps = prior.matching_maps(
-                features.values, confidence, objects.first, objects.last, self._coverage(context, objects)
-            )
-            maps = context.embedding.geometry.resample(maps, features.geometry)
+        maps = self._maps(context, objects, confidence) if segmenter.wants_prior_maps else None
         last_mask = objects.mask_logits if segmenter.wants_last_mask else None
         prompted_boxes = boxes if self.options.last_box else None
         prompts = Prompts(points, labels, prompted_boxes, last_mask, maps)

@@ -163,6 +163,12 @@ class Geometry:
         limit = points.new_tensor([self.region.width - 1.0, self.region.height - 1.0])
         return points.clamp(torch.zeros_like(limit), limit) + limit.new_tensor([self.region.left, self.region.top])
 
+    def cells_of(self, points: Tensor) -> Tensor:
+        """Grid cells (..., 2) xy long in which frame points (..., 2) lie, the nearest for those outside."""
+        height, width = self.grid
+        limit = points.new_tensor([width - 1, height - 1])
+        return (self.to_input(points) / self.stride).floor().clamp(torch.zeros_like(limit), limit).long()
+
     def inside(self) -> Tensor:
         """Which cells of the grid have their centre on the region rather than on padding, (h, w) bool."""
         height, width = self.grid
@@ -228,6 +234,12 @@ class Geometry:
         """The region of masks (N, H, W) bool at its size in the input, (N, 1, h', w') float."""
         region = self.crop(masks)[:, None].float()
         return F.interpolate(region, self.resized_size, mode="bilinear", antialias=True, align_corners=False)
+
+    def areas(self, maps: Tensor) -> Tensor:
+        """Frame pixels for which maps that cover the input are positive: (N, a, b) to (N,) float."""
+        across, down = self._scale
+        values = (maps > 0).flatten(1).sum(1)
+        return values * (self.input_size[0] / maps.shape[-2]) ** 2 / (across * down)
 
     def upsample(self, maps: Tensor) -> Tensor:
         """Logits that cover the input, at any resolution, to frame size: (N, a, b) to (N, H, W).

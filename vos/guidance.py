@@ -7,7 +7,7 @@ the last two without copying the decoder, :data:`PUBLISHED_LAYER_NORM_EPS` the f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -20,6 +20,12 @@ from transformers.models.sam.modeling_sam import SamMaskDecoder
 PUBLISHED_LAYER_NORM_EPS = 1e-5
 ATTENTION_NAME = "vos_guided"
 
+FEW_KEYS = 32
+"""So many times more queries than keys: attention keeps them side by side in memory.
+
+Image patches that attend to a few tokens take a CPU a fifth of the time that way.
+"""
+
 AttentionRule = Literal["softmax", "sigmoid"]
 """``softmax``: eq. 8, bias ``alpha * softmax(S)`` in every token-to-image attention;
 ``sigmoid``: the published code, bias ``sigmoid(standardised S)``, not in the last attention."""
@@ -30,7 +36,7 @@ class Guidance:
     """What steers the decoder towards the target, for N objects; either part may be None.
 
     Attributes:
-        similarity: on the grid of the image embedding, (N, h, w) float: ``S`` of eq. 6 for the
+        similarity: on the grid of the image embedding, (N, h, w) float32: ``S`` of eq. 6 for the
             rule ``softmax``, :func:`standardised` for ``sigmoid``.
         target_embedding: ``T_R`` of eq. 9, the mean foreground embedding, (N, C) float.
         alpha: balance factor of eq. 8.
@@ -41,13 +47,6 @@ class Guidance:
     target_embedding: Tensor | None = None
     alpha: float = 1.0
     rule: AttentionRule = "softmax"
-
-    def to(self, dtype: torch.dtype) -> Guidance:
-        """The same in another precision."""
-        similarity, target = (
-            None if part is None else part.to(dtype) for part in (self.similarity, self.target_embedding)
-        )
-        return replace(self, similarity=similarity, target_embedding=target)
 
     def attention_bias(self) -> Tensor | None:
         """The term added to the attention after its softmax: (N, 1, 1, h * w) float."""
@@ -79,12 +78,16 @@ def guided_attention(
 ) -> tuple[Tensor, None]:
     """Attention whose ``attention_mask`` is the bias of eq. 8: ``softmax(softmax(QK) + bias) V``.
 
-    Without a bias this is plain attention. Query, key and value are (N, heads, length, c).
+    Without a bias this is plain attention. Query, key and value are (N, heads, length, c). The two
+    softmaxes are float32 whatever these are: in half precision the bias would be rounded away.
     """
+    if attention_mask is None and key.shape[2] * FEW_KEYS < query.shape[2]:
+        weights = (key * scaling @ query.transpose(2, 3)).softmax(dim=2)
+        return (value.transpose(2, 3) @ weights).permute(0, 3, 1, 2).contiguous(), None
     if attention_mask is None:
         attended = F.scaled_dot_product_attention(query, key, value, scale=scaling)
     else:
-        weights = (query @ key.transpose(2, 3) * scaling).softmax(dim=-1)
+        weights = (query @ key.transpose(2, 3) * scaling).softmax(dim=-1, dtype=torch.float32)
         weights = (weights + attention_mask).softmax(dim=-1)
         attended = weights.to(value.dtype) @ value
     return attended.transpose(1, 2).contiguous(), None
@@ -135,7 +138,7 @@ class GuidedMaskDecoder(SamMaskDecoder):
         guidance: Guidance | None = None,
         multimask: bool = True,
     ) -> tuple[Tensor, Tensor]:
-        """Decode N objects as one batch.
+        """Decode N objects as one batch, in the precision of the decoder's own weights.
 
         Args:
             embeddings: image embedding, (1 or N, C, h, w).
@@ -146,23 +149,24 @@ class GuidedMaskDecoder(SamMaskDecoder):
             multimask: the three scales, or the decoder's single mask.
 
         Returns:
-            Low-res logits (N, M, 4h, 4w) and scores (N, M), with M = 3 or 1.
+            Low-res logits (N, M, 4h, 4w) and scores (N, M) float32, with M = 3 or 1.
         """
         guidance = guidance or Guidance()
         bias = guidance.attention_bias()
+        dtype = self.iou_token.weight.dtype
         if guidance.target_embedding is not None:
-            self._target = guidance.target_embedding[:, None, None, :]
+            self._target = guidance.target_embedding[:, None, None, :].to(dtype)
         if guidance.rule == "softmax":
             self._last_bias = bias
         try:
             logits, scores = self(
-                image_embeddings=embeddings.expand(sparse.shape[0], -1, -1, -1),
-                image_positional_embeddings=positions,
-                sparse_prompt_embeddings=sparse[:, None],
-                dense_prompt_embeddings=dense,
+                image_embeddings=embeddings.to(dtype).expand(sparse.shape[0], -1, -1, -1),
+                image_positional_embeddings=positions.to(dtype),
+                sparse_prompt_embeddings=sparse[:, None].to(dtype),
+                dense_prompt_embeddings=dense.to(dtype),
                 multimask_output=multimask,
                 attention_similarity=bias,
             )
         finally:
             self._target = self._last_bias = None
-        return logits[:, 0], scores[:, 0]
+        return logits[:, 0].float(), scores[:, 0].float()

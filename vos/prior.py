@@ -15,14 +15,11 @@ from torch.nn import functional as F
 FOREGROUND_BLOCKS = 128
 """A memory keeps at most this many foreground features of an object."""
 
-MATCHING_MAPS = 8
+MATCHING_MAPS = 6
 """Channels of :func:`matching_maps`."""
 
 LAST_FOREGROUND = 3
 """Which of them is the best match with the last frame's foreground."""
-
-CONTRAST = 20.0
-"""Steepness of foreground against background: cosines of look-alikes differ by hundredths."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +110,10 @@ def matching_maps(
     last: Memory,
     last_mask: Tensor,
 ) -> Tensor:
-    """What is known of each patch, as a dense prompt: (N, 8, h, w) float.
+    """What each patch matches, as a dense prompt: (N, 6, h, w) float.
 
     The channels: confidence map S; best match with the first frame's foreground and background;
-    the same with the last frame's; the last mask; foreground against background, steeply, in the
-    first and in the last frame.
+    the same with the last frame's; the last mask.
 
     Args:
         features: unit patch features of the frame, (N or 1, C, h, w).
@@ -137,8 +133,7 @@ def matching_maps(
             (last.background, last.background_weight),
         )
     ]
-    contrast = [torch.sigmoid(CONTRAST * (best[i] - best[i + 1])) for i in (0, 2)]
-    return torch.stack([confidence, *best, last_mask, *contrast], dim=1)
+    return torch.stack([confidence, *best, last_mask], dim=1)
 
 
 def _best_match(patches: Tensor, bank: Tensor, weight: Tensor) -> Tensor:
@@ -181,6 +176,29 @@ def _best_other(values: Tensor) -> Tensor:
     best, row = values.max(dim=0, keepdim=True)
     second = values.scatter(0, row, -torch.inf).amax(dim=0, keepdim=True)
     return best.expand_as(values).scatter(0, row, second)
+
+
+def connected(logits: Tensor, last: Tensor, reach: int) -> Tensor:
+    """Drop pieces of N masks that have nothing to do with the last ones: look-alikes that come near.
+
+    A piece stays if it comes within ``reach`` of the last mask. A mask of which nothing would stay is
+    left alone: the object may have jumped.
+
+    Args:
+        logits: low-res logits (N, 4h, 4w).
+        last: those of the last frame, (N, 4h, 4w).
+        reach: in patches.
+
+    Returns:
+        Logits (N, 4h, 4w), negative where pieces were dropped.
+    """
+    inside, near = (F.max_pool2d((each > 0).float()[:, None], 4) for each in (logits, last))
+    kept = F.max_pool2d(near, 2 * reach + 1, 1, reach) * inside
+    while (grown := F.max_pool2d(kept, 3, 1, 1) * inside).sum() > kept.sum():
+        kept = grown
+    dropped = (kept == 0) & (kept.amax((2, 3), keepdim=True) > 0)
+    dropped = F.interpolate(dropped.float(), logits.shape[-2:])[:, 0] > 0
+    return torch.where(dropped, -logits.abs(), logits)
 
 
 def quadrupled(maps: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import prior
+from . import discriminant, prior
 from .errors import InputError
 from .geometry import Region
 from .structures import FirstMask, Prompts
@@ -30,6 +30,9 @@ ROOM = 1.6
 
 TOUCHED = 1 / 30
 """A point corrects a given mask in a disc of this radius, as a share of the frame's shorter side."""
+
+CONTRAST = 20.0
+"""Steepness at which best matches are weighed against the discriminant, which would believe any guess."""
 
 POINT_BOX = 0.25
 """Share of the frame's sides of the box that stands for an object with points alone."""
@@ -107,7 +110,7 @@ def _segment(context: FrameContext, hint: Hint) -> Tensor:
     for number in range(ROUNDS):
         prompts = replace(prompts, mask_logits=guess)
         if segmenter.wants_prior_maps:
-            prompts = replace(prompts, prior_maps=_maps(context, guess))
+            prompts = replace(prompts, prior_maps=_maps(context, guess, hint.points))
         masks = segmenter.decode(embedding, prompts, multimask=True)
         best = masks.scores.argmax(dim=1)
         guess = masks.low_res_logits[:, best[0]][:, None].clamp(-20, 20)
@@ -116,15 +119,26 @@ def _segment(context: FrameContext, hint: Hint) -> Tensor:
     return geometry.upsample(guess[:, 0])[0]
 
 
-def _maps(context: FrameContext, guess: Tensor) -> Tensor:
-    """Matching maps (1, K, h, w) as if the guess were the mask of the frame before."""
-    features, geometry = context.features, context.embedding.geometry
-    coverage = features.geometry.resample(F.avg_pool2d(guess.sigmoid(), 4), geometry)[:, 0]
-    first = prior.remember(features.values, coverage)
-    last = prior.remember(features.values, coverage, background_block=2)
-    confidence = prior.similarity(features.values, prior.prototype(features.values, coverage))
-    maps = prior.matching_maps(features.values, confidence, first, last, coverage)
-    return geometry.resample(maps, features.geometry)
+def _maps(context: FrameContext, guess: Tensor, clicks: Sequence[tuple[float, float, bool]]) -> Tensor:
+    """Prior maps (1, K, h, w) as if the guess were the mask of the frame before, right where there are points."""
+    features, embedding = context.features, context.embedding
+    geometry = embedding.geometry
+    coverage = F.avg_pool2d(guess.sigmoid(), 4)
+    matched = features.geometry.resample(coverage, geometry)[:, 0]
+    first = prior.remember(features.values, matched)
+    last = prior.remember(features.values, matched, background_block=2)
+    confidence = prior.similarity(features.values, prior.prototype(features.values, matched))
+    matching = prior.matching_maps(features.values, confidence, first, last, matched)
+    rivals = torch.zeros_like(coverage)
+    for x, y, inside in clicks:
+        column, row = geometry.cells_of(coverage.new_tensor([x, y]))
+        coverage[..., row, column] = float(inside)
+        rivals[..., row, column] = float(not inside)
+    given = discriminant.gather(embedding.values, coverage[:, 0], geometry.inside(), rivals[:, 0])
+    separating = discriminant.maps(embedding.values, given, given)
+    matching = geometry.resample(matching, features.geometry)
+    matched = torch.sigmoid(CONTRAST * (matching[:, [1, 3]] - matching[:, [2, 4]]))  # foreground less background
+    return torch.cat([matching, (separating + matched) / 2], dim=1)
 
 
 def _ellipse(box: Tensor, height: int, width: int) -> Tensor:

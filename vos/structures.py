@@ -1,7 +1,7 @@
 """What the parts hand to each other.
 
 Shape letters: H, W frame pixels; h, w patch grid; N objects; P points; M masks per object
-(3 scales or 1); C channels; K matching maps. Sizes are (H, W), points (x, y), boxes
+(3 scales or 1); C channels; K prior maps. Sizes are (H, W), points (x, y), boxes
 (x0, y0, x1, y1). Boxes are *inclusive*: x1, y1 is the last pixel inside.
 """
 
@@ -98,8 +98,8 @@ class Prompts:
         point_labels: (N, P) int: 1 positive, 0 negative, -1 padding.
         boxes: (N, 4) float, or None.
         mask_logits: (N, 1, 4h, 4w) float low-res logits of an earlier decoding, or None.
-        prior_maps: (N, K, h, w) float, see :func:`vos.prior.matching_maps`, or None; only for
-            segmenters with ``wants_prior_maps``.
+        prior_maps: (N, K, h, w) float, or None; only for segmenters with ``wants_prior_maps``: those of
+            :func:`vos.prior.matching_maps`, then the discriminants of the first frame and of all frames.
     """
 
     points: Tensor

@@ -25,7 +25,8 @@ PAD_TO = 32
 class LiteSegmenter:
     """The bundled network. See ``Segmenter``.
 
-    The encoder runs in bfloat16 where the processor multiplies in it; the rest in ``dtype``.
+    The encoder and the mask decoder run in bfloat16 where the processor multiplies in it; the rest in
+    ``dtype``.
     """
 
     wants_prior_maps = True
@@ -39,11 +40,9 @@ class LiteSegmenter:
         self.dtype = dtype
         self.files = files
         half = device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
-        self.encoder_dtype = torch.bfloat16 if half else torch.float32
-        self.network.backbone.to(self.encoder_dtype)
-        self.network.pyramid.to(self.encoder_dtype)
-        self.network.mask_decoder.skip4.to(self.encoder_dtype)
-        self.network.mask_decoder.skip2.to(self.encoder_dtype)
+        self.fast_dtype = torch.bfloat16 if half else torch.float32
+        for part in (self.network.backbone, self.network.pyramid, self.network.mask_decoder):
+            part.to(self.fast_dtype)
         if device.type == "cpu" and hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
             _fuse_activations(self.network.backbone)
         self._mean = torch.tensor(PIXEL_MEAN, device=device)
@@ -72,9 +71,9 @@ class LiteSegmenter:
         geometry = self.geometry(rgb.shape[:2], region)
         image = torch.tensor(geometry.resize(rgb), device=self.device)
         pixels = geometry.pad(((image - self._mean) / self._std).permute(2, 0, 1))[None]
-        pixels = pixels.to(self.encoder_dtype, memory_format=torch.channels_last)
+        pixels = pixels.to(self.fast_dtype, memory_format=torch.channels_last)
         embedding, fine = self.network.embed(pixels)
-        return ImageEmbedding(embedding.float(), geometry, tuple(level.float() for level in fine))
+        return ImageEmbedding(embedding.float(), geometry, fine)
 
     def match_features(self, embedding: ImageEmbedding) -> Tensor:
         return self.network.match(embedding.values)

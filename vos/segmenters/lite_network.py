@@ -2,7 +2,7 @@
 
 The prompt encoder and the mask decoder are ``transformers``' own classes at 128 channels, so
 that everything which acts on SAM (guidance, refinement, scale weights) acts on ``lite`` too.
-What SAM has not: a dense prompt made of the matching maps of :mod:`vos.prior`, and the
+What SAM has not: a dense prompt made of the maps of :mod:`vos.prior` and :mod:`vos.discriminant`, and the
 backbone's features at strides 2 and 4 joined to the decoder's up-sampling, for thin parts.
 """
 
@@ -50,13 +50,13 @@ class LiteConfig:
         image_size: long side of the input in pixels; coordinates are encoded on this square.
         channels: channels of the image embedding.
         match_channels: channels of the features that the prior compares.
-        prior_channels: number of matching maps in the dense prompt.
+        prior_channels: maps in the dense prompt: the matching maps and those of two discriminants.
     """
 
     image_size: int = 512
     channels: int = 128
     match_channels: int = 64
-    prior_channels: int = MATCHING_MAPS
+    prior_channels: int = MATCHING_MAPS + 2
 
 
 class _Block(nn.Module):
@@ -134,7 +134,7 @@ def _up2(x: Tensor) -> Tensor:
 
 
 class PriorEmbedding(nn.Module):
-    """Embeds the matching maps (N, K, h, w) as a dense prompt (N, C, h, w)."""
+    """Embeds the prior's maps (N, K, h, w) as a dense prompt (N, C, h, w)."""
 
     def __init__(self, maps: int, channels: int):
         super().__init__()
@@ -248,7 +248,7 @@ class LiteNetwork(nn.Module):
             points: (N, P, 2) xy in input pixels; point_labels: (N, P), 1, 0 or -1 for padding.
             boxes: (N, 4) in input pixels.
             mask_logits: (N, 1, 4h, 4w), the low-res logits of an earlier decoding.
-            prior_maps: (N, K, h, w), see :func:`vos.prior.matching_maps`.
+            prior_maps: (N, K, h, w), see :class:`vos.structures.Prompts`.
             guidance: similarity and target embedding, see :class:`vos.guidance.Guidance`.
             multimask: three masks, or the single one.
 

@@ -116,7 +116,7 @@ class SamSegmenter:
         guidance: Guidance | None = None,
         multimask: bool = True,
     ) -> Masks:
-        geometry, dtype = embedding.geometry, self.dtype
+        geometry = embedding.geometry
         boxes = None if prompts.boxes is None else geometry.boxes_to_input(prompts.boxes).to(self.device)
         sparse, dense = self.model.encode_prompts(
             geometry.to_input(prompts.points).to(self.device),
@@ -124,15 +124,9 @@ class SamSegmenter:
             boxes,
             None if prompts.mask_logits is None else prompts.mask_logits.float(),
         )
-        logits, scores = self.model.mask_decoder.predict(
-            embedding.values.to(dtype),
-            self._positions.to(dtype),
-            sparse.to(dtype),
-            dense.to(dtype),
-            guidance and guidance.to(dtype),
-            multimask,
+        return Masks(
+            *self.model.mask_decoder.predict(embedding.values, self._positions, sparse, dense, guidance, multimask)
         )
-        return Masks(logits.float(), scores.float())
 
 
 def build(config: SamConfig, tensors: dict[str, Tensor], path: Path) -> GuidedSam:

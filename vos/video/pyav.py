@@ -92,7 +92,12 @@ class PyAVSource:
             InputError: the frame size changes.
         """
         with _open(self._path, self._max_pixels) as container:
-            decoding = Decoding(container, str(self._path), start_s=start_s, max_pixels=self._max_pixels)
+            try:
+                decoding = Decoding(container, str(self._path), start_s=start_s, max_pixels=self._max_pixels)
+            except InputError:
+                if start_s > 0:  # no key frame comes after it
+                    return
+                raise
             try:
                 yield from decoding.frames()
             finally:
