@@ -25,7 +25,17 @@ from vos.testing.clip import clip, disc_labels, discs
 SIZE = (45, 77)
 SIDE = 64
 FRAMES = 24
-CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+CLOSE = {"rtol": 1e-4, "atol": 5e-3}
+"""Of logits up to 25: these weights multiply rounding from frame to frame, so that memory shows in the logits."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Several threads add up in an order of their own, and what that changes grows over the frames."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def small_config(name: str):
@@ -159,7 +169,7 @@ def test_the_oldest_thing_that_is_kept_matters(weights, forgotten):
             if forget:
                 tracked[oldest][forgotten] = torch.zeros_like(tracked[oldest][forgotten])
             results.append(low_res(session.step(last)))
-    assert np.abs(results[0] - results[1]).max() > 10 * CLOSE["atol"]
+    assert np.abs(results[0] - results[1]).max() > 1e-3
 
 
 def held(value: object, seen: set[int]) -> list[torch.Tensor]:

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader
 from vos import discriminant, prior
 from vos.guidance import Guidance
 from vos.segmenters.lite_network import STRIDE, LiteNetwork, load_imagenet_backbone
-from vos.trackers.persam import PerSamOptions
+from vos.trackers.options import PerSamOptions
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]) * 255
 STD = torch.tensor([0.229, 0.224, 0.225]) * 255

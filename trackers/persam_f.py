@@ -14,7 +14,8 @@ from vos.engine import FrameContext
 from vos.structures import FirstMask, Masks
 
 from .objects import Objects
-from .persam import PUBLISHED_IMAGE, PUBLISHED_VIDEO, PerSAM, PerSamOptions
+from .options import PUBLISHED_IMAGE, PUBLISHED_VIDEO, PerSamOptions
+from .persam import PerSAM
 
 
 @dataclass(frozen=True)
