@@ -24,7 +24,7 @@ from ..interfaces import Segmenter
 from ..models import load_encoder, load_segmenter, new_tracker
 from ..pipeline import follow
 from ..video.reader import open_reader, prefetch
-from .davis import folders, frame_names, sequence_names
+from .davis import add_data_options, folders, frame_names, sequence_names
 from .scoring import SequenceScorer, global_scores
 
 
@@ -104,13 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     line = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    line.add_argument("--davis", type=Path, required=True)
-    line.add_argument("--year", type=int, choices=(2016, 2017), default=2017)
-    line.add_argument("--set", default="val")
-    line.add_argument("--sequences", nargs="+")
-    line.add_argument("--resolution", default="480p")
-    line.add_argument("--model", default="lite")
-    line.add_argument("--device", default="auto")
+    add_data_options(line)
     line.add_argument("--max-frames", type=int)
     line.add_argument("--rows", nargs="+", metavar="NAME", help="these changes alone")
     line.add_argument("--output", type=Path, help="a Markdown file")

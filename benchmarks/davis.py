@@ -89,6 +89,17 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def add_data_options(line: argparse.ArgumentParser) -> None:
+    """For the other benchmarks: which sequences, and what runs on them."""
+    line.add_argument("--davis", type=Path, required=True)
+    line.add_argument("--year", type=int, choices=(2016, 2017), default=2017)
+    line.add_argument("--set", default="val")
+    line.add_argument("--sequences", nargs="+")
+    line.add_argument("--resolution", default="480p")
+    line.add_argument("--model", default="lite")
+    line.add_argument("--device", default="auto")
+
+
 def sequence_names(options: argparse.Namespace) -> list[str]:
     """Names of the set's sequences.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from ..pipeline import open_session
 from ..prompted_mask import Hint
 from ..structures import FirstMask, Frame
 from ..video.reader import open_reader
-from .davis import folders, frame_names, sequence_names
+from .davis import add_data_options, folders, frame_names, sequence_names
 from .quick import jaccard
 from .scoring import dilate
 
@@ -44,13 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     line = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    line.add_argument("--davis", type=Path, required=True)
-    line.add_argument("--year", type=int, choices=(2016, 2017), default=2017)
-    line.add_argument("--set", default="val")
-    line.add_argument("--sequences", nargs="+")
-    line.add_argument("--resolution", default="480p")
-    line.add_argument("--model", default="lite")
-    line.add_argument("--device", default="auto")
+    add_data_options(line)
     return line.parse_args(arguments)
 
 
