@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_BETAS, _EPSILON, _DECAY = (0.9, 0.999), 1e-4, 0.01
+"""Of AdamW, as PyTorch has them by default but for the epsilon."""
+
+ALPHA = 0.25
+"""Weight of the foreground in the focal loss; that of the background is the rest."""
 
 SETTLED = 10.0
 """Logit from which on a pixel is decided, where all three masks and the reference agree."""
@@ -15,7 +22,8 @@ def fit(logits: Tensor, truth: Tensor, *, epochs: int = 800, lr: float = 4e-4, r
     """Learn how to mix the three masks so that the mix matches the reference mask.
 
     SAM stays frozen, so the masks are the same in every epoch: only the mix is evaluated, and only
-    where it can make a difference. Pixels that no mix of the three could change count as they are.
+    where it can make a difference. Pixels that no mix of the three could change count as they are. The
+    losses' slopes are written out: automatic differentiation takes four times as long.
 
     Args:
         logits: the three masks of each object, (N, 3, h, w) float.
@@ -29,27 +37,25 @@ def fit(logits: Tensor, truth: Tensor, *, epochs: int = 800, lr: float = 4e-4, r
         Weights (N, 3) that sum to one.
     """
     learned = [index for index in range(3) if index != remainder]
-    with torch.inference_mode(False), torch.enable_grad():
-        masks = logits.detach().clone().float().flatten(2)
-        target = truth.detach().clone().float().flatten(1)
-        open_, settled = _open_pixels(masks, target)
-        pixels, masks, target = target.shape[1], masks[..., open_], target[:, open_]
-        base = masks[:, remainder]
-        differences = masks[:, learned] - base[:, None]
-        pair = torch.full((len(masks), 2), 1 / 3, device=masks.device, requires_grad=True)
-        optimizer = torch.optim.AdamW([pair], lr=lr, eps=1e-4)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-        for _ in range(epochs):
-            mixed = base + torch.einsum("nk,nkp->np", pair, differences)
-            each = dice(mixed, target, settled) + focal(mixed, target, pixels)
-            loss = each.sum()  # objects do not interact
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-        weights = torch.empty(len(masks), 3, device=masks.device)
-        weights[:, learned] = pair.detach()
-        weights[:, remainder] = 1 - pair.detach().sum(1)
+    masks, target = logits.float().flatten(2), truth.float().flatten(1)
+    open_, settled = _open_pixels(masks, target)
+    pixels, masks, target = target.shape[1], masks[..., open_], target[:, open_]
+    base = masks[:, remainder]
+    differences = masks[:, learned] - base[:, None]
+    pair = torch.full((len(masks), 2), 1 / 3, device=masks.device)
+    mean, square = torch.zeros_like(pair), torch.zeros_like(pair)
+    for epoch in range(epochs):
+        mixed = torch.baddbmm(base[:, None], pair[:, None], differences)[:, 0]
+        slope = torch.bmm(differences, slopes(mixed, target, settled, pixels)[..., None])[..., 0]
+        mean.lerp_(slope, 1 - _BETAS[0])
+        square.lerp_(slope.square(), 1 - _BETAS[1])
+        rate = lr * (1 + math.cos(math.pi * epoch / epochs)) / 2
+        step = mean / (1 - _BETAS[0] ** (epoch + 1))
+        step /= (square / (1 - _BETAS[1] ** (epoch + 1))).sqrt_() + _EPSILON
+        pair = pair * (1 - rate * _DECAY) - rate * step
+    weights = torch.empty(len(masks), 3, device=masks.device)
+    weights[:, learned] = pair
+    weights[:, remainder] = 1 - pair.sum(1)
     return weights
 
 
@@ -68,10 +74,26 @@ def dice(logits: Tensor, target: Tensor, settled: Tensor | float = 0.0) -> Tenso
     return 1 - (2 * common + 1) / (probability.sum(1) + target.sum(1) + 2 * settled + 1)
 
 
-def focal(logits: Tensor, target: Tensor, pixels: int, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+def focal(logits: Tensor, target: Tensor, pixels: int) -> Tensor:
     """Focal loss per row of (N, P), mean over ``pixels``: those that are not here have none."""
     probability = logits.sigmoid()
     cross = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     agreement = probability * target + (1 - probability) * (1 - target)
-    weight = alpha * target + (1 - alpha) * (1 - target)
-    return (weight * cross * (1 - agreement) ** gamma).sum(1) / pixels
+    weight = ALPHA * target + (1 - ALPHA) * (1 - target)
+    return (weight * cross * (1 - agreement) ** 2).sum(1) / pixels
+
+
+def slopes(logits: Tensor, target: Tensor, settled: Tensor | float, pixels: int) -> Tensor:
+    """Derivative of :func:`dice` plus :func:`focal`, summed over the rows, by each logit: (N, P)."""
+    probability = logits.sigmoid()
+    common = (probability * target).sum(1, keepdim=True)
+    total = probability.sum(1, keepdim=True) + target.sum(1, keepdim=True) + 1
+    settled = torch.as_tensor(settled, dtype=logits.dtype, device=logits.device).view(-1, 1)
+    common, total = 2 * (common + settled) + 1, total + 2 * settled
+    sign = 1 - 2 * target
+    steepness = probability * (1 - probability)
+    miss = torch.addcmul(target, probability, sign)  # 1 - agreement
+    cross = F.softplus(logits) - logits * target
+    weight = (ALPHA * target + (1 - ALPHA) * (1 - target)) / pixels
+    bend = torch.addcmul((probability - target) * miss, 2 * cross, steepness * sign)
+    return weight * miss * bend + steepness * (common - 2 * total * target) / total.square()
