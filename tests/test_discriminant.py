@@ -15,10 +15,22 @@ def random_case(objects: int = 2, channels: int = 6, size: tuple[int, int] = (5,
     return embedding, coverage
 
 
+def gather(embedding, coverage, inside=None, rivals=None):
+    """Evidence of one frame from the share of each patch inside each object."""
+    rows = discriminant.rows(embedding)
+    inside = torch.ones(coverage.shape[1:]) if inside is None else inside.float()
+    own, rest = (discriminant.moments(rows, (inside * share).flatten(1)) for share in (coverage, 1 - coverage))
+    return discriminant.evidence(own, rest, None if rivals is None else discriminant.moments(rows, rivals.flatten(1)))
+
+
+def maps(embedding, *evidences):
+    return discriminant.maps(discriminant.rows(embedding), embedding.shape[2:], *evidences)
+
+
 def test_it_is_the_ridge_regression_that_numpy_solves():
     embedding, coverage = random_case(objects=1)
-    evidence = discriminant.gather(embedding, coverage)
-    (shown,) = discriminant.maps(embedding, evidence)
+    evidence = gather(embedding, coverage)
+    (shown,) = maps(embedding, evidence)
 
     features = embedding[0].flatten(1).T.double().numpy()
     features = features / np.sqrt((features**2).sum(1).mean())
@@ -44,7 +56,7 @@ def test_what_object_and_surroundings_share_does_not_count():
     embedding[:, 1] += 0.3 * (coverage - 0.5)
     unit = torch.nn.functional.normalize(embedding, dim=1)
     cosine = prior.similarity(unit, prior.prototype(unit, coverage))
-    shown = discriminant.maps(embedding, discriminant.gather(embedding, coverage))[:, 0]
+    shown = maps(embedding, gather(embedding, coverage))[:, 0]
     object_, rest = coverage > 0, coverage == 0
     assert cosine[rest].mean() > 0.9 * cosine[object_].mean()
     assert shown[object_].min() > 0.5 > shown[rest].max()
@@ -52,14 +64,14 @@ def test_what_object_and_surroundings_share_does_not_count():
 
 def test_objects_do_not_touch_each_other_and_padding_does_not_count():
     embedding, coverage = random_case()
-    both = discriminant.maps(embedding, discriminant.gather(embedding, coverage))
+    both = maps(embedding, gather(embedding, coverage))
     for row in range(2):
-        alone = discriminant.maps(embedding, discriminant.gather(embedding, coverage[row : row + 1]))
+        alone = maps(embedding, gather(embedding, coverage[row : row + 1]))
         torch.testing.assert_close(both[row : row + 1], alone)
     inside = torch.zeros(5, 7, dtype=torch.bool)
     inside[:3] = True
     changed = torch.where(inside, coverage, 0.5)
-    before, after = (discriminant.gather(embedding, each, inside) for each in (coverage, changed))
+    before, after = (gather(embedding, each, inside) for each in (coverage, changed))
     torch.testing.assert_close(before.gram, after.gram)
     torch.testing.assert_close(before.moment, after.moment)
 
@@ -73,25 +85,25 @@ def test_rivals_count_for_more_than_the_rest_of_the_background():
     embedding[:, 0] += coverage.sum(0)
     embedding[:, 1] += 0.5 * (coverage[0] - coverage[1])
     rivals = coverage.flip(0)
-    plain = discriminant.maps(embedding, discriminant.gather(embedding, coverage))[0, 0]
-    against = discriminant.maps(embedding, discriminant.gather(embedding, coverage, rivals=rivals))[0, 0]
+    plain = maps(embedding, gather(embedding, coverage))[0, 0]
+    against = maps(embedding, gather(embedding, coverage, rivals=rivals))[0, 0]
     apart = [shown[coverage[0] > 0].mean() - shown[coverage[1] > 0].mean() for shown in (plain, against)]
     assert apart[1] > apart[0] + 0.1
-    alone = discriminant.gather(embedding, coverage[:1], rivals=torch.zeros(1, 12, 16))
-    torch.testing.assert_close(alone.gram, discriminant.gather(embedding, coverage[:1]).gram)
+    alone = gather(embedding, coverage[:1], rivals=torch.zeros(1, 12, 16))
+    torch.testing.assert_close(alone.gram, gather(embedding, coverage[:1]).gram)
 
 
 def test_an_object_smaller_than_a_patch_weighs_as_much_as_its_surroundings():
     embedding, _ = random_case()
     coverage = torch.zeros(1, 5, 7)
     coverage[0, 2, 3] = 0.02
-    shown = discriminant.maps(embedding, discriminant.gather(embedding, coverage))[0, 0]
+    shown = maps(embedding, gather(embedding, coverage))[0, 0]
     assert shown.argmax() == 2 * 7 + 3 and shown[2, 3] > 0.9
 
 
 def test_frames_are_blended_by_object():
     embedding, coverage = random_case()
-    one, other = discriminant.gather(embedding, coverage), discriminant.gather(-embedding, coverage)
+    one, other = gather(embedding, coverage), gather(-embedding, coverage)
     mixed = one.blended(other, torch.tensor([0.0, 1.0]))
     assert torch.equal(mixed.gram[0], one.gram[0]) and torch.equal(mixed.moment[0], one.moment[0])
     torch.testing.assert_close(mixed.moment[1], other.moment[1])

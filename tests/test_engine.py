@@ -53,18 +53,19 @@ def overlap(mask, truth):
 
 @pytest.mark.parametrize("tracker", [PerSAM, PerSAMF])
 @pytest.mark.parametrize("model", ["lite", "tiny_sam"])
-def test_each_frame_is_encoded_once_and_decoded_as_one_batch(request, clip, tracker, model):
+def test_each_frame_is_encoded_once_and_each_object_decoded_once_a_pass(request, clip, tracker, model):
+    """SAM decodes all objects as one batch; lite, which looks at each in a window, as two at most."""
     frames, labels = clip
     segmenter = Counting(request.getfixturevalue(model))
     session = Session(tracker(), segmenter, SameEncoder())
     session.start(frames[0], labels[0])
-    before = segmenter.calls["decode"]
+    segmenter.rows.clear()
     for frame in frames[1:]:
         session.step(frame)
     assert segmenter.calls["embed"] == len(frames)
     passes = 1 if model == "lite" else 3
-    assert segmenter.calls["decode"] - before == passes * (len(frames) - 1)
-    assert set(segmenter.rows) == {2}
+    assert sum(segmenter.rows) == 2 * passes * (len(frames) - 1)
+    assert len(segmenter.rows) <= (2 if model == "lite" else 3) * (len(frames) - 1)
 
 
 @pytest.mark.parametrize("tracker", [PerSAM, PerSAMF])

@@ -91,7 +91,7 @@ def test_bias_of_equation_8_is_the_softmax_of_the_map():
     confidence = torch.tensor([[[0.0, 1.0], [2.0, 3.0]]])
     bias = Guidance(confidence, alpha=2.0).attention_bias()
     expected = 2 * torch.exp(torch.arange(4.0)) / torch.exp(torch.arange(4.0)).sum()
-    assert bias.shape == (1, 1, 1, 4)
+    assert bias.shape == (1, 1, 4)
     close(bias.flatten(), expected, 1e-6)
 
 

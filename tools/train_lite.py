@@ -159,7 +159,7 @@ def prepare(network: LiteNetwork, device: torch.device, only: tuple[str, ...]) -
         parameter.requires_grad_(name.startswith(only))
     for part in (network.backbone.stem, *network.backbone.stages[:FROZEN_STAGES]):
         part.requires_grad_(False)
-    network.mask_decoder.forward = torch.autocast(device.type, torch.bfloat16)(network.mask_decoder.forward)
+    network.mask_decoder.image_dtype = torch.bfloat16
     if device.type != "cpu":
         return
     for module in network.backbone.modules():
@@ -186,7 +186,7 @@ def clip_loss(network: LiteNetwork, frames: Tensor, labels: Tensor, generator: t
     with torch.autocast(frames.device.type, torch.bfloat16):
         embeddings, fine = network.embed(pixels.contiguous(memory_format=torch.channels_last))
         matched = network.match(embeddings)
-    levels = (embeddings.float(), F.normalize(matched.float(), dim=1), *(level.float() for level in fine))
+    levels = (embeddings.float(), F.normalize(matched.float(), dim=1), *fine)
     frames = [Encoded(*level) for level in zip(*(by_time(each, batch, clip) for each in levels), strict=True)]
 
     track = Track(network, frames, masks[:, 0], generator)
@@ -225,8 +225,8 @@ class Encoded(NamedTuple):
     Attributes:
         embedding: (N, C, h, w).
         features: unit features that the prior compares, (N, C', h, w).
-        fine4: what the decoder's up-sampling adds at stride 4.
-        fine2: the same at stride 2.
+        fine4: what the decoder's up-sampling starts from at stride 4, (N, P, 4, C / 4).
+        fine2: the same at stride 2, (N, P, 16, C / 8).
     """
 
     embedding: Tensor
@@ -236,7 +236,7 @@ class Encoded(NamedTuple):
 
 
 def by_time(level: Tensor, batch: int, clip: Tensor) -> list[Tensor]:
-    """Features (B * T, C, h, w) as T times those of each object's clip, (N, C, h, w)."""
+    """Features (B * T, …) as T times those of each object's clip, (N, …)."""
     return [at_once[clip] for at_once in level.unflatten(0, (batch, -1)).unbind(1)]
 
 
@@ -246,13 +246,14 @@ class Track:
     def __init__(self, network: LiteNetwork, frames: list[Encoded], mask: Tensor, generator: torch.Generator):
         self.network = network
         self.frames = frames
+        self.positions = network.positions(*frames[0].embedding.shape[-2:]).detach()
         self.generator = generator
         mask = torch.stack([worn(one, generator) for one in mask])
         self.coverage = F.avg_pool2d(mask, STRIDE)
         self.prototype = prior.prototype(frames[0].features, self.coverage)
         self.target = prior.prototype(frames[0].embedding, self.coverage)
         self.first = prior.remember(frames[0].features, self.coverage)
-        self.given = self.seen = discriminant.gather(frames[0].embedding, self.coverage)
+        self.given = self.seen = self._evidence(0, self.coverage)
         self.logits = (F.avg_pool2d(mask, LOW_RES) * 2 - 1)[:, None] * MASK_LOGIT
         height, width = mask.shape[-2:]
         self.box = mask.new_tensor([0.0, 0.0, width, height]).repeat(len(mask), 1)
@@ -263,8 +264,7 @@ class Track:
     def step(self, time_: int) -> tuple[Tensor, Tensor]:
         """Decode a frame from the last one's result and remember the outcome."""
         if time_ > 1:
-            latest = discriminant.gather(self.frames[time_ - 1].embedding, self._shown())
-            self.seen = self.seen.blended(latest, LEARNING_RATE)
+            self.seen = self.seen.blended(self._evidence(time_ - 1, self._shown()), LEARNING_RATE)
         boxed = boxes(self.logits[:, 0], self.box)
         self.logits = torch.stack(
             [damaged(one, box, self.generator) for one, box in zip(self.logits, boxed, strict=True)]
@@ -282,6 +282,12 @@ class Track:
         self._keep(logits, scores)
         return logits, scores
 
+    def _evidence(self, time_: int, coverage: Tensor) -> discriminant.Evidence:
+        """What a frame shows of the objects, which cover (N, h, w) of it, and of all else."""
+        rows = discriminant.rows(self.frames[time_].embedding)
+        own, rest = (discriminant.moments(rows, share.flatten(1)) for share in (coverage, 1 - coverage))
+        return discriminant.evidence(own, rest)
+
     def _shown(self) -> Tensor:
         """The last result as share of each patch, (N, h, w)."""
         return F.avg_pool2d(self.logits[:, 0].sigmoid(), STRIDE // LOW_RES)
@@ -289,7 +295,8 @@ class Track:
     def _decode(self, frame: Encoded, mask_logits: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
         confidence = prior.similarity(frame.features, self.prototype)
         matching = prior.matching_maps(frame.features, confidence, self.first, self.last, self.coverage)
-        separating = discriminant.maps(frame.embedding, self.given, self.seen.blended(self.given, PerSamOptions.given_share))
+        rows = discriminant.rows(frame.embedding)
+        separating = discriminant.maps(rows, frame.embedding.shape[-2:], self.given, self.seen.blended(self.given, PerSamOptions.given_share))
         cells, point_labels = prior.extreme_points(confidence)
         guidance = Guidance(
             similarity=confidence if self.chance() < 0.5 else None,
@@ -298,6 +305,7 @@ class Track:
         return self.network.decode(
             frame.embedding,
             (frame.fine4, frame.fine2),
+            self.positions,
             cells * STRIDE + (STRIDE - 1) / 2,
             point_labels,
             box if self.chance() < 0.9 else None,

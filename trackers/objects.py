@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from vos.discriminant import Evidence
 from vos.geometry import Geometry
 from vos.prior import Memory
 
-Known = TypeVar("Known", "Objects", Memory, Evidence)
+Part = TypeVar("Part")
 
 _PARTS = {"first": Memory, "last": Memory, "given": Evidence, "seen": Evidence}
 
@@ -55,7 +56,7 @@ class Objects:
 
     def state(self) -> dict:
         """As a dictionary, see :mod:`vos.state_file`."""
-        parts = {name: part and vars(part) for name, part in vars(self).items() if name in _PARTS}
+        parts = {name: part and _fields(part) for name, part in vars(self).items() if name in _PARTS}
         return {**vars(self), **parts, "geometry": asdict(self.geometry)}
 
     @classmethod
@@ -85,18 +86,35 @@ class Objects:
         return _combine(lambda own, new: own.index_copy(0, index, new), self, other)
 
 
+def _fields(part: Memory | Evidence) -> dict:
+    return {field.name: getattr(part, field.name) for field in fields(part)}
+
+
 def choose_rows(mask: Tensor, yes: Memory, no: Memory) -> Memory:
     """Rows of one memory where ``mask`` (N,) holds, of the other elsewhere."""
     return _combine(lambda a, b: torch.where(mask.view(-1, *[1] * (a.ndim - 1)), a, b), yes, no)
 
 
-def _combine(function: Callable, first: Known, *others: Known) -> Known:
-    """Apply a function to every tensor of one or more values of the same class."""
+def joined(parts: Sequence[Part], order: Tensor) -> Part:
+    """Parts with some of the objects each as one with all of them, whose rows are put into an order (N,)."""
+    if len(parts) == 1:
+        return parts[0]
+    return _combine(lambda *own: torch.cat(own)[order], *parts)
+
+
+def _combine(function: Callable, first: Part, *others: Part) -> Part:
+    """Apply a function to every tensor of one or more values of the same class.
+
+    Banks of a memory may differ in length: shorter ones get blocks of zeros, which have no weight and match nothing.
+    """
     changed = {}
     for field in fields(first):
         values = [getattr(each, field.name) for each in (first, *others)]
         if isinstance(values[0], Tensor):
+            if isinstance(first, Memory):
+                longest = max(bank.shape[1] for bank in values)
+                values = [F.pad(bank, [0, 0] * (bank.ndim - 2) + [0, longest - bank.shape[1]]) for bank in values]
             changed[field.name] = function(*values)
-        elif isinstance(values[0], (Memory, Evidence)):
+        elif is_dataclass(values[0]):
             changed[field.name] = _combine(function, *values)
     return replace(first, **changed)

@@ -26,7 +26,8 @@ class PerSamOptions:
             they are, normalised; or half that and half their channel-wise maximum, normalised.
         drawn_value: None weights patches by their coverage; a number counts those that stay
             positive when the mask, drawn with this value, goes through the image's normalisation.
-        guided_attention: steer the decoder's attention by the confidence map (eq. 8).
+        guided_attention: steer the decoder's attention by the confidence map (eq. 8); None: for models that
+            do not take it as a dense prompt, among the prior maps.
         semantic_prompting: add the mean foreground feature to the tokens (eq. 10).
         attention: eq. 8 with its softmax, or the released code's sigmoid, see ``AttentionRule``.
         alpha: balance factor of eq. 8.
@@ -39,6 +40,9 @@ class PerSamOptions:
             no last mask, else 0.
         zoom: encode only the region this many times as long as the last boxes' common extent,
             enlarged; 0: the whole frame; None: 1.25 for models that take the last mask, else 0.
+        window: each object is looked for in a part of the region this many times as long as its last box or
+            more, see :func:`vos.windows.groups`; 0: in all of the region; None: 2 for models that take the
+            last mask, else 0.
         learning_rate: share of each new frame in the running discriminant, see :mod:`vos.discriminant`.
         given_share: share in it of the frame whose mask was given; 1: of no other frame.
         contest: how strongly objects contest the pixels that any of them claims, in logits per
@@ -59,7 +63,7 @@ class PerSamOptions:
     point_grid: Literal["patch", "frame"] = "patch"
     prototype: Literal["mean", "raw-mean", "mean-max"] = "mean"
     drawn_value: int | None = None
-    guided_attention: bool = True
+    guided_attention: bool | None = None
     semantic_prompting: bool = True
     attention: AttentionRule = "softmax"
     alpha: float = 1.0
@@ -68,6 +72,7 @@ class PerSamOptions:
     first_masks: Literal[3, 1] = 3
     first_choice: Literal["best", "first"] = "best"
     zoom: float | None = None
+    window: float | None = None
     learning_rate: float = 0.1
     given_share: float = 0.3
     contest: float | None = None
@@ -106,6 +111,7 @@ PUBLISHED_VIDEO = {
     "semantic_prompting": False,
     "guided_refinement": False,
     "zoom": 0,
+    "window": 0,
     "contest": 0,
     "reach": 0,
     "refine_steps": 2,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -10,16 +12,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vos import discriminant, prior
-from vos.engine import FrameContext
+from vos.engine import FrameContext, FrameWindows
 from vos.geometry import Geometry, Region
 from vos.guidance import Guidance, standardised
 from vos.interfaces import Segmenter
 from vos.point_trackers import load_point_tracker
-from vos.structures import Explanation, FirstMask, Masks, Prompts, Result, Tracked
+from vos.structures import Explanation, FirstMask, Masks, PatchFeatures, Prompts, Result, Tracked
+from vos.windows import cut, groups, paste
 
-from .objects import Objects, choose_rows
+from .objects import Objects, choose_rows, joined
 from .options import PerSamOptions
 from .points import PropagatedPoints
+
+Shown = FrameContext | FrameWindows
+Part = TypeVar("Part")
 
 MASK_LOGIT = 8.0
 """A given mask becomes low-res logits of plus or minus this."""
@@ -30,6 +36,9 @@ SMALLEST_REGION = 0.4
 MAGNIFICATION = 1.5
 """... or, of large frames, a smaller region that gives so many input pixels per frame pixel."""
 
+LEAST_WINDOW = 16
+"""Shortest side of an object's window, in patches."""
+
 DISCRIMINANT_SHARE = 0.1
 """Cosines that the discriminant is worth where objects contest a pixel."""
 
@@ -38,6 +47,44 @@ AREA_RATE = 0.1
 
 WHOLE = 0.7
 """Share of its usual area from which on an object counts as seen whole."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """Rows of the objects that are looked for in one part of a frame, and that part."""
+
+    rows: list[int]
+    shown: Shown
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What the decoder makes of N objects.
+
+    Attributes:
+        logits: for all of the segmenter's input, (N, 4h, 4w).
+        scores: (N,).
+        match: how well each patch matches what the objects look like, (N, h, w); None without prior maps.
+        explanation: how it came to that.
+    """
+
+    logits: Tensor
+    scores: Tensor
+    match: Tensor | None
+    explanation: Explanation
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What is to be remembered of N objects in one frame.
+
+    Attributes:
+        memory: for the matching maps.
+        moments: for the discriminant, (N, C + 1, C + 1).
+    """
+
+    memory: prior.Memory
+    moments: Tensor
 
 
 class PerSAM:
@@ -54,6 +101,7 @@ class PerSAM:
         self.options = options or self.Options()
         self.decoder_calls = 0
         self._propagated: PropagatedPoints | None = None
+        self._looks: list[Look] = []
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
         self._settle_options(context.segmenter)
@@ -85,8 +133,10 @@ class PerSAM:
             "refine_steps": 0 if segmenter.wants_last_mask else 2,
             "box_trim": 0.005 if segmenter.wants_last_mask else 0,
             "zoom": 1.25 if segmenter.wants_last_mask else 0,
+            "guided_attention": not segmenter.wants_prior_maps,
             "contest": 100.0 if segmenter.wants_prior_maps else 0,
             "reach": 4 if segmenter.wants_last_mask else 0,
+            "window": 2.0 if segmenter.wants_last_mask else 0,
         }
         unset = {name: value for name, value in defaults.items() if getattr(self.options, name) is None}
         self.options = replace(self.options, **unset)
@@ -95,8 +145,12 @@ class PerSAM:
         context.look_at(self._region(context, self.objects))
         geometry = context.embedding.geometry
         self.objects = self.objects.on(geometry, outside=-MASK_LOGIT)
-        self._chosen, scores = self._decode(context, self.objects)
-        return Tracked(self._chosen, scores.clamp(0, 1), geometry, self._explanation)
+        self._looks = self._look(context, self.objects)
+        decoded = self._of_each(self._decode)
+        self._chosen = decoded.logits
+        if self.options.contest and decoded.match is not None:
+            self._chosen = prior.contest(decoded.logits, decoded.match, self.options.contest)
+        return Tracked(self._chosen, decoded.scores.clamp(0, 1), geometry, decoded.explanation)
 
     def observe(self, context: FrameContext, result: Result) -> None:
         """Remember the objects that were found; the others keep what was last known of them."""
@@ -113,11 +167,10 @@ class PerSAM:
             mask_logits=torch.where(found[:, None, None, None], logits, old.mask_logits),
         )
         if old.last is not None:
-            coverage = self._coverage(context, self.objects)
-            latest = prior.remember(context.features.values, coverage, background_block=2)
-            shown = self._evidence(context, F.avg_pool2d(logits.sigmoid(), 4)[:, 0])
-            seen = old.seen.blended(shown, self.options.learning_rate * found)
-            self.objects = replace(self.objects, last=choose_rows(found, latest, old.last), seen=seen)
+            sight = self._of_each(self._shown)
+            seen = old.seen.blended(self._evidence(context, sight.moments), self.options.learning_rate * found)
+            self.objects = replace(self.objects, last=choose_rows(found, sight.memory, old.last), seen=seen)
+        self._looks = []
 
     def add(self, context: FrameContext, first_mask: FirstMask) -> None:
         whole = context.segmenter.geometry(context.frame.size)
@@ -162,7 +215,7 @@ class PerSAM:
         )
         if not context.segmenter.wants_prior_maps:
             return objects
-        given = self._evidence(context, embedded)
+        given = self._evidence(context, self._moments(context, embedded))
         first = prior.remember(features.values, coverage)
         last = prior.remember(features.values, coverage, background_block=2)
         return replace(objects, first=first, last=last, given=given, seen=given)
@@ -180,12 +233,13 @@ class PerSAM:
             return result.boxes
         boxes = result.boxes.copy()
         for row in np.flatnonzero(result.areas):
-            mask = result.labels == result.object_ids[row]
+            left, top, right, bottom = result.boxes[row]
+            mask = result.labels[top : bottom + 1, left : right + 1] == result.object_ids[row]
             beyond = self.options.box_trim * result.areas[row]
             for axis in (0, 1):
                 mass = np.cumsum(np.count_nonzero(mask, axis=axis))
-                boxes[row, axis] = np.searchsorted(mass, beyond, side="right")
-                boxes[row, axis + 2] = np.searchsorted(mass, mass[-1] - beyond)
+                boxes[row, axis + 2] = boxes[row, axis] + np.searchsorted(mass, mass[-1] - beyond)
+                boxes[row, axis] += np.searchsorted(mass, beyond, side="right")
         return boxes
 
     def _region(self, context: FrameContext, objects: Objects) -> Region | None:
@@ -200,18 +254,50 @@ class PerSAM:
         least = min(SMALLEST_REGION, context.segmenter.geometry(size).magnification / MAGNIFICATION)
         return Region.around(boxes, size, self.options.zoom, least)
 
-    def _coverage(self, context: FrameContext, objects: Objects) -> Tensor:
+    def _look(self, context: FrameContext, objects: Objects) -> list[Look]:
+        """Where each object is looked for: near its last box, or in all of the region while it is lost."""
+        geometry = context.embedding.geometry
+        if not self.options.window or self._propagated or context.features.geometry != geometry:
+            return [Look(list(range(len(objects))), context)]
+        boxes = geometry.boxes_to_input(objects.boxes + objects.boxes.new_tensor([0, 0, 1, 1])) / geometry.stride
+        split = groups(boxes, ~objects.found, geometry.grid, self.options.window, LEAST_WINDOW)
+        return [Look(rows, context.within(windows)) for rows, windows in split]
+
+    def _of_each(self, function: Callable[[Shown, Objects], Part]) -> Part:
+        """What a function gives for the objects of each look, joined in the order of the objects."""
+        if len(self._looks) == 1:
+            return function(self._looks[0].shown, self.objects)
+        order = torch.tensor([row for look in self._looks for row in look.rows], device=self.objects.boxes.device).argsort()
+        return joined([function(look.shown, self.objects.rows(look.rows)) for look in self._looks], order)
+
+    def _coverage(self, context: Shown, objects: Objects) -> Tensor:
         """The last masks as share of each patch of the prior's grid, (N, h, w) in [0, 1]."""
         embedded = F.avg_pool2d(objects.mask_logits.sigmoid(), 4)
-        return context.features.geometry.resample(embedded, objects.geometry)[:, 0]
+        features = context.features
+        return cut(features.geometry.resample(embedded, objects.geometry), features.windows)[:, 0]
 
-    def _evidence(self, context: FrameContext, coverage: Tensor) -> discriminant.Evidence:
-        """What a frame shows of N objects that cover (N, h, w) of the embedding's patches, and of all else."""
-        embedding = context.embedding
-        rivals = (coverage.sum(0, keepdim=True) - coverage).clamp_min(0) if len(coverage) > 1 else None
-        return discriminant.gather(embedding.values, coverage, embedding.geometry.inside(), rivals)
+    def _shown(self, context: Shown, objects: Objects) -> Sight:
+        """What a frame shows of objects, whose masks are known."""
+        embedded = F.avg_pool2d(objects.mask_logits.sigmoid(), 4)[:, 0]
+        return Sight(
+            prior.remember(context.features.values, self._coverage(context, objects), background_block=2),
+            self._moments(context, embedded),
+        )
 
-    def _maps(self, context: FrameContext, objects: Objects, confidence: Tensor) -> Tensor:
+    def _moments(self, context: Shown, coverage: Tensor) -> Tensor:
+        """Moments of what objects cover, as share of each of all the embedding's patches, (N, h, w)."""
+        inside = context.embedding.geometry.inside().to(coverage)
+        covered = cut((coverage * inside)[:, None], context.embedding.windows)
+        return discriminant.moments(context.rows, covered.flatten(1))
+
+    def _evidence(self, context: FrameContext, own: Tensor) -> discriminant.Evidence:
+        """What tells objects, of which these are the moments, from each other and from the rest of a frame."""
+        inside = context.embedding.geometry.inside().to(own)
+        everything = discriminant.moments(context.rows, inside.flatten()[None])
+        rivals = own.sum(0) - own if len(own) > 1 else None
+        return discriminant.evidence(own, everything - own, rivals)
+
+    def _maps(self, context: Shown, objects: Objects, confidence: Tensor) -> Tensor:
         """Prior maps of the objects, (N, K, h, w), see :class:`vos.structures.Prompts`."""
         features, embedding = context.features, context.embedding
         matching = prior.matching_maps(
@@ -221,7 +307,7 @@ class PerSAM:
         return torch.cat(
             [
                 embedding.geometry.resample(matching, features.geometry),
-                discriminant.maps(embedding.values, objects.given, seen),
+                discriminant.maps(context.rows, embedding.values.shape[-2:], objects.given, seen),
             ],
             dim=1,
         )
@@ -246,49 +332,56 @@ class PerSAM:
         rows = torch.arange(len(best), device=best.device)
         return masks.low_res_logits[rows, best], masks.scores[rows, best]
 
-    def _decode(self, context: FrameContext, objects: Objects) -> tuple[Tensor, Tensor]:
-        """First pass, then the cascaded post-refinement: mask, then mask and its box.
-
-        Returns:
-            The chosen logits (N, 4h, 4w) and scores (N,).
-        """
+    def _decode(self, context: Shown, objects: Objects) -> Decoded:
+        """First pass, then the cascaded post-refinement: mask, then mask and its box."""
         prompts, guidance, confidence = self._prompts(context, objects, self._propagated)
         masks = self._run(context, prompts, guidance, multimask=self.options.first_masks == 3)
         logits, scores = self._choose(masks, objects, first=True)
-        self._explanation = Explanation(confidence, context.features.geometry, prompts, masks, objects.weights)
+        geometry, windows = context.embedding.geometry, context.embedding.windows
+        everywhere = lambda maps, value=-MASK_LOGIT: paste(maps[:, None], windows, value)[:, 0]  # noqa: E731
+        explanation = Explanation(
+            paste(confidence[:, None], context.features.windows, outside=-1)[:, 0],
+            context.features.geometry,
+            replace(prompts, mask_logits=None, prior_maps=None),
+            replace(masks, low_res_logits=paste(masks.low_res_logits, windows, outside=-MASK_LOGIT)),
+            objects.weights,
+        )
         if not self.options.guided_refinement:
             guidance = Guidance()
         for step in range(1, self.options.refine_steps + 1):
             boxes = None
             if step == 2 or self.options.refine_box == "both":
-                boxes = tight_boxes(context.embedding.geometry.upsample(logits) > 0, objects.boxes)
+                boxes = tight_boxes(geometry.upsample(everywhere(logits)) > 0, objects.boxes)
             refined = replace(prompts, boxes=boxes, mask_logits=logits[:, None])
             logits, scores = self._choose(self._run(context, refined, guidance), objects)
-        if self.options.contest and prompts.prior_maps is not None:
-            match = prompts.prior_maps[:, prior.LAST_FOREGROUND] + DISCRIMINANT_SHARE * prompts.prior_maps[:, -1]
-            logits = prior.contest(logits, match, self.options.contest)
         if self.options.reach:
-            logits = self._connected(context.embedding.geometry, objects, logits)
-        return logits, scores
+            logits = self._connected(context, objects, logits)
+        match = None
+        if prompts.prior_maps is not None:
+            match = prompts.prior_maps[:, prior.LAST_FOREGROUND] + DISCRIMINANT_SHARE * prompts.prior_maps[:, -1]
+            match = everywhere(match, -1)
+        return Decoded(everywhere(logits), scores, match, explanation)
 
-    def _connected(self, geometry: Geometry, objects: Objects, logits: Tensor) -> Tensor:
+    def _connected(self, context: Shown, objects: Objects, logits: Tensor) -> Tensor:
         """Without pieces that the last masks do not explain; behind something, an object may come out anywhere."""
-        near = prior.connected(logits, objects.mask_logits[:, 0], self.options.reach)
-        whole = objects.found & (geometry.areas(near) > WHOLE * objects.usual_area)
+        embedding = context.embedding
+        near = prior.connected(logits, cut(objects.mask_logits, embedding.windows)[:, 0], self.options.reach)
+        area = (near > 0).flatten(1).sum(1) * embedding.geometry.pixels_per_value(4)
+        whole = objects.found & (area > WHOLE * objects.usual_area)
         return torch.where(whole[:, None, None], near, logits)
 
-    def _run(self, context: FrameContext, prompts: Prompts, guidance: Guidance, multimask: bool = True) -> Masks:
+    def _run(self, context: Shown, prompts: Prompts, guidance: Guidance, multimask: bool = True) -> Masks:
         self.decoder_calls += 1
         return context.segmenter.decode(context.embedding, prompts, guidance, multimask)
 
     def _prompts(
-        self, context: FrameContext, objects: Objects, propagated: PropagatedPoints | None = None
+        self, context: Shown, objects: Objects, propagated: PropagatedPoints | None = None
     ) -> tuple[Prompts, Guidance, Tensor]:
         """Prompts, guidance and confidence map of the first pass; points from the map, or else propagated ones."""
         segmenter, features = context.segmenter, context.features
         confidence = prior.similarity(features.values, objects.prototype)
         boxes = self._wide_boxes(objects.boxes, context.frame.size)
-        points, labels = self._points(features.geometry, confidence)
+        points, labels = self._points(features, confidence)
         if propagated:
             points = propagated.step(context.frame, self._inner_points(context, objects, confidence))
         if self.options.centre_point:
@@ -296,13 +389,14 @@ class PerSAM:
             points = torch.cat([points, centres], dim=1)
             labels = torch.cat([labels, torch.ones_like(labels[:, :1])], dim=1)
         maps = self._maps(context, objects, confidence) if segmenter.wants_prior_maps else None
-        last_mask = objects.mask_logits if segmenter.wants_last_mask else None
+        last_mask = cut(objects.mask_logits, features.windows) if segmenter.wants_last_mask else None
         prompted_boxes = boxes if self.options.last_box else None
         prompts = Prompts(points, labels, prompted_boxes, last_mask, maps)
         return prompts, self._guidance(context, objects, confidence), confidence
 
-    def _points(self, geometry: Geometry, confidence: Tensor) -> tuple[Tensor, Tensor]:
+    def _points(self, features: PatchFeatures, confidence: Tensor) -> tuple[Tensor, Tensor]:
         """Points of the location prior in frame pixels, (N, P, 2), and their labels (N, P)."""
+        geometry = features.geometry
         if self.options.point_grid == "frame":
             points, labels = prior.extreme_points(
                 geometry.upsample_region(prior.quadrupled(confidence)), self.options.positives
@@ -310,23 +404,22 @@ class PerSAM:
             points = points + torch.tensor([geometry.region.left, geometry.region.top], device=points.device)
             points = points.float()
         else:
-            inside = geometry.inside().to(confidence.device)
-            points, labels = prior.extreme_points(confidence, self.options.positives, inside)
-            points = geometry.cells_to_frame(points)
+            points, labels = prior.extreme_points(confidence, self.options.positives, features.inside())
+            points = features.cells_to_frame(points)
         if not self.options.negative_point:
             points, labels = points[:, :-1], labels[:, :-1]
         return points, labels
 
-    def _inner_points(self, context: FrameContext, objects: Objects, confidence: Tensor) -> Tensor:
+    def _inner_points(self, context: Shown, objects: Objects, confidence: Tensor) -> Tensor:
         """As :meth:`_points`, the positive ones inside the last masks where these have room for them."""
-        geometry = context.features.geometry
-        points, _ = self._points(geometry, confidence)
-        within = (self._coverage(context, objects) > 0.5) & geometry.inside().to(confidence.device)
+        features = context.features
+        points, _ = self._points(features, confidence)
+        within = (self._coverage(context, objects) > 0.5) & features.inside()
         inner, _ = prior.extreme_points(confidence, self.options.positives, within)
         roomy = within.flatten(1).sum(1) >= self.options.positives
         positive = torch.arange(points.shape[1], device=points.device) < self.options.positives
         take = roomy[:, None] & positive
-        inner = geometry.cells_to_frame(inner)[:, : points.shape[1]]
+        inner = features.cells_to_frame(inner)[:, : points.shape[1]]
         return torch.where(take[..., None], inner, points)
 
     def _new_points(self, context: FrameContext, objects: Objects) -> Tensor:
@@ -344,7 +437,7 @@ class PerSAM:
         widened = boxes + boxes.new_tensor([-margin, -margin, margin, margin])
         return widened.clamp(torch.zeros_like(limit), limit)
 
-    def _guidance(self, context: FrameContext, objects: Objects, confidence: Tensor) -> Guidance:
+    def _guidance(self, context: Shown, objects: Objects, confidence: Tensor) -> Guidance:
         options, geometry = self.options, context.embedding.geometry
         similarity = None
         if options.guided_attention and options.attention == "softmax":

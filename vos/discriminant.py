@@ -10,6 +10,7 @@ small sums for each object, so that frames are added in constant memory.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -39,6 +40,13 @@ class Evidence:
     gram: Tensor
     moment: Tensor
 
+    @cached_property
+    def weights(self) -> Tensor:
+        """Weights of the ridge regression, (N, C + 1)."""
+        size = self.gram.diagonal(dim1=1, dim2=2).mean(1)
+        ridge = RIDGE * size[:, None, None] * torch.eye(self.gram.shape[1], device=size.device, dtype=size.dtype)
+        return torch.linalg.solve(self.gram + ridge, self.moment)
+
     def blended(self, other: Evidence, share: Tensor | float) -> Evidence:
         """These frames and ``share`` (N,) of the others' instead, in [0, 1]."""
         share = torch.as_tensor(share, dtype=self.gram.dtype, device=self.gram.device).view(-1, 1)
@@ -48,55 +56,58 @@ class Evidence:
         )
 
 
-def gather(
-    embedding: Tensor, coverage: Tensor, inside: Tensor | None = None, rivals: Tensor | None = None
-) -> Evidence:
-    """The evidence of one frame; foreground and background weigh the same in all.
+def rows(embedding: Tensor) -> Tensor:
+    """Features as the discriminant takes them: of a mean length of 1, and the constant.
 
     Args:
-        embedding: image embedding, (N or 1, C, h, w).
-        coverage: share of each patch inside each object, (N, h, w) in [0, 1].
-        inside: cells that count, (h, w) bool; None for all.
-        rivals: share of each patch inside the other objects, (N, h, w); None: they are background like any.
+        embedding: image embedding, all of it, (N or 1, C, h, w).
+
+    Returns:
+        (N or 1, h * w, C + 1).
     """
-    patches = _patches(embedding)
-    there = 1.0 if inside is None else inside.flatten().to(coverage)
-    foreground, background = (_normalised(side.flatten(1) * there) for side in (coverage, 1 - coverage))
-    if rivals is not None:
-        others = rivals.flatten(1) * there
-        share = RIVALS * (others.sum(1, keepdim=True) > 0)
-        background = (1 - share) * background + share * _normalised(others)
-    weighted = (foreground + background)[..., None] * patches
-    gram = weighted.transpose(1, 2) @ patches
-    moment = torch.einsum("npc,np->nc", patches.expand(len(coverage), -1, -1), foreground - background)
-    return Evidence(gram, moment)
-
-
-def _normalised(weight: Tensor) -> Tensor:
-    return weight / weight.sum(1, keepdim=True).clamp_min(1e-3)
-
-
-def maps(embedding: Tensor, *evidences: Evidence) -> Tensor:
-    """How clearly each patch is on the object's side of each discriminant, (N, K, h, w) in [0, 1].
-
-    Args:
-        embedding: image embedding of the frame, (N or 1, C, h, w).
-        evidences: K of them.
-    """
-    weights = torch.stack([_solve(evidence) for evidence in evidences], dim=2)
-    margins = (_patches(embedding) @ weights).transpose(1, 2)
-    return torch.sigmoid(STEEPNESS * margins).unflatten(2, embedding.shape[-2:])
-
-
-def _solve(evidence: Evidence) -> Tensor:
-    """Weights of the ridge regression, (N, C + 1)."""
-    size = evidence.gram.diagonal(dim1=1, dim2=2).mean(1)
-    ridge = RIDGE * size[:, None, None] * torch.eye(evidence.gram.shape[1], device=size.device, dtype=size.dtype)
-    return torch.linalg.solve(evidence.gram + ridge, evidence.moment)
-
-
-def _patches(embedding: Tensor) -> Tensor:
-    """Features of a mean length of 1 and the constant, (N or 1, P, C + 1)."""
     scale = embedding.square().sum(1).mean((1, 2)).clamp_min(1e-12).rsqrt()
     patches = (embedding * scale[:, None, None, None]).flatten(2).transpose(1, 2)
     return torch.cat([patches, patches.new_full((*patches.shape[:2], 1), _CONSTANT)], dim=2)
+
+
+def moments(rows: Tensor, weight: Tensor) -> Tensor:
+    """Weighted sum of the features' outer products, (N, C + 1, C + 1); sums of patches that share none add up.
+
+    Args:
+        rows: (N or 1, P, C + 1), see :func:`rows`.
+        weight: (N or 1, P).
+    """
+    return (weight[..., None] * rows).transpose(1, 2) @ rows
+
+
+def evidence(foreground: Tensor, background: Tensor, rivals: Tensor | None = None) -> Evidence:
+    """The evidence of one frame; foreground and background weigh the same in all.
+
+    Args:
+        foreground: moments of what lies inside each object, (N, C + 1, C + 1).
+        background: of what lies outside.
+        rivals: of what lies inside the others, which counts once more; None: there are none.
+    """
+    inside, outside = _mean(foreground), _mean(background)
+    if rivals is not None:
+        share = RIVALS * (rivals[:, -1:, -1:] > 0)
+        outside = (1 - share) * outside + share * _mean(rivals)
+    return Evidence(inside + outside, (inside - outside)[:, -1] / _CONSTANT)
+
+
+def _mean(moments: Tensor) -> Tensor:
+    """Moments over the sum of their weights, which they hold as that of the constant's square."""
+    return moments / (moments[:, -1:, -1:] / _CONSTANT**2).clamp_min(1e-3)
+
+
+def maps(rows: Tensor, size: tuple[int, int], *evidences: Evidence) -> Tensor:
+    """How clearly each patch is on the object's side of each discriminant, (N, K, h, w) in [0, 1].
+
+    Args:
+        rows: of the frame, (N or 1, h * w, C + 1), see :func:`rows`.
+        size: (h, w).
+        evidences: K of them.
+    """
+    weights = torch.stack([evidence.weights for evidence in evidences], dim=2)
+    margins = (rows @ weights).transpose(1, 2)
+    return torch.sigmoid(STEEPNESS * margins).unflatten(2, size)

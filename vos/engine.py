@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from . import discriminant
 from .errors import InputError, PluginError
 from .first_mask import first_mask_from_array
 from .geometry import Region
@@ -18,6 +19,7 @@ from .interfaces import PriorEncoder, Segmenter, Tracker
 from .merge import describe, merge
 from .prompted_mask import Hint, mask_from_hints
 from .structures import MAX_OBJECT_ID, FirstMask, Frame, ImageEmbedding, PatchFeatures, Result
+from .windows import Windows, cut_rows
 
 
 class FrameContext:
@@ -69,10 +71,31 @@ class FrameContext:
         self.seconds["prior"] += time.perf_counter() - began
         return features
 
+    @cached_property
+    def rows(self) -> Tensor:
+        """The image embedding as a discriminant takes it, see :func:`vos.discriminant.rows`."""
+        return discriminant.rows(self.embedding.values)
+
     @property
     def raw_features(self) -> Tensor:
         """The segmenter's features as the prior ``same`` compares them, before normalisation."""
         return self.segmenter.match_features(self.embedding)
+
+
+    def within(self, windows: Windows | None) -> FrameWindows | FrameContext:
+        """The encodings as N objects are to be looked for in them; None: the whole of them, for all objects."""
+        return self if windows is None else FrameWindows(self, windows)
+
+
+class FrameWindows:
+    """Windows of a frame's encodings, one for each of N objects; otherwise as :class:`FrameContext`."""
+
+    def __init__(self, context: FrameContext, windows: Windows):
+        self.frame = context.frame
+        self.segmenter = context.segmenter
+        self.embedding = context.embedding.within(windows)
+        self.features = context.features.within(windows)
+        self.rows = cut_rows(context.rows, windows)
 
 
 class Session:

@@ -235,11 +235,10 @@ class Geometry:
         region = self.crop(masks)[:, None].float()
         return F.interpolate(region, self.resized_size, mode="bilinear", antialias=True, align_corners=False)
 
-    def areas(self, maps: Tensor) -> Tensor:
-        """Frame pixels for which maps that cover the input are positive: (N, a, b) to (N,) float."""
+    def pixels_per_value(self, finer: int) -> float:
+        """Frame pixels for each value of a map with ``finer`` values along the side of a patch."""
         across, down = self._scale
-        values = (maps > 0).flatten(1).sum(1)
-        return values * (self.input_size[0] / maps.shape[-2]) ** 2 / (across * down)
+        return (self.stride / finer) ** 2 / (across * down)
 
     def upsample(self, maps: Tensor) -> Tensor:
         """Logits that cover the input, at any resolution, to frame size: (N, a, b) to (N, H, W).

@@ -11,10 +11,12 @@ from .structures import Frame, Result, Tracked
 def merge(frame: Frame, object_ids: tuple[int, ...], tracked: Tracked) -> Result:
     """Resolve overlaps on the logits: each pixel goes to the largest one above 0 (background)."""
     logits = tracked.full_size()
-    best, row = logits.max(dim=0)
-    ids = torch.tensor((0, *object_ids), dtype=torch.uint8, device=logits.device)
-    labels = ids[torch.where(best > 0, row + 1, 0)].cpu().numpy()
-    return describe(frame, object_ids, labels, tracked.scores.float().cpu().numpy(), tracked)
+    ids = torch.tensor(object_ids, dtype=torch.uint8, device=logits.device)
+    inside = (logits > 0).view(torch.uint8)
+    labels = (inside * ids[:, None, None]).amax(dim=0)
+    rows, columns = (inside.sum(dim=0, dtype=torch.uint8) > 1).nonzero(as_tuple=True)
+    labels[rows, columns] = ids[logits[:, rows, columns].argmax(dim=0)]  # few pixels, if any
+    return describe(frame, object_ids, labels.cpu().numpy(), tracked.scores.float().cpu().numpy(), tracked)
 
 
 def describe(

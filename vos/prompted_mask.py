@@ -121,8 +121,7 @@ def _segment(context: FrameContext, hint: Hint) -> Tensor:
 
 def _maps(context: FrameContext, guess: Tensor, clicks: Sequence[tuple[float, float, bool]]) -> Tensor:
     """Prior maps (1, K, h, w) as if the guess were the mask of the frame before, right where there are points."""
-    features, embedding = context.features, context.embedding
-    geometry = embedding.geometry
+    features, geometry = context.features, context.embedding.geometry
     coverage = F.avg_pool2d(guess.sigmoid(), 4)
     matched = features.geometry.resample(coverage, geometry)[:, 0]
     first = prior.remember(features.values, matched)
@@ -134,8 +133,12 @@ def _maps(context: FrameContext, guess: Tensor, clicks: Sequence[tuple[float, fl
         column, row = geometry.cells_of(coverage.new_tensor([x, y]))
         coverage[..., row, column] = float(inside)
         rivals[..., row, column] = float(not inside)
-    given = discriminant.gather(embedding.values, coverage[:, 0], geometry.inside(), rivals[:, 0])
-    separating = discriminant.maps(embedding.values, given, given)
+    inside = geometry.inside().to(coverage)
+    own, against, everything = (
+        discriminant.moments(context.rows, (inside * maps).flatten(1)) for maps in (coverage[:, 0], rivals[:, 0], inside[None])
+    )
+    given = discriminant.evidence(own, everything - own, against)
+    separating = discriminant.maps(context.rows, geometry.grid, given, given)
     matching = geometry.resample(matching, features.geometry)
     matched = torch.sigmoid(CONTRAST * (matching[:, [1, 3]] - matching[:, [2, 4]]))  # foreground less background
     return torch.cat([matching, (separating + matched) / 2], dim=1)

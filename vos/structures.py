@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .errors import InputError
 from .geometry import Geometry
+from .windows import Windows, cut, cut_rows
 
 MAX_OBJECT_ID = 255
 """Object ids are 1 to 255: the values an indexed PNG can hold beside the background."""
@@ -71,22 +72,51 @@ class ImageEmbedding:
     """Output of a segmenter's encoder.
 
     Attributes:
-        values: (1, C, h, w) float.
-        geometry: how its grid maps to the frame.
-        fine: finer levels that only the segmenter's own decoder reads.
+        values: (1, C, h, w) float; of windows, (N, C, h', w').
+        geometry: how its grid, the whole of it, maps to the frame.
+        fine: finer levels that only the segmenter's own decoder reads, patch by patch: (1, h * w, …).
+        windows: which part of the grid ``values`` and ``fine`` show of each of N objects; None: all of it.
     """
 
     values: Tensor
     geometry: Geometry
     fine: tuple[Tensor, ...] = ()
+    windows: Windows | None = None
+
+    def within(self, windows: Windows | None) -> ImageEmbedding:
+        """What it shows in windows."""
+        fine = tuple(cut_rows(level, windows) for level in self.fine)
+        return ImageEmbedding(cut(self.values, windows), self.geometry, fine, windows)
 
 
 @dataclass(frozen=True)
 class PatchFeatures:
-    """L2-normalised features of a prior encoder: ``values`` (1, C, h, w) and their geometry."""
+    """L2-normalised features of a prior encoder.
+
+    Attributes:
+        values: (1, C, h, w) float; of windows, (N, C, h', w').
+        geometry: how its grid, the whole of it, maps to the frame.
+        windows: which part of the grid ``values`` show of each of N objects; None: all of it.
+    """
 
     values: Tensor
     geometry: Geometry
+    windows: Windows | None = None
+
+    def within(self, windows: Windows | None) -> PatchFeatures:
+        """What they show in windows."""
+        return PatchFeatures(cut(self.values, windows), self.geometry, windows)
+
+    def inside(self) -> Tensor:
+        """Which patches have their centre on the frame rather than on padding, (1 or N, h, w) bool."""
+        inside = self.geometry.inside().to(self.values.device)
+        return cut(inside[None, None], self.windows)[:, 0]
+
+    def cells_to_frame(self, cells: Tensor) -> Tensor:
+        """Centres of patches (N, P, 2) xy in frame pixels."""
+        if self.windows is not None:
+            cells = cells + self.windows.starts(cells.device)[:, None]
+        return self.geometry.cells_to_frame(cells)
 
 
 @dataclass(frozen=True)
@@ -127,10 +157,10 @@ class Explanation:
     """What a tracker's decision was made of, for pictures of it; tensors as they were used.
 
     Attributes:
-        confidence: S of eq. 6, (N, h, w) in [-1, 1], on ``prior_geometry``.
+        confidence: S of eq. 6, (N, h, w) in [-1, 1], on ``prior_geometry``; -1 where an object was not looked for.
         prior_geometry: of the prior encoder's grid.
         prompts: of the first decoding.
-        masks: what it gave.
+        masks: what it gave, for all of the segmenter's input.
         weights: scale weights of eq. 11, (N, 3), or None.
     """
 

@@ -15,6 +15,7 @@ from ..geometry import Geometry, Region
 from ..guidance import Guidance
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights import LITE
+from ..windows import cut
 from .lite_network import STRIDE, LiteConfig, LiteNetwork
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -25,8 +26,7 @@ PAD_TO = 32
 class LiteSegmenter:
     """The bundled network. See ``Segmenter``.
 
-    The encoder and the mask decoder run in bfloat16 where the processor multiplies in it; the rest in
-    ``dtype``.
+    Where the processor multiplies in bfloat16, what has the image's size runs in it; tokens are float32.
     """
 
     wants_prior_maps = True
@@ -41,8 +41,9 @@ class LiteSegmenter:
         self.files = files
         half = device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
         self.fast_dtype = torch.bfloat16 if half else torch.float32
-        for part in (self.network.backbone, self.network.pyramid, self.network.mask_decoder):
+        for part in (network.backbone, network.pyramid, network.prior_embedding):
             part.to(self.fast_dtype)
+        network.mask_decoder.image_dtype = self.fast_dtype
         if device.type == "cpu" and hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
             _fuse_activations(self.network.backbone)
         self._mean = torch.tensor(PIXEL_MEAN, device=device)
@@ -89,6 +90,7 @@ class LiteSegmenter:
         logits, scores = self.network.decode(
             embedding.values,
             embedding.fine,
+            cut(self.network.positions(*geometry.grid), embedding.windows),
             geometry.to_input(prompts.points),
             prompts.point_labels,
             None if prompts.boxes is None else geometry.boxes_to_input(prompts.boxes),

@@ -21,7 +21,8 @@ from transformers.models.sam.configuration_sam import (
 )
 from transformers.models.sam.modeling_sam import SamPromptEncoder
 
-from ..guidance import PUBLISHED_LAYER_NORM_EPS, Guidance, GuidedMaskDecoder
+from ..guidance import Guidance
+from ..mask_decoder import PUBLISHED_LAYER_NORM_EPS, GuidedMaskDecoder, taken_apart
 from ..prior import MATCHING_MAPS
 
 STRIDE = 8
@@ -148,10 +149,7 @@ class PriorEmbedding(nn.Module):
 
 
 class FineMaskDecoder(GuidedMaskDecoder):
-    """The guided decoder whose two up-sampling steps each add the backbone's own features.
-
-    The skips start at zero, so that a decoder trained without them is unchanged by them.
-    """
+    """The guided decoder whose two up-sampling steps each add the backbone's own features."""
 
     def __init__(self, config: SamMaskDecoderConfig):
         super().__init__(config)
@@ -161,21 +159,20 @@ class FineMaskDecoder(GuidedMaskDecoder):
         for skip in (self.skip4, self.skip2):
             nn.init.zeros_(skip.weight)
             nn.init.zeros_(skip.bias)
-        self._fine: tuple[Tensor, Tensor] | None = None
-        self.upscale_conv1.register_forward_hook(lambda module, args, out: out + self._fine[0])
-        self.upscale_conv2.register_forward_hook(lambda module, args, out: out + self._fine[1])
 
     def fine(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """What the up-sampling adds, from the backbone's features: strides 4 and 2."""
-        return self.skip4(features[1]), self.skip2(features[0])
+        """What the up-sampling starts from, made of the backbone's features at strides 4 and 2.
 
-    def predict(self, *args, fine: tuple[Tensor, Tensor], **kwargs) -> tuple[Tensor, Tensor]:
-        """See the base class; ``fine`` as made by :meth:`fine`, for one frame or for N objects."""
-        self._fine = fine
-        try:
-            return super().predict(*args, **kwargs)
-        finally:
-            self._fine = None
+        Returns:
+            (B, P, 4, C / 4) and (B, P, 16, C / 8), see :func:`vos.mask_decoder.taken_apart`.
+        """
+        return tuple(
+            F.linear(taken_apart(maps, times), *(each.to(maps.dtype) for each in (skip.weight.flatten(1), skip.bias + bias)))
+            for maps, times, skip, bias in (
+                (features[1], 1, self.skip4, self.upscale_conv1.bias),
+                (features[0], 2, self.skip2, self.upscale_conv2.bias),
+            )
+        )
 
 
 class LiteNetwork(nn.Module):
@@ -214,7 +211,7 @@ class LiteNetwork(nn.Module):
 
         Returns:
             The image embedding (B, C, H / 8, W / 8), and the finer features for ``decode``:
-            (B, C / 4, H / 4, W / 4) and (B, C / 8, H / 2, W / 2).
+            see :meth:`FineMaskDecoder.fine`.
         """
         features = self.backbone(pixels)
         return self.pyramid(features), self.mask_decoder.fine(features)
@@ -232,6 +229,7 @@ class LiteNetwork(nn.Module):
         self,
         embeddings: Tensor,
         fine: tuple[Tensor, Tensor],
+        positions: Tensor,
         points: Tensor,
         point_labels: Tensor,
         boxes: Tensor | None,
@@ -245,6 +243,7 @@ class LiteNetwork(nn.Module):
         Args:
             embeddings: (1 or N, C, h, w).
             fine: the finer features that :meth:`embed` returned with them.
+            positions: :meth:`positions` of their patches, (1 or N, C, h, w).
             points: (N, P, 2) xy in input pixels; point_labels: (N, P), 1, 0 or -1 for padding.
             boxes: (N, 4) in input pixels.
             mask_logits: (N, 1, 4h, 4w), the low-res logits of an earlier decoding.
@@ -257,14 +256,21 @@ class LiteNetwork(nn.Module):
         """
         height, width = embeddings.shape[-2:]
         sparse, dense = self.prompt_encoder(
-            points[:, None], point_labels[:, None], None if boxes is None else boxes[:, None], mask_logits
+            points[:, None], point_labels[:, None], None if boxes is None else boxes[:, None], None
         )
         dense = dense[..., :height, :width]
+        if mask_logits is not None:
+            dense = _precisely(self.prompt_encoder.mask_embed, mask_logits)
         if prior_maps is not None:
-            dense = dense + self.prior_embedding(prior_maps)
+            dense = dense + _precisely(self.prior_embedding, prior_maps)
         return self.mask_decoder.predict(
-            embeddings, self.positions(height, width), sparse[:, 0], dense, guidance, multimask, fine=fine
+            embeddings, positions, sparse[:, 0], dense, guidance, multimask, fine=fine
         )
+
+
+def _precisely(module: nn.Module, maps: Tensor) -> Tensor:
+    """A module's output for maps, in the precision of its own weights."""
+    return module(maps.to(next(module.parameters()).dtype))
 
 
 def load_imagenet_backbone(backbone: Backbone, weights: dict[str, Tensor]) -> None:

@@ -1,0 +1,78 @@
+"""Windows of the patch grid: where they lie, what is cut out and pasted back, which objects share a size."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+import vos
+from vos.encoders.same import SameEncoder
+from vos.engine import Session
+from vos.testing.clip import clip, disc_labels, discs
+from vos.trackers.persam import PerSAM, PerSamOptions
+from vos.windows import Windows, cut, cut_rows, groups, paste
+
+GRID = (36, 64)
+
+
+def boxes(*each):
+    return torch.tensor(each, dtype=torch.float32)
+
+
+def test_what_is_cut_out_is_pasted_back():
+    windows = Windows(((0, 3), (20, 40)), (16, 20), GRID)
+    maps = torch.randn(2, 3, 2 * GRID[0], 2 * GRID[1])
+    shown = cut(maps, windows)
+    assert shown.shape == (2, 3, 32, 40)
+    assert torch.equal(shown[1], maps[1, :, 40:72, 80:120])
+    whole = paste(shown, windows, outside=-8.0)
+    inside = paste(torch.ones_like(shown), windows, outside=0.0) > 0
+    assert torch.equal(whole[inside], maps[inside]) and (whole[~inside] == -8).all()
+    one_for_all = cut(maps[:1], windows)
+    assert torch.equal(one_for_all[1], maps[0, :, 40:72, 80:120])
+    rows = maps[:, :, ::2, ::2].flatten(2).transpose(1, 2)
+    assert torch.equal(cut_rows(rows, windows)[1].T.unflatten(1, (16, 20)), maps[1, :, 40:72:2, 80:120:2])
+    assert cut(maps, None) is maps and paste(maps, None, 0.0) is maps
+
+
+def test_a_window_shows_the_box_with_room_and_stays_on_the_grid():
+    ((rows, windows),) = groups(boxes([1, 30, 9, 35], [50, 10, 58, 15]), torch.zeros(2, dtype=torch.bool), GRID, 2.0, 8)
+    assert rows == [0, 1]
+    assert windows.size == (12, 16)
+    assert windows.corners == ((24, 0), (6, 46))
+
+
+def test_lost_and_large_objects_are_apart_from_the_small_ones():
+    lost = torch.tensor([False, True, False, False])
+    each = boxes([1, 1, 5, 5], [1, 1, 5, 5], [0, 0, 64, 30], [20, 20, 24, 24])
+    (small, windows), (rest, whole) = groups(each, lost, GRID, 2.0, 16)
+    assert (small, rest) == ([0, 3], [1, 2])
+    assert windows.size == (16, 16) and whole is None
+
+
+def test_two_objects_of_about_a_size_share_one_pass():
+    assert len(groups(boxes([1, 1, 6, 6], [20, 20, 29, 27]), torch.zeros(2, dtype=torch.bool), GRID, 2.0, 16)) == 1
+
+
+def test_windows_change_little(lite):
+    """Followed in windows and in all of the region, a disc is the same but for its edge."""
+    frames = clip((240, 400))
+    first, *rest = [next(frames) for _ in range(4)]
+    shown = []
+    for window in (0.0, 2.0):
+        session = Session(PerSAM(PerSamOptions(window=window)), lite, SameEncoder())
+        session.start(first, discs(1, (240, 400)))
+        shown.append([session.step(frame).labels for frame in rest])
+    for alone, windowed in zip(*shown, strict=True):
+        assert np.count_nonzero(alone != windowed) < 0.2 * np.count_nonzero(alone)
+
+
+def test_an_object_joins_others_that_are_remembered_in_windows():
+    frames = clip((240, 400))
+    with vos.open_session(tracker="persam", device="cpu") as session:
+        session.start(next(frames), discs(2, (240, 400)))
+        session.step(next(frames))
+        session.add_object(disc_labels((240, 400), 3) == 3)
+        session.correct(1, disc_labels((240, 400), 3) == 1)
+        result = session.step(next(frames))
+    assert (result.areas > 0).all()

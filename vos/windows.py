@@ -1,0 +1,119 @@
+"""Where in the image embedding each of N objects is looked for, so that a small object costs little.
+
+An encoder sees one region of the frame for all objects; each of them is then compared, decoded and
+remembered within its own window of the patch grid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+MULTIPLE = 4
+"""The sides of windows are multiples of so many patches, of which memory blocks are pooled."""
+
+
+PASS = 800
+"""Patches of a window that cost as much as one more pass of the decoder does, however little it decodes."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """N rectangles of one size on a patch grid.
+
+    Attributes:
+        corners: top and left of each, in patches.
+        size: (h', w') of all.
+        grid: (h, w) of the patch grid.
+    """
+
+    corners: tuple[tuple[int, int], ...]
+    size: tuple[int, int]
+    grid: tuple[int, int]
+
+    @classmethod
+    def around(cls, boxes: Tensor, size: tuple[int, int], grid: tuple[int, int]) -> Windows | None:
+        """Windows of one size with the boxes (N, 4) in their middle; None where that is the size of the grid."""
+        if size == grid:
+            return None
+        centres = ((boxes[:, :2] + boxes[:, 2:]) / 2).flip(1)
+        span = centres.new_tensor(size)
+        corners = (centres - span / 2).round().clamp(torch.zeros_like(span), centres.new_tensor(grid) - span)
+        return cls(tuple(map(tuple, corners.long().tolist())), size, grid)
+
+    def starts(self, device: torch.device) -> Tensor:
+        """Left and top of the windows, (N, 2) long xy in patches."""
+        return torch.tensor(self.corners, device=device).flip(1)
+
+
+def groups(
+    boxes: Tensor, lost: Tensor, grid: tuple[int, int], room: float, least: int
+) -> list[tuple[list[int], Windows | None]]:
+    """Which objects are looked for in windows of the same size: one group, or two where that is cheaper.
+
+    Args:
+        boxes: (N, 4) in patches: left, top, right, bottom.
+        lost: (N,) bool, objects that are looked for in all of the grid.
+        grid: (h, w).
+        room: how many times as long as a box its window is.
+        least: shortest side of a window, in patches.
+
+    Returns:
+        The rows of each group and their windows; None: the whole grid.
+    """
+    sides = (room * (boxes[:, 2:] - boxes[:, :2]).flip(1)).clamp_min(least)
+    sides = MULTIPLE * (sides / MULTIPLE).ceil()
+    sides[lost] = torch.inf
+    sides = sides.minimum(sides.new_tensor(grid))
+    order = sides.prod(1).argsort(stable=True).tolist()
+
+    def group(rows: list[int]) -> tuple[list[int], tuple[int, int]]:
+        return sorted(rows), tuple(map(int, sides[rows].amax(0).tolist()))
+
+    def cost(split: list[tuple[list[int], tuple[int, int]]]) -> int:
+        return sum(PASS + len(rows) * high * wide for rows, (high, wide) in split)
+
+    splits = [[group(part) for part in (order[:count], order[count:]) if part] for count in range(1, len(order) + 1)]
+    return [(rows, Windows.around(boxes[rows], size, grid)) for rows, size in min(splits, key=cost)]
+
+
+def cut(maps: Tensor, windows: Windows | None) -> Tensor:
+    """What maps show in each window: (1 or N, K, a, b) to (N, K, a', b'); without windows, the maps.
+
+    ``a`` and ``b`` are the grid's sides or a multiple of them.
+    """
+    if windows is None:
+        return maps
+    return _cut(maps.permute(0, 2, 3, 1), windows).permute(0, 3, 1, 2)
+
+
+def cut_rows(rows: Tensor, windows: Windows | None) -> Tensor:
+    """The same of values patch by patch: (1 or N, h * w, …) to (N, h' * w', …)."""
+    if windows is None:
+        return rows
+    return _cut(rows.unflatten(1, windows.grid), windows).flatten(1, 2)
+
+
+def _cut(values: Tensor, windows: Windows) -> Tensor:
+    finer = values.shape[1] // windows.grid[0]
+    high, wide = (side * finer for side in windows.size)
+    each = values.expand(len(windows.corners), *values.shape[1:])
+    return torch.stack(
+        [
+            value[top * finer : top * finer + high, left * finer : left * finer + wide]
+            for value, (top, left) in zip(each, windows.corners, strict=True)
+        ]
+    )
+
+
+def paste(maps: Tensor, windows: Windows | None, outside: float) -> Tensor:
+    """Maps (N, K, a', b') of the windows in their places, (N, K, a, b); ``outside`` elsewhere."""
+    if windows is None:
+        return maps
+    finer = maps.shape[2] // windows.size[0]
+    whole = maps.new_full((*maps.shape[:2], *(side * finer for side in windows.grid)), outside)
+    for there, shown, (top, left) in zip(whole, maps, windows.corners, strict=True):
+        there[:, top * finer :, left * finer :][:, : maps.shape[2], : maps.shape[3]] = shown
+    return whole
