@@ -119,3 +119,23 @@ def test_a_tracker_cannot_move_the_view_after_encoding(lite, published):
     session = Session(Late(), lite, SameEncoder())
     with pytest.raises(RuntimeError, match="look_at"):
         session.start(Frame(0, 0.0, rgb), first_mask_from_array(published("frames")["masks"][0]))
+
+
+@pytest.mark.parametrize("region", [None, Region(30, 20, 160, 90), Region(160, 90, 160, 90)])
+def test_positive_parts_are_those_of_the_whole(region):
+    generator = torch.Generator().manual_seed(0)
+    geometry = Geometry.longest_side((180, 320), 512, 8, region=region, pad_to=32)
+    maps = torch.nn.functional.interpolate(torch.randn(4, 1, 9, 16, generator=generator) - 1, scale_factor=16)[:, 0]
+    maps[3] = -1.0
+    for logits, (rows, columns, part) in zip(geometry.upsample(maps), geometry.positive_parts(maps), strict=True):
+        torch.testing.assert_close(part, logits[rows, columns], atol=1e-4, rtol=0)
+        elsewhere = logits.clone()
+        elsewhere[rows, columns] = -1.0
+        assert (elsewhere <= 0).all()
+
+
+def test_positive_parts_of_an_input_that_is_up_sampled_twice_are_whole():
+    geometry = Geometry.longest_side((180, 320), 256, 16)
+    maps = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(1))
+    for logits, (rows, columns, part) in zip(geometry.upsample(maps), geometry.positive_parts(maps), strict=True):
+        assert torch.equal(logits[rows, columns], part) and part.shape == (180, 320)

@@ -8,6 +8,7 @@ scale or adds an origin.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -254,14 +255,49 @@ class Geometry:
 
     def upsample_region(self, maps: Tensor) -> Tensor:
         """Maps that cover the input, at any resolution, to the region's size in the frame."""
-        stride = self.input_size[0] / maps.shape[-2]
-        cropped = tuple(length / stride for length in self.resized_size)
-        if not self.via_input and all(length.is_integer() for length in cropped):
-            maps = maps[..., : int(cropped[0]), : int(cropped[1])]
+        crop = self._crop_of(maps)
+        if crop:
+            maps = maps[..., : crop[0], : crop[1]]
         else:
             maps = _interpolate(maps, self.input_size)
             maps = maps[..., : self.resized_size[0], : self.resized_size[1]]
         return _interpolate(maps, (self.region.height, self.region.width))
+
+    def positive_parts(self, maps: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+        """What :meth:`upsample` gives of each map, only where it can be positive.
+
+        Args:
+            maps: logits that cover the input, (N, a, b).
+
+        Yields:
+            For each map a rectangle of the frame, its rows and columns, and the logits there.
+        """
+        crop = self._crop_of(maps)
+        if crop is None:
+            for logits in self.upsample(maps):
+                yield slice(None), slice(None), logits
+            return
+        maps = maps[:, : crop[0], : crop[1]]
+        inside = maps > 0
+        sides = [
+            torch.stack([line.float().argmax(1), length - 1 - line.flip(1).float().argmax(1)], dim=1).tolist()
+            for line, length in ((inside.any(2), crop[0]), (inside.any(1), crop[1]))
+        ]
+        region = self.region
+        for logits, rows, columns in zip(maps, *sides, strict=True):
+            down = _Stretch(*rows, crop[0], region.height, maps.device)
+            across = _Stretch(*columns, crop[1], region.width, maps.device)
+            shown = torch.lerp(logits[:, across.low], logits[:, across.high], across.share)
+            shown = torch.lerp(shown[down.low], shown[down.high], down.share[:, None])
+            yield down.within(region.top), across.within(region.left), shown
+
+    def _crop_of(self, maps: Tensor) -> tuple[int, int] | None:
+        """The part of maps (..., a, b) that is not padding, where it is whole values and up-sampled directly."""
+        stride = self.input_size[0] / maps.shape[-2]
+        cropped = [length / stride for length in self.resized_size]
+        if self.via_input or not all(length.is_integer() for length in cropped):
+            return None
+        return int(cropped[0]), int(cropped[1])
 
     def resample(self, maps: Tensor, source: Geometry, outside: float | None = None) -> Tensor:
         """Maps (N, K, a, b) that cover the input of ``source``, as maps that cover this one's.
@@ -295,6 +331,28 @@ class Geometry:
             align_corners=False,
         )
         return sampled + shift
+
+
+class _Stretch:
+    """Linear interpolation along one side, as ``F.interpolate`` does it, where given values take part.
+
+    Attributes:
+        low, high: indices of the two values that each result is made of.
+        share: of the second of them.
+    """
+
+    def __init__(self, first: int, last: int, values: int, results: int, device: torch.device):
+        step = values / results
+        self._start = max(0, math.ceil((first - 0.5) / step - 0.5))
+        self._stop = min(results, math.floor((last + 1.5) / step - 0.5) + 1)
+        places = ((torch.arange(self._start, self._stop, device=device) + 0.5) * step - 0.5).clamp_min(0)
+        self.low = places.long()
+        self.high = (self.low + 1).clamp_max(values - 1)
+        self.share = places - self.low
+
+    def within(self, origin: int) -> slice:
+        """Which of a frame's rows or columns the results are, of a region that starts there."""
+        return slice(origin + self._start, origin + self._stop)
 
 
 def _interpolate(maps: Tensor, size: tuple[int, int]) -> Tensor:

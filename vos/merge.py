@@ -10,12 +10,15 @@ from .structures import Frame, Result, Tracked
 
 def merge(frame: Frame, object_ids: tuple[int, ...], tracked: Tracked) -> Result:
     """Resolve overlaps on the logits: each pixel goes to the largest one above 0 (background)."""
-    logits = tracked.full_size()
-    ids = torch.tensor(object_ids, dtype=torch.uint8, device=logits.device)
-    inside = (logits > 0).view(torch.uint8)
-    labels = (inside * ids[:, None, None]).amax(dim=0)
-    rows, columns = (inside.sum(dim=0, dtype=torch.uint8) > 1).nonzero(as_tuple=True)
-    labels[rows, columns] = ids[logits[:, rows, columns].argmax(dim=0)]  # few pixels, if any
+    logits, geometry = tracked.logits, tracked.geometry
+    best = logits.new_zeros(frame.size)
+    labels = torch.zeros(frame.size, dtype=torch.uint8, device=logits.device)
+    everywhere = ((slice(None), slice(None), each) for each in logits)
+    parts = everywhere if geometry is None else geometry.positive_parts(logits)
+    for object_id, (rows, columns, shown) in zip(object_ids, parts, strict=True):
+        here, named = best[rows, columns], labels[rows, columns]
+        named.copy_(torch.where(shown > here, object_id, named))
+        here.copy_(torch.maximum(here, shown))
     return describe(frame, object_ids, labels.cpu().numpy(), tracked.scores.float().cpu().numpy(), tracked)
 
 
