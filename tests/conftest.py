@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
 
 from vos.segmenters.checkpoint import load_published
 from vos.segmenters.lite import LiteSegmenter
@@ -37,6 +39,22 @@ def lite() -> LiteSegmenter:
 @pytest.fixture(scope="session")
 def published():
     return oracle
+
+
+@pytest.fixture(scope="session")
+def mask_loss():
+    """What the trained peers minimise, of logits and true masks (N, H, W)."""
+    return loss_of_masks
+
+
+def loss_of_masks(logits: Tensor, truth: Tensor) -> Tensor:
+    """Sum over the objects: what is missing of Dice, and cross-entropy in which small objects do not drown."""
+    entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    inside = (entropy * truth).sum((1, 2)) / truth.sum((1, 2))
+    outside = (entropy * (1 - truth)).sum((1, 2)) / (1 - truth).sum((1, 2))
+    found = logits.sigmoid()
+    dice = (2 * (found * truth).sum((1, 2)) + 1) / (found.sum((1, 2)) + truth.sum((1, 2)) + 1)
+    return (inside / 2 + outside + 1 - dice).sum()
 
 
 @pytest.fixture

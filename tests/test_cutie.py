@@ -1,4 +1,7 @@
-"""Cutie as a tracker, with random weights of its own size: against the package's own use of it, and bounded."""
+"""Cutie as a tracker, with random weights of its own size: against the package's own use of it, and bounded.
+
+The conformance suite runs with a decoder that is trained here to follow a drawn disc.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +15,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
 
 import vos
 from vos.cli import main
 from vos.errors import PluginError, WeightsError
-from vos.testing.clip import clip, disc_labels, discs
+from vos.testing.clip import clip, disc_labels, discs, sway
 from vos.trackers import cutie
 
 SIZE = (97, 131)
@@ -33,6 +37,54 @@ def weights(tmp_path_factory) -> str:
         torch.manual_seed(3)
         network = CUTIE(cutie.configuration("small"))
     path = tmp_path_factory.mktemp("cutie") / "cutie-small.pth"
+    torch.save(network.state_dict(), path)
+    return f"cutie:{path}"
+
+
+FOLLOWED = (1, 13, 28, 39)
+"""Discs that training follows: so many that one answer for all of them would overlap each by a quarter."""
+
+
+@pytest.fixture(scope="module")
+def trained(weights, tmp_path_factory, mask_loss) -> str:
+    """``cutie:FILE`` of a network that follows one of several like discs, which only its memory can tell it.
+
+    All but the decoder stays random: what the decoder is given is computed once. Masks are made strong,
+    and the last mask and the sensory memory, which would do without the memory of values, are shut out.
+    """
+    from cutie.inference.inference_core import InferenceCore
+    from cutie.utils.tensor_utils import pad_divide_by
+
+    network = cutie.load_network(weights.partition(":")[2])
+    network.mask_encoder.conv1.weight[:, 3:] *= 20
+    network.pixel_fuser.sensory_compress.weight.zero_()
+    size, later = (120, 200), (1, 3, 6)  # frames on which the discs have moved by 0, 1 and 2 pixels
+    seen = frames(max(later) + 1, size)
+    images = [torch.tensor(frame.rgb).permute(2, 0, 1).float() / 255 for frame in seen]
+    labels = [torch.tensor(disc_labels(size, max(FOLLOWED), sway(size, at))) for at in range(len(seen))]
+    truth = [torch.stack([each == disc for disc in FOLLOWED]).float() for each in labels]
+    given = []
+    hook = network.mask_decoder.register_forward_pre_hook(lambda _, inputs: given.append(inputs))
+    for mask in truth[0]:
+        core = InferenceCore(network, network.cfg)
+        core.step(images[0], mask.long(), objects=[1])
+        for at in later:
+            core.step(images[at])
+    hook.remove()
+
+    decoder = network.mask_decoder.requires_grad_(True)
+    optimizer = torch.optim.Adam(decoder.parameters(), 1e-3)
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.05, 50)
+    for step in range(50):
+        turn = step % len(later)
+        features, readouts, sensory = zip(*given[turn :: len(later)], strict=True)
+        logits = decoder(features[0], torch.cat(readouts, 1), sensory[0], update_sensory=False)[1]
+        logits = F.interpolate(logits, scale_factor=4, mode="bilinear")[0]
+        optimizer.zero_grad()
+        mask_loss(logits, pad_divide_by(truth[later[turn]], 16)[0]).backward()
+        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1)
+        optimizer.step(), schedule.step()
+    path = tmp_path_factory.mktemp("cutie") / "trained.pth"
     torch.save(network.state_dict(), path)
     return f"cutie:{path}"
 
@@ -155,10 +207,25 @@ def test_the_size_is_read_off_the_weights(weights, tmp_path):
 
 
 @pytest.mark.slow
-def test_it_conforms(weights):
-    """All but that the object is found, which random weights cannot, and the long run, see above."""
-    chosen = "not hardly_moves and not 300_frames"
-    command = [sys.executable, "-m", "vos.testing", "--tracker", weights, "-q", "-k", chosen]
+def test_what_was_learned_is_read_from_the_memory(trained):
+    """So that the conformance suite fails where the memory is not kept, or not read."""
+    size, overlaps = (120, 200), []
+    truth = disc_labels(size, 1, sway(size, 1)) > 0
+    first, second = frames(2, size)
+    for forgotten in (False, True):
+        with vos.open_session(tracker=trained, device="cpu") as session:
+            session.start(first, discs(1, size))
+            if forgotten:
+                with torch.inference_mode():
+                    session.tracker._core.memory.work_mem.value[1].zero_()
+            found = session.step(second).labels > 0
+            overlaps.append(np.count_nonzero(found & truth) / np.count_nonzero(found | truth))
+    assert overlaps[0] > 0.5 and overlaps[1] < 0.3, overlaps
+
+
+@pytest.mark.slow
+def test_it_conforms(trained):
+    command = [sys.executable, "-m", "vos.testing", "--tracker", trained, "-q"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
