@@ -93,43 +93,43 @@ def load(name: str, device: str) -> Segmenter:
 
 
 def overhead(segmenter: Segmenter, options: argparse.Namespace, say: Callable) -> None:
-    """Whole step with one object against the segmenter's encoder alone, taken in turns."""
-    say("| tracker | encoder alone, ms | whole step, ms | step over encoder |\n|---|---|---|---|")
+    """What a step with one object takes besides the encoder's pass in it."""
+    say("| tracker | encoder, ms | the rest of a step, ms | step over encoder |\n|---|---|---|---|")
     for name in ("persam", "persam-f"):
-        frames = clip()
-        session = started(segmenter, name, next(frames), discs(1))
-        session.step(next(frames))
-        plain, whole = [], []
-        for frame, _ in zip(frames, range(options.frames), strict=False):
-            with torch.inference_mode():
-                plain.append(seconds(lambda frame=frame: segmenter.embed(frame.rgb)))
-            whole.append(seconds(lambda frame=frame, session=session: session.step(frame)))
-        ratio = statistics.median(b / a for a, b in zip(plain, whole, strict=True))
-        say(f"| {name} | {1e3 * statistics.median(plain):.1f} | {1e3 * statistics.median(whole):.1f} | {ratio:.3f} |")
+        encode, rest = steps(segmenter, name, 1, options.frames)
+        say(f"| {name} | {1e3 * encode:.1f} | {1e3 * rest:.1f} | {1 + rest / encode:.3f} |")
 
 
 def objects(segmenter: Segmenter, options: argparse.Namespace, say: Callable) -> None:
-    """Time of a step by number of objects, and each further one as share of an encoder pass."""
-    say("| objects | step, ms | encoder, ms | further object, ms | share of the encoder | share of one object's step |")
+    """What a step takes besides the encoder's pass by number of objects, and each further one as a share."""
+    say("| objects | encoder, ms | the rest of a step, ms | further object, ms | share of the encoder | share of one object's step |")
     say("|---|---|---|---|---|---|")
-    one, curve = None, []
-    counts = [count for count in OBJECTS if count <= options.most_objects]
-    for count in counts:
-        frames = clip()
-        session = started(segmenter, "persam", next(frames), discs(count))
-        session.step(next(frames))
-        session.seconds.clear()
-        steps = [
-            seconds(lambda frame=frame, session=session: session.step(frame))
-            for frame, _ in zip(frames, range(options.frames), strict=False)
-        ]
-        step, encode = statistics.median(steps), session.seconds["encode"] / len(steps)
-        one = one or step
-        curve.append((count, step / encode))
-        each = (step - one) / (count - 1) if count > 1 else 0.0
-        say(f"| {count} | {1e3 * step:.1f} | {1e3 * encode:.1f} | {1e3 * each:.2f} | {each / encode:.1%} | {each / one:.1%} |")
+    alone, curve = None, []
+    for count in (count for count in OBJECTS if count <= options.most_objects):
+        encode, rest = steps(segmenter, "persam", count, options.frames)
+        alone = alone or rest
+        curve.append((count, 1 + rest / encode))
+        each = (rest - alone) / max(count - 1, 1)
+        say(
+            f"| {count} | {1e3 * encode:.1f} | {1e3 * rest:.1f} | {1e3 * each:.2f} | {each / encode:.1%} "
+            f"| {each / (encode + alone):.1%} |"
+        )
     if options.plot:
         draw(curve, options.model, options.plot)
+
+
+def steps(segmenter: Segmenter, tracker: str, count: int, frames: int) -> tuple[float, float]:
+    """Median seconds of the encoder's pass and of the rest of a step, told apart within each step."""
+    clip_ = clip()
+    session = started(segmenter, tracker, next(clip_), discs(count))
+    session.step(next(clip_))
+    encode, rest = [], []
+    for frame in itertools.islice(clip_, frames):
+        session.seconds.clear()
+        whole = seconds(lambda frame=frame: session.step(frame))
+        encode.append(session.seconds["encode"])
+        rest.append(whole - encode[-1])
+    return statistics.median(encode), statistics.median(rest)
 
 
 def draw(curve: list[tuple[int, float]], model: str, path: Path) -> None:
