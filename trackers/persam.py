@@ -167,7 +167,7 @@ class PerSAM:
             mask_logits=torch.where(found[:, None, None, None], logits, old.mask_logits),
         )
         if old.last is not None:
-            sight = self._of_each(self._shown)
+            sight = self._of_each(self._sight)
             seen = old.seen.blended(self._evidence(context, sight.moments), self.options.learning_rate * found)
             self.objects = replace(self.objects, last=choose_rows(found, sight.memory, old.last), seen=seen)
         self._looks = []
@@ -276,7 +276,7 @@ class PerSAM:
         features = context.features
         return cut(features.geometry.resample(embedded, objects.geometry), features.windows)[:, 0]
 
-    def _shown(self, context: Shown, objects: Objects) -> Sight:
+    def _sight(self, context: Shown, objects: Objects) -> Sight:
         """What a frame shows of objects, whose masks are known."""
         embedded = F.avg_pool2d(objects.mask_logits.sigmoid(), 4)[:, 0]
         return Sight(

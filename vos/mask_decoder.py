@@ -41,7 +41,6 @@ class GuidedMaskDecoder(SamMaskDecoder):
         config._attn_implementation = "sdpa"  # of no effect here, but without it the library warns
         super().__init__(config)
 
-
     def predict(
         self,
         embeddings: Tensor,
