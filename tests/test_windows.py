@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 import vos
@@ -76,3 +77,14 @@ def test_an_object_joins_others_that_are_remembered_in_windows():
         session.correct(1, disc_labels((240, 400), 3) == 1)
         result = session.step(next(frames))
     assert (result.areas > 0).all()
+
+
+@pytest.mark.parametrize("changes", [{"point_grid": "frame"}, {"guided_attention": True, "attention": "sigmoid"}])
+def test_what_wants_maps_at_frame_size_has_no_windows(lite, changes):
+    shown = []
+    for window in (0.0, 2.0):
+        frames = clip((240, 400))
+        session = Session(PerSAM(PerSamOptions(window=window, **changes)), lite, SameEncoder())
+        session.start(next(frames), discs(1, (240, 400)))
+        shown.append(session.step(next(frames)).labels)
+    assert np.array_equal(*shown) and shown[0].any()

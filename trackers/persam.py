@@ -1,10 +1,9 @@
-"""PerSAM as a tracker: training-free, one decoder batch for all objects."""
+"""PerSAM as a tracker: training-free, objects that are looked for in windows of one size are decoded as one batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -20,12 +19,11 @@ from vos.point_trackers import load_point_tracker
 from vos.structures import Explanation, FirstMask, Masks, PatchFeatures, Prompts, Result, Tracked
 from vos.windows import cut, groups, paste
 
-from .objects import Objects, choose_rows, joined
+from .objects import Objects, Part, choose_rows, joined
 from .options import PerSamOptions
 from .points import PropagatedPoints
 
 Shown = FrameContext | FrameWindows
-Part = TypeVar("Part")
 
 MASK_LOGIT = 8.0
 """A given mask becomes low-res logits of plus or minus this."""
@@ -256,11 +254,12 @@ class PerSAM:
 
     def _look(self, context: FrameContext, objects: Objects) -> list[Look]:
         """Where each object is looked for: near its last box, or in all of the region while it is lost."""
-        geometry = context.embedding.geometry
-        if not self.options.window or self._propagated or context.features.geometry != geometry:
+        options, geometry = self.options, context.embedding.geometry
+        by_patch = options.point_grid == "patch" and options.attention == "softmax"  # the rest wants maps at frame size
+        if not (options.window and by_patch) or self._propagated or context.features.geometry != geometry:
             return [Look(list(range(len(objects))), context)]
         boxes = geometry.boxes_to_input(objects.boxes + objects.boxes.new_tensor([0, 0, 1, 1])) / geometry.stride
-        split = groups(boxes, ~objects.found, geometry.grid, self.options.window, LEAST_WINDOW)
+        split = groups(boxes, ~objects.found, geometry.grid, options.window, LEAST_WINDOW)
         return [Look(rows, context.within(windows)) for rows, windows in split]
 
     def _of_each(self, function: Callable[[Shown, Objects], Part]) -> Part:
@@ -272,23 +271,20 @@ class PerSAM:
 
     def _coverage(self, context: Shown, objects: Objects) -> Tensor:
         """The last masks as share of each patch of the prior's grid, (N, h, w) in [0, 1]."""
-        embedded = F.avg_pool2d(objects.mask_logits.sigmoid(), 4)
-        features = context.features
-        return cut(features.geometry.resample(embedded, objects.geometry), features.windows)[:, 0]
+        return context.features.geometry.resample(_covered(context, objects), objects.geometry)[:, 0]
 
     def _sight(self, context: Shown, objects: Objects) -> Sight:
         """What a frame shows of objects, whose masks are known."""
-        embedded = F.avg_pool2d(objects.mask_logits.sigmoid(), 4)[:, 0]
-        return Sight(
-            prior.remember(context.features.values, self._coverage(context, objects), background_block=2),
-            self._moments(context, embedded),
-        )
+        covered = _covered(context, objects)
+        coverage = context.features.geometry.resample(covered, objects.geometry)[:, 0]
+        memory = prior.remember(context.features.values, coverage, background_block=2)
+        return Sight(memory, self._moments(context, covered[:, 0]))
 
     def _moments(self, context: Shown, coverage: Tensor) -> Tensor:
-        """Moments of what objects cover, as share of each of all the embedding's patches, (N, h, w)."""
-        inside = context.embedding.geometry.inside().to(coverage)
-        covered = cut((coverage * inside)[:, None], context.embedding.windows)
-        return discriminant.moments(context.rows, covered.flatten(1))
+        """Moments of what objects cover, as share of each of the embedding's patches that are shown, (N, h, w)."""
+        embedding = context.embedding
+        inside = cut(embedding.geometry.inside().to(coverage)[None, None], embedding.windows)[:, 0]
+        return discriminant.moments(context.rows, (coverage * inside).flatten(1))
 
     def _evidence(self, context: FrameContext, own: Tensor) -> discriminant.Evidence:
         """What tells objects, of which these are the moments, from each other and from the rest of a frame."""
@@ -447,6 +443,11 @@ class PerSAM:
             similarity = standardised(shown, geometry.grid)
         target = objects.target if options.semantic_prompting else None
         return Guidance(similarity, target, options.alpha, options.attention)
+
+
+def _covered(context: Shown, objects: Objects) -> Tensor:
+    """The last masks as share of each of the embedding's patches that are shown, (N, 1, h, w) in [0, 1]."""
+    return F.avg_pool2d(cut(objects.mask_logits, context.embedding.windows).sigmoid(), 4)
 
 
 def _at_least_one_cell(coverage: Tensor) -> Tensor:

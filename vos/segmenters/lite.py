@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,7 @@ class LiteSegmenter:
         network.mask_decoder.image_dtype = self.fast_dtype
         if device.type == "cpu" and hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
             _fuse_activations(self.network.backbone)
+        self._positions = lru_cache(maxsize=4)(network.positions)
         self._mean = torch.tensor(PIXEL_MEAN, device=device)
         self._std = torch.tensor(PIXEL_STD, device=device)
 
@@ -90,7 +92,7 @@ class LiteSegmenter:
         logits, scores = self.network.decode(
             embedding.values,
             embedding.fine,
-            cut(self.network.positions(*geometry.grid), embedding.windows),
+            cut(self._positions(*geometry.grid), embedding.windows),
             geometry.to_input(prompts.points),
             prompts.point_labels,
             None if prompts.boxes is None else geometry.boxes_to_input(prompts.boxes),
