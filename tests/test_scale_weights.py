@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vos.scale_weights import dice, fit, focal, slopes
+from vos.scale_weights import Slopes, dice, fit, focal
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def test_slopes_are_those_of_the_losses(drawn):
     settled = torch.tensor([5.0, 0.0], dtype=torch.float64)
     loss = dice(logits, target, settled) + focal(logits, target, 2000)
     (expected,) = torch.autograd.grad(loss.sum(), logits)
-    torch.testing.assert_close(slopes(logits.detach(), target, settled, 2000), expected)
+    torch.testing.assert_close(Slopes(target, settled, 2000)(logits.detach()), expected)
 
 
 @pytest.mark.parametrize("remainder", [0, 2])

@@ -186,7 +186,8 @@ def clip_loss(network: LiteNetwork, frames: Tensor, labels: Tensor, generator: t
     with torch.autocast(frames.device.type, torch.bfloat16):
         embeddings, fine = network.embed(pixels.contiguous(memory_format=torch.channels_last))
         matched = network.match(embeddings)
-    levels = (embeddings.float(), F.normalize(matched.float(), dim=1), *fine)
+    embeddings = embeddings.float()
+    levels = (embeddings, discriminant.rows(embeddings), F.normalize(matched.float(), dim=1), *fine)
     frames = [Encoded(*level) for level in zip(*(by_time(each, batch, clip) for each in levels), strict=True)]
 
     track = Track(network, frames, masks[:, 0], generator)
@@ -224,12 +225,14 @@ class Encoded(NamedTuple):
 
     Attributes:
         embedding: (N, C, h, w).
+        rows: the same as the discriminant takes it, (N, P, C + 1).
         features: unit features that the prior compares, (N, C', h, w).
         fine4: what the decoder's up-sampling starts from at stride 4, (N, P, 4, C / 4).
         fine2: the same at stride 2, (N, P, 16, C / 8).
     """
 
     embedding: Tensor
+    rows: Tensor
     features: Tensor
     fine4: Tensor
     fine2: Tensor
@@ -284,7 +287,7 @@ class Track:
 
     def _evidence(self, time_: int, coverage: Tensor) -> discriminant.Evidence:
         """What a frame shows of the objects, which cover (N, h, w) of it, and of all else."""
-        rows = discriminant.rows(self.frames[time_].embedding)
+        rows = self.frames[time_].rows
         own, rest = (discriminant.moments(rows, share.flatten(1)) for share in (coverage, 1 - coverage))
         return discriminant.evidence(own, rest)
 
@@ -295,8 +298,8 @@ class Track:
     def _decode(self, frame: Encoded, mask_logits: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
         confidence = prior.similarity(frame.features, self.prototype)
         matching = prior.matching_maps(frame.features, confidence, self.first, self.last, self.coverage)
-        rows = discriminant.rows(frame.embedding)
-        separating = discriminant.maps(rows, frame.embedding.shape[-2:], self.given, self.seen.blended(self.given, PerSamOptions.given_share))
+        seen = self.seen.blended(self.given, PerSamOptions.given_share)
+        separating = discriminant.maps(frame.rows, frame.embedding.shape[-2:], self.given, seen)
         cells, point_labels = prior.extreme_points(confidence)
         guidance = Guidance(
             similarity=confidence if self.chance() < 0.5 else None,

@@ -43,10 +43,11 @@ def fit(logits: Tensor, truth: Tensor, *, epochs: int = 800, lr: float = 4e-4, r
     base = masks[:, remainder]
     differences = masks[:, learned] - base[:, None]
     pair = torch.full((len(masks), 2), 1 / 3, device=masks.device)
+    slopes = Slopes(target, settled, pixels)
     mean, square = torch.zeros_like(pair), torch.zeros_like(pair)
     for epoch in range(epochs):
         mixed = torch.baddbmm(base[:, None], pair[:, None], differences)[:, 0]
-        slope = torch.bmm(differences, slopes(mixed, target, settled, pixels)[..., None])[..., 0]
+        slope = torch.bmm(differences, slopes(mixed)[..., None])[..., 0]
         mean.lerp_(slope, 1 - _BETAS[0])
         square.lerp_(slope.square(), 1 - _BETAS[1])
         rate = lr * (1 + math.cos(math.pi * epoch / epochs)) / 2
@@ -83,17 +84,28 @@ def focal(logits: Tensor, target: Tensor, pixels: int) -> Tensor:
     return (weight * cross * (1 - agreement) ** 2).sum(1) / pixels
 
 
-def slopes(logits: Tensor, target: Tensor, settled: Tensor | float, pixels: int) -> Tensor:
-    """Derivative of :func:`dice` plus :func:`focal`, summed over the rows, by each logit: (N, P)."""
-    probability = logits.sigmoid()
-    common = (probability * target).sum(1, keepdim=True)
-    total = probability.sum(1, keepdim=True) + target.sum(1, keepdim=True) + 1
-    settled = torch.as_tensor(settled, dtype=logits.dtype, device=logits.device).view(-1, 1)
-    common, total = 2 * (common + settled) + 1, total + 2 * settled
-    sign = 1 - 2 * target
-    steepness = probability * (1 - probability)
-    miss = torch.addcmul(target, probability, sign)  # 1 - agreement
-    cross = F.softplus(logits) - logits * target
-    weight = (ALPHA * target + (1 - ALPHA) * (1 - target)) / pixels
-    bend = torch.addcmul((probability - target) * miss, 2 * cross, steepness * sign)
-    return weight * miss * bend + steepness * (common - 2 * total * target) / total.square()
+class Slopes:
+    """Derivative of :func:`dice` plus :func:`focal`, summed over the rows, by each logit.
+
+    Args:
+        target, settled, pixels: as the losses take them.
+    """
+
+    def __init__(self, target: Tensor, settled: Tensor | float, pixels: int):
+        self._target = target
+        self._settled = torch.as_tensor(settled, dtype=target.dtype, device=target.device).view(-1, 1)
+        self._total = target.sum(1, keepdim=True) + 2 * self._settled + 1
+        self._sign = 1 - 2 * target
+        self._weight = (ALPHA * target + (1 - ALPHA) * (1 - target)) / pixels
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """Slopes (N, P) at logits (N, P)."""
+        target, sign = self._target, self._sign
+        probability = logits.sigmoid()
+        common = 2 * ((probability * target).sum(1, keepdim=True) + self._settled) + 1
+        total = probability.sum(1, keepdim=True) + self._total
+        steepness = probability * (1 - probability)
+        miss = torch.addcmul(target, probability, sign)  # 1 - agreement
+        cross = F.softplus(logits) - logits * target
+        bend = torch.addcmul((probability - target) * miss, 2 * cross, steepness * sign)
+        return self._weight * miss * bend + steepness * (common - 2 * total * target) / total.square()

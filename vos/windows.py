@@ -6,7 +6,9 @@ remembered within its own window of the patch grid.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -66,17 +68,24 @@ def groups(
     sides = (room * (boxes[:, 2:] - boxes[:, :2]).flip(1)).clamp_min(least)
     sides = MULTIPLE * (sides / MULTIPLE).ceil()
     sides[lost] = torch.inf
-    sides = sides.minimum(sides.new_tensor(grid))
-    order = sides.prod(1).argsort(stable=True).tolist()
+    sizes = [tuple(map(int, size)) for size in sides.minimum(sides.new_tensor(grid)).tolist()]
+    order = sorted(range(len(sizes)), key=lambda row: math.prod(sizes[row]))
+    small = list(accumulate((sizes[row] for row in order), _around_both))
+    large = list(accumulate((sizes[row] for row in reversed(order)), _around_both))[::-1]
 
-    def group(rows: list[int]) -> tuple[list[int], tuple[int, int]]:
-        return sorted(rows), tuple(map(int, sides[rows].amax(0).tolist()))
+    def split(count: int) -> list[tuple[list[int], tuple[int, int]]]:
+        parts = [(order[:count], small[count - 1])]
+        return parts + [(order[count:], large[count])] if count < len(order) else parts
 
-    def cost(split: list[tuple[list[int], tuple[int, int]]]) -> int:
-        return sum(PASS + len(rows) * high * wide for rows, (high, wide) in split)
+    def cost(count: int) -> int:
+        return sum(PASS + len(rows) * math.prod(size) for rows, size in split(count))
 
-    splits = [[group(part) for part in (order[:count], order[count:]) if part] for count in range(1, len(order) + 1)]
-    return [(rows, Windows.around(boxes[rows], size, grid)) for rows, size in min(splits, key=cost)]
+    best = min(range(1, len(order) + 1), key=cost)
+    return [(sorted(rows), Windows.around(boxes[rows], size, grid)) for rows, size in split(best)]
+
+
+def _around_both(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    return max(one[0], other[0]), max(one[1], other[1])
 
 
 def cut(maps: Tensor, windows: Windows | None) -> Tensor:
