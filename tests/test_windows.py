@@ -51,6 +51,15 @@ def test_lost_and_large_objects_are_apart_from_the_small_ones():
     assert windows.size == (16, 16) and whole is None
 
 
+def test_each_object_has_its_own_window_whatever_the_order_of_their_sizes():
+    each = boxes([40, 20, 52, 30], [2, 2, 6, 6], [20, 10, 28, 18])
+    ((rows, windows),) = groups(each, torch.zeros(3, dtype=torch.bool), GRID, 2.0, 16)
+    assert rows == [0, 1, 2]
+    for (top, left), (x0, y0, x1, y1) in zip(windows.corners, each.tolist(), strict=True):
+        assert left <= x0 and x1 <= left + windows.size[1]
+        assert top <= y0 and y1 <= top + windows.size[0]
+
+
 def test_two_objects_of_about_a_size_share_one_pass():
     assert len(groups(boxes([1, 1, 6, 6], [20, 20, 29, 27]), torch.zeros(2, dtype=torch.bool), GRID, 2.0, 16)) == 1
 

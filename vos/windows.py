@@ -74,14 +74,14 @@ def groups(
     large = list(accumulate((sizes[row] for row in reversed(order)), _around_both))[::-1]
 
     def split(count: int) -> list[tuple[list[int], tuple[int, int]]]:
-        parts = [(order[:count], small[count - 1])]
-        return parts + [(order[count:], large[count])] if count < len(order) else parts
+        parts = [(sorted(order[:count]), small[count - 1])]
+        return parts + [(sorted(order[count:]), large[count])] if count < len(order) else parts
 
     def cost(count: int) -> int:
         return sum(PASS + len(rows) * math.prod(size) for rows, size in split(count))
 
     best = min(range(1, len(order) + 1), key=cost)
-    return [(sorted(rows), Windows.around(boxes[rows], size, grid)) for rows, size in split(best)]
+    return [(rows, Windows.around(boxes[rows], size, grid)) for rows, size in split(best)]
 
 
 def _around_both(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
