@@ -119,17 +119,22 @@ def objects(segmenter: Segmenter, options: argparse.Namespace, say: Callable) ->
 
 
 def steps(segmenter: Segmenter, tracker: str, count: int, frames: int) -> tuple[float, float]:
-    """Median seconds of the encoder's pass and of the rest of a step, told apart within each step."""
+    """Median seconds of the encoder's pass and of the rest of a step, told apart within each step.
+
+    Each step follows on the first frame, whose masks are given: their size counts, not what becomes of them.
+    """
     clip_ = clip()
-    session = started(segmenter, tracker, next(clip_), discs(count))
-    session.step(next(clip_))
+    first = next(clip_)
+    session = started(segmenter, tracker, first, discs(count))
+    state = session.state()
     encode, rest = [], []
-    for frame in itertools.islice(clip_, frames):
+    for frame in itertools.islice(clip_, frames + 1):
+        session.restore(first, state)
         session.seconds.clear()
         whole = seconds(lambda frame=frame: session.step(frame))
         encode.append(session.seconds["encode"])
         rest.append(whole - encode[-1])
-    return statistics.median(encode), statistics.median(rest)
+    return statistics.median(encode[1:]), statistics.median(rest[1:])
 
 
 def draw(curve: list[tuple[int, float]], model: str, path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -97,3 +99,18 @@ def test_what_wants_maps_at_frame_size_has_no_windows(lite, changes):
         session.start(next(frames), discs(1, (240, 400)))
         shown.append(session.step(next(frames)).labels)
     assert np.array_equal(*shown) and shown[0].any()
+
+
+def test_an_object_that_shrinks_is_looked_for_in_all_of_the_region(lite):
+    """Covered but for a part, it may come out anywhere."""
+    frames = clip((240, 400))
+    first, second = next(frames), next(frames)
+    session = Session(PerSAM(), lite, SameEncoder())
+    session.start(first, discs(1, (240, 400)))
+    looked = []
+    decode = session.tracker._decode
+    session.tracker._decode = lambda shown, objects: looked.append(shown.embedding.windows) or decode(shown, objects)
+    session.step(second)
+    session.tracker.objects = replace(session.tracker.objects, usual_area=2 * session.tracker.objects.usual_area)
+    session.step(second)
+    assert looked[0] is not None and looked[1] is None

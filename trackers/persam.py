@@ -253,13 +253,14 @@ class PerSAM:
         return Region.around(boxes, size, self.options.zoom, least)
 
     def _look(self, context: FrameContext, objects: Objects) -> list[Look]:
-        """Where each object is looked for: near its last box, or in all of the region while it is lost."""
+        """Where each object is looked for: near its last box, or in all of the region unless it was seen whole."""
         options, geometry = self.options, context.embedding.geometry
         by_patch = options.point_grid == "patch" and options.attention == "softmax"  # the rest wants maps at frame size
         if not (options.window and by_patch) or self._propagated or context.features.geometry != geometry:
             return [Look(list(range(len(objects))), context)]
         boxes = geometry.boxes_to_input(objects.boxes + objects.boxes.new_tensor([0, 0, 1, 1])) / geometry.stride
-        split = groups(boxes, ~objects.found, geometry.grid, options.window, LEAST_WINDOW)
+        lost = ~self._whole(geometry, objects, objects.mask_logits)
+        split = groups(boxes, lost, geometry.grid, options.window, LEAST_WINDOW)
         return [Look(rows, context.within(windows)) for rows, windows in split]
 
     def _of_each(self, function: Callable[[Shown, Objects], Part]) -> Part:
@@ -362,9 +363,13 @@ class PerSAM:
         """Without pieces that the last masks do not explain; behind something, an object may come out anywhere."""
         embedding = context.embedding
         near = prior.connected(logits, cut(objects.mask_logits, embedding.windows)[:, 0], self.options.reach)
-        area = (near > 0).flatten(1).sum(1) * embedding.geometry.pixels_per_value(4)
-        whole = objects.found & (area > WHOLE * objects.usual_area)
+        whole = self._whole(embedding.geometry, objects, near)
         return torch.where(whole[:, None, None], near, logits)
+
+    def _whole(self, geometry: Geometry, objects: Objects, logits: Tensor) -> Tensor:
+        """Which objects are found and, by these low-res logits (N, …), about as large as usual, (N,) bool."""
+        area = (logits > 0).flatten(1).sum(1) * geometry.pixels_per_value(4)
+        return objects.found & (area > WHOLE * objects.usual_area)
 
     def _run(self, context: Shown, prompts: Prompts, guidance: Guidance, multimask: bool = True) -> Masks:
         self.decoder_calls += 1
