@@ -40,9 +40,9 @@ class PerSamOptions:
             no last mask, else 0.
         zoom: encode only the region this many times as long as the last boxes' common extent,
             enlarged; 0: the whole frame; None: 1.25 for models that take the last mask, else 0.
-        window: each object is looked for in a part of the region this many times as long as its last box or
-            more, see :func:`vos.windows.groups`; 0: in all of the region; None: 2 for models that take the
-            last mask, else 0.
+        window: an object that is seen whole is looked for in a part of the region this many times as long
+            as its last box or more, see :func:`vos.windows.groups`; 0: all are looked for in all of the
+            region; None: 2 for models that take the last mask, else 0.
         learning_rate: share of each new frame in the running discriminant, see :mod:`vos.discriminant`.
         given_share: share in it of the frame whose mask was given; 1: of no other frame.
         contest: how strongly objects contest the pixels that any of them claims, in logits per
