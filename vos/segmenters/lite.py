@@ -46,7 +46,7 @@ class LiteSegmenter:
             part.to(self.fast_dtype)
         network.mask_decoder.image_dtype = self.fast_dtype
         if device.type == "cpu" and hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
-            _fuse_activations(self.network.backbone)
+            fuse_activations(self.network.backbone)
         self._positions = lru_cache(maxsize=4)(network.positions)
         self._mean = torch.tensor(PIXEL_MEAN, device=device)
         self._std = torch.tensor(PIXEL_STD, device=device)
@@ -127,7 +127,7 @@ class _ConvolutionReLU6(nn.Module):
         )
 
 
-def _fuse_activations(module: nn.Module) -> None:
+def fuse_activations(module: nn.Module) -> None:
     """Replace every convolution that a ReLU6 follows, in place."""
     for layers in [child for child in module.modules() if isinstance(child, nn.Sequential)]:
         for index in range(len(layers) - 1):

