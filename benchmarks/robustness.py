@@ -24,7 +24,7 @@ from ..first_mask import first_mask_from_array
 from ..models import load_encoder, load_segmenter, new_tracker
 from ..structures import Frame
 from ..video.images import image_paths
-from .davis import folders, sequence_names
+from .davis import add_data_options, folders, sequence_names
 from .scoring import boundary, dilate, region
 
 AWAY = 10
@@ -112,18 +112,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     line = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    line.add_argument("--davis", type=Path, required=True)
-    line.add_argument("--year", type=int, choices=(2016,), default=2016)
-    line.add_argument("--set", default="val")
-    line.add_argument("--sequences", nargs="+")
-    line.add_argument("--resolution", default="480p")
+    add_data_options(line)
+    line.set_defaults(year=2016)
     line.add_argument("--tracker", default="persam-f")
-    line.add_argument("--model", default="lite")
     line.add_argument("--prior", default="same")
-    line.add_argument("--device", default="auto")
     line.add_argument("--max-frames", type=int)
     line.add_argument("--output", type=Path, help="a Markdown file")
-    return line.parse_args(arguments)
+    options = line.parse_args(arguments)
+    if options.year != 2016:
+        line.error("one object is painted over: DAVIS 2016 only")
+    return options
 
 
 def follow(
