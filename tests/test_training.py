@@ -56,7 +56,7 @@ def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(
     train_lite: ModuleType, train_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train_lite, "EARLY", 0.5)
-    arguments = ("--davis", train_set, "--steps", 4, "--batch", 1, "--save-every", 2, "--device", "cpu")
+    arguments = ("--davis", train_set, "--steps", 2, "--cycles", 3, "--batch", 1, "--save-every", 2, "--device", "cpu")
     whole = run(train_lite, monkeypatch, *arguments, "-o", tmp_path / "whole")
     with monkeypatch.context() as cut:
         cut.setattr(train_lite, "export", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -79,10 +79,16 @@ def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(
 
 
 def test_rates(train_lite: ModuleType) -> None:
-    rates = [train_lite.rate(step, 1000, begin=300) for step in range(1000)]
+    ends = train_lite.cycle_ends(1000, 3)
+    assert ends == [1000, 1500, 2000]
+    rates = [train_lite.rate(step, ends, begin=300) for step in range(2000)]
     assert rates[299] == 0 and rates[300] == pytest.approx(1 / train_lite.WARM_UP)
     assert rates[399] == rates[600] == rates[699] == 1
-    assert 0.5 < rates[800] < 0.7 and 0.02 < rates[999] < 0.03
+    assert 0.5 < rates[850] < 0.55 and 0.02 < rates[999] < 0.03
+    for start in (1000, 1500):  # each later cycle: up, down
+        assert rates[start] == pytest.approx(1 / train_lite.WARM_UP)
+        assert max(rates[start : start + 500]) < train_lite.LATER_RATE and 0.3 < rates[start + 250] < 0.32
+        assert 0.02 < rates[start + 499] < 0.03
 
 
 def test_the_average_counts_later_steps_more(train_lite: ModuleType) -> None:

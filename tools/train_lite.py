@@ -5,8 +5,10 @@
 The model sees what a tracker will show it: the first frame's mask, then its own last output as
 mask prompt and box, sometimes damaged so that it learns to mend it, the prior's points and maps.
 Starts from ImageNet's backbone, which stays as it is while the other parts, with small canvases, learn
-what to make of it. Resumes from ``-o`` when that holds a checkpoint. Writes ``lite.safetensors``
-(half precision, averaged weights) and ``log.csv``.
+what to make of it. After the first cycle, others raise the learning rate again and let it fall; the
+mean of the weights at their ends tracks better than any of them. Resumes from ``-o`` when that holds a
+checkpoint. Writes ``lite.safetensors`` (half precision, the mean so far), ``cycle-<n>.safetensors`` and
+``log.csv``.
 """
 
 from __future__ import annotations
@@ -48,9 +50,13 @@ LOW_RES = 2
 SMALLEST_OBJECT = 150  # pixels of the canvas
 FROZEN_STAGES = 3  # of the backbone, and the stem: ImageNet's edges and textures serve as they are
 EARLY = 0.55
-"""Share of the steps in which all of the backbone is frozen and the canvases are small."""
+"""Share of the first cycle in which all of the backbone is frozen and the canvases are small."""
 DECAY = 0.3
-"""Share of the steps in which the learning rate falls."""
+"""Share of it in which the learning rate falls."""
+LATER = 0.5
+"""Length of a later cycle, as share of the first one's."""
+LATER_RATE = 0.6
+"""Its highest learning rate, as share of the first one's."""
 WARM_UP = 100
 """Steps in which it rises, for the backbone once more when that is no longer frozen."""
 AVERAGE_POWER = 9
@@ -81,10 +87,12 @@ def train(rank: int, options: argparse.Namespace) -> None:
     names = (options.davis / "ImageSets/2016/train.txt").read_text().split()
     positions = range(rank, options.batch, options.processes)
     early = int(EARLY * options.steps)
-    clips = Clips(load_sequences(options.davis, names), options.steps, positions, options.seed, ClipOptions(), early)
+    ends = cycle_ends(options.steps, options.cycles)
+    clips = Clips(load_sequences(options.davis, names), ends[-1], positions, options.seed, ClipOptions(), early)
 
     network = initial_network().to(device).to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=averaged)
+    mean_of_ends = torch.optim.swa_utils.AveragedModel(network)
     optimizer = torch.optim.AdamW(
         [
             {"params": list(network.backbone.parameters()), "lr": options.lr * 0.3},
@@ -93,20 +101,19 @@ def train(rank: int, options: argparse.Namespace) -> None:
         lr=options.lr,
         weight_decay=1e-4,
     )
-    rates = [lambda step: rate(step, options.steps, early), lambda step: rate(step, options.steps, 0)]
+    rates = [lambda step: rate(step, ends, begin=early), lambda step: rate(step, ends)]
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
+    kept = {"network": network, "average": average, "ends": mean_of_ends, "optimizer": optimizer, "schedule": schedule}
     checkpoint = options.output / "checkpoint.pt"
     start = 0
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device, weights_only=True)
-        network.load_state_dict(state["network"])
-        average.load_state_dict(state["average"])
-        optimizer.load_state_dict(state["optimizer"])
-        schedule.load_state_dict(state["schedule"])
+        for name, part in kept.items():
+            part.load_state_dict(state[name])
         start = state["step"]
     frozen = prepare(network, device, FROZEN_STAGES if start >= early else len(network.backbone.stages))
 
-    loader = DataLoader(clips, batch_size=None, sampler=range(start, options.steps), num_workers=options.workers)
+    loader = DataLoader(clips, batch_size=None, sampler=range(start, ends[-1]), num_workers=options.workers)
     began = time.monotonic()
     with (options.output / "log.csv" if rank == 0 else Path(os.devnull)).open("a", newline="") as log:
         writer = csv.writer(log)
@@ -128,25 +135,21 @@ def train(rank: int, options: argparse.Namespace) -> None:
             done = step + 1
             if done % 10 == 0:
                 log.flush()
-            if rank == 0 and (done % options.save_every == 0 or done == options.steps):
-                torch.save(
-                    {
-                        "network": network.state_dict(),
-                        "average": average.state_dict(),
-                        "optimizer": optimizer.state_dict(),
-                        "schedule": schedule.state_dict(),
-                        "step": done,
-                    },
-                    checkpoint,
-                )
-                export(average.module, options.output / "lite.safetensors")
+            if done in ends:
+                mean_of_ends.update_parameters(average.module)
+            if rank == 0 and (done % options.save_every == 0 or done in ends):
+                torch.save({name: part.state_dict() for name, part in kept.items()} | {"step": done}, checkpoint)
+                if done in ends:
+                    export(average.module, options.output / f"cycle-{ends.index(done) + 1}.safetensors")
+                export((mean_of_ends if done >= options.steps else average).module, options.output / "lite.safetensors")
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--davis", type=Path, required=True, help="folder with JPEGImages, Annotations, ImageSets")
     parser.add_argument("-o", "--output", type=Path, required=True, help="run folder; resumed when it has a checkpoint")
-    parser.add_argument("--steps", type=int, default=4800)
+    parser.add_argument("--steps", type=int, default=4800, help="of the first cycle")
+    parser.add_argument("--cycles", type=int, default=4, help="the first one included")
     parser.add_argument("--batch", type=int, default=4, help="clips a step")
     parser.add_argument("--lr", type=float, default=6e-4)
     parser.add_argument("--seed", type=int, default=0)
@@ -163,12 +166,20 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def rate(step: int, steps: int, begin: int) -> float:
-    """Nothing before ``begin``, a linear warm-up, then 1 until it falls to 2 % over the last steps."""
+def cycle_ends(steps: int, cycles: int) -> list[int]:
+    """The steps after which each cycle ends."""
+    return [steps + cycle * int(LATER * steps) for cycle in range(cycles)]
+
+
+def rate(step: int, ends: list[int], begin: int = 0) -> float:
+    """Share of the learning rate: nothing before ``begin``; in each cycle a linear warm-up, and a fall to 2 %."""
     if step < begin:
         return 0.0
-    left = (steps - step) / (DECAY * steps)
-    return min((step - begin + 1) / WARM_UP, 0.02 + 0.98 * min(1.0, left))
+    end = next((end for end in ends if step < end), ends[-1])
+    if end == ends[0]:
+        return min((step - begin + 1) / WARM_UP, 0.02 + 0.98 * min(1.0, (end - step) / (DECAY * end)))
+    length = int(LATER * ends[0])
+    return min((step - end + length + 1) / WARM_UP, 0.02 + (LATER_RATE - 0.02) * (end - step) / length)
 
 
 def averaged(averages: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
