@@ -154,10 +154,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=6e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--processes", type=int, default=1, help="of a CPU: one for each two clips is fastest")
+    parser.add_argument("--processes", type=int, default=1, help="that share the clips of a step, on a CPU: a core each")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--save-every", type=int, default=100)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.batch % options.processes:
+        parser.error(f"{options.processes} processes cannot share {options.batch} clips evenly")
+    return options
 
 
 def pick_device(name: str) -> torch.device:

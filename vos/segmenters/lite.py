@@ -45,7 +45,7 @@ class LiteSegmenter:
         for part in (network.backbone, network.pyramid, network.prior_embedding):
             part.to(self.fast_dtype)
         network.mask_decoder.image_dtype = self.fast_dtype
-        if device.type == "cpu" and hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+        if device.type == "cpu":
             fuse_activations(self.network.backbone)
         self._positions = lru_cache(maxsize=4)(network.positions)
         self._mean = torch.tensor(PIXEL_MEAN, device=device)
@@ -128,7 +128,9 @@ class _ConvolutionReLU6(nn.Module):
 
 
 def fuse_activations(module: nn.Module) -> None:
-    """Replace every convolution that a ReLU6 follows, in place."""
+    """Replace every convolution that a ReLU6 follows, in place; nothing where torch is built without oneDNN."""
+    if not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
+        return
     for layers in [child for child in module.modules() if isinstance(child, nn.Sequential)]:
         for index in range(len(layers) - 1):
             if isinstance(layers[index], nn.Conv2d) and isinstance(layers[index + 1], nn.ReLU6):
