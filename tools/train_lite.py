@@ -18,7 +18,6 @@ import copy
 import csv
 import dataclasses
 import json
-import math
 import os
 import tempfile
 import time
@@ -35,6 +34,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from vos import prior
+from vos.device import keep_freed_memory
 from vos.guidance import Guidance
 from vos.segmenters.lite import fuse_activations
 from vos.segmenters.lite_network import STRIDE, Backbone, LiteNetwork, load_imagenet_backbone
@@ -82,6 +82,7 @@ def train_in_step(rank: int, options: argparse.Namespace, meeting: str) -> None:
 
 
 def train(rank: int, options: argparse.Namespace) -> None:
+    keep_freed_memory()
     torch.manual_seed(options.seed)
     device = pick_device(options.device)
     names = (options.davis / "ImageSets/2016/train.txt").read_text().split()
