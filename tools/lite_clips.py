@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 from torch.utils.data import Dataset
 
 CANVASES = ((288, 512), (384, 384), (512, 288))  # (H, W), all of the same area
@@ -60,11 +61,8 @@ def load_sequences(davis: Path, names: list[str]) -> list[Sequence]:
     sequences = []
     for name in names:
         paths = sorted((davis / "JPEGImages/480p" / name).glob("*.jpg"))
-        frames = [cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in paths]
-        masks = [
-            cv2.imread(str(davis / "Annotations/480p" / name / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
-            for path in paths
-        ]
+        frames = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+        masks = [np.asarray(Image.open(davis / "Annotations/480p" / name / f"{path.stem}.png")) for path in paths]
         masks = [(mask if mask.ndim == 2 else mask.max(axis=2)) > 0 for mask in masks]
         sequences.append(
             Sequence(name, np.stack(frames), np.stack(masks).astype(np.uint8) * np.uint8(255))
