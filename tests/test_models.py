@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch.nn import functional as F
 from transformers import Dinov2Config, Dinov2Model
 
 import vos
@@ -22,7 +21,6 @@ from vos.first_mask import first_mask_from_array
 from vos.geometry import Region
 from vos.guidance import Guidance
 from vos.models import load_encoder, load_segmenter
-from vos.segmenters.lite import LiteSegmenter
 from vos.segmenters.lite_network import LiteNetwork
 from vos.segmenters.package import PackageSegmenter
 from vos.segmenters.sam import SamSegmenter
@@ -271,8 +269,19 @@ def test_fused_activations_change_nothing(lite):
     assert (plain[0].float() - fused[0].float()).abs().max() <= 0.02 * plain[0].float().abs().max()
 
 
-def test_damaged_weights_of_lite(tmp_path):
+def test_damaged_weights_of_lite(tmp_path, monkeypatch):
     path = tmp_path / "lite.safetensors"
     path.write_bytes(b"\0" * 100)
+    with pytest.raises(WeightsError, match=r"lite\.safetensors.*pass a file that tools/train_lite\.py wrote"):
+        load_segmenter(f"lite:{path}", CPU, FLOAT)
+    monkeypatch.setattr("vos.segmenters.lite.LITE", path)
     with pytest.raises(WeightsError, match=r"lite\.safetensors.*install vos-track anew"):
-        LiteSegmenter.load("lite", CPU, FLOAT, path)
+        load_segmenter("lite", CPU, FLOAT)
+
+
+def test_weights_of_lite_from_a_file(tmp_path, lite):
+    path = tmp_path / "own.safetensors"
+    path.write_bytes(LITE.read_bytes())
+    own = load_segmenter(f"lite:{path}", CPU, FLOAT)
+    assert own.files == (str(path),)
+    assert torch.equal(own.network.match.weight, lite.network.match.weight)

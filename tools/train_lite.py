@@ -139,7 +139,9 @@ def train(rank: int, options: argparse.Namespace) -> None:
             if done in ends:
                 mean_of_ends.update_parameters(average.module)
             if rank == 0 and (done % options.save_every == 0 or done in ends):
-                torch.save({name: part.state_dict() for name, part in kept.items()} | {"step": done}, checkpoint)
+                unfinished = checkpoint.with_suffix(".new")
+                torch.save({name: part.state_dict() for name, part in kept.items()} | {"step": done}, unfinished)
+                unfinished.replace(checkpoint)
                 if done in ends:
                     export(average.module, options.output / f"cycle-{ends.index(done) + 1}.safetensors")
                 export((mean_of_ends if done >= options.steps else average).module, options.output / "lite.safetensors")

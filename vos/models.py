@@ -47,7 +47,7 @@ def new_tracker(name: str, published: bool = False, points: str = "none", **chan
 
 
 def load_segmenter(name: str, device: torch.device, dtype: torch.dtype) -> Segmenter:
-    """``lite``, ``sam-vit-b|l|h``, a folder, a ``.pth`` file, a hub name, or an installed plugin.
+    """``lite``, ``lite:FILE``, ``sam-vit-b|l|h``, a folder, a ``.pth`` file, a hub name, or an installed plugin.
 
     A plugin may take an argument after a colon, as ``segment-anything:FILE`` does.
 

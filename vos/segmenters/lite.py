@@ -52,19 +52,22 @@ class LiteSegmenter:
         self._std = torch.tensor(PIXEL_STD, device=device)
 
     @classmethod
-    def load(cls, name: str, device: torch.device, dtype: torch.dtype, path: Path = LITE) -> LiteSegmenter:
-        """Load the bundled weights.
+    def load(cls, name: str, device: torch.device, dtype: torch.dtype) -> LiteSegmenter:
+        """Load the bundled weights, or those of ``lite:FILE``, as ``tools/train_lite.py`` writes them.
 
         Raises:
             WeightsError: the file is missing or damaged.
         """
+        own = name.partition(":")[2]
+        path = Path(own) if own else LITE
         try:
             with safe_open(path, "pt") as file:
                 network = LiteNetwork(LiteConfig(**json.loads(file.metadata()["config"])))
                 tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
             network.load_state_dict(tensors)
         except Exception as error:
-            raise WeightsError(f"{path}: the weights of lite are missing or damaged; install vos-track anew") from error
+            remedy = "pass a file that tools/train_lite.py wrote" if own else "install vos-track anew"
+            raise WeightsError(f"{path}: the weights of lite are missing or damaged; {remedy}") from error
         return cls(network, device, dtype, (str(path),))
 
     def geometry(self, frame_size: tuple[int, int], region: Region | None = None) -> Geometry:
