@@ -34,15 +34,12 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from vos import prior
-from vos.device import keep_freed_memory
+from vos.device import keep_freed_memory, pick_device
 from vos.guidance import Guidance
-from vos.segmenters.lite import fuse_activations
+from vos.segmenters.lite import PIXEL_MEAN, PIXEL_STD, fuse_activations
 from vos.segmenters.lite_network import STRIDE, Backbone, LiteNetwork, load_imagenet_backbone
+from vos.trackers.persam import MASK_LOGIT
 
-MEAN = torch.tensor([0.485, 0.456, 0.406]) * 255
-STD = torch.tensor([0.229, 0.224, 0.225]) * 255
-MASK_LOGIT = 8.0
-"""A given mask becomes low-res logits of plus or minus this."""
 CONTRAST = 20.0
 """Steepness of foreground against background: cosines of look-alikes differ by hundredths."""
 LOW_RES = 2
@@ -106,12 +103,7 @@ def train(rank: int, options: argparse.Namespace) -> None:
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
     kept = {"network": network, "average": average, "ends": mean_of_ends, "optimizer": optimizer, "schedule": schedule}
     checkpoint = options.output / "checkpoint.pt"
-    start = 0
-    if checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        for name, part in kept.items():
-            part.load_state_dict(state[name])
-        start = state["step"]
+    start = restored(checkpoint, kept, device) if checkpoint.exists() else 0
     frozen = prepare(network, device, FROZEN_STAGES if start >= early else len(network.backbone.stages))
 
     loader = DataLoader(clips, batch_size=None, sampler=range(start, ends[-1]), num_workers=options.workers)
@@ -139,12 +131,25 @@ def train(rank: int, options: argparse.Namespace) -> None:
             if done in ends:
                 mean_of_ends.update_parameters(average.module)
             if rank == 0 and (done % options.save_every == 0 or done in ends):
-                unfinished = checkpoint.with_suffix(".new")
-                torch.save({name: part.state_dict() for name, part in kept.items()} | {"step": done}, unfinished)
-                unfinished.replace(checkpoint)
+                save(checkpoint, kept, done)
                 if done in ends:
                     export(average.module, options.output / f"cycle-{ends.index(done) + 1}.safetensors")
                 export((mean_of_ends if done >= options.steps else average).module, options.output / "lite.safetensors")
+
+
+def save(checkpoint: Path, kept: dict, step: int) -> None:
+    """Write what a run needs to go on after so many steps: all of it, or the file stays as it was."""
+    unfinished = checkpoint.with_suffix(".new")
+    torch.save({name: part.state_dict() for name, part in kept.items()} | {"step": step}, unfinished)
+    unfinished.replace(checkpoint)
+
+
+def restored(checkpoint: Path, kept: dict, device: torch.device) -> int:
+    """Put everything as it was when it was saved, and say after how many steps that was."""
+    state = torch.load(checkpoint, map_location=device, weights_only=True)
+    for name, part in kept.items():
+        part.load_state_dict(state[name])
+    return state["step"]
 
 
 def parse() -> argparse.Namespace:
@@ -164,12 +169,6 @@ def parse() -> argparse.Namespace:
     if options.batch % options.processes:
         parser.error(f"{options.processes} processes cannot share {options.batch} clips evenly")
     return options
-
-
-def pick_device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
 
 
 def cycle_ends(steps: int, cycles: int) -> list[int]:
@@ -261,7 +260,8 @@ def clip_loss(
         The loss, and (loss, mean IoU of the chosen mask, mean error of the score).
     """
     batch, times = frames.shape[:2]
-    pixels = ((frames.flatten(0, 1).float() - MEAN.to(frames.device)) / STD.to(frames.device)).permute(0, 3, 1, 2)
+    mean, std = (torch.tensor(each, device=frames.device) for each in (PIXEL_MEAN, PIXEL_STD))
+    pixels = ((frames.flatten(0, 1).float() - mean) / std).permute(0, 3, 1, 2)
     clip, masks = objects(labels)
     with torch.no_grad():
         features = frozen(pixels.to(torch.bfloat16, memory_format=torch.channels_last))
@@ -375,7 +375,8 @@ class Track:
         of the matching maps tell the same, less well.
         """
         confidence = prior.similarity(frame.features, self.prototype)
-        matching = prior.matching_maps(frame.features, confidence, self.first, self.last, self.coverage)
+        with torch.autocast(confidence.device.type, torch.bfloat16):  # which match is best, not how good it is
+            matching = prior.matching_maps(frame.features, confidence, self.first, self.last, self.coverage)
         contrasts = torch.sigmoid(CONTRAST * (matching[:, [1, 3]] - matching[:, [2, 4]]))
         return confidence, torch.cat([matching, contrasts], dim=1)
 

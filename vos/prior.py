@@ -142,11 +142,11 @@ def _best_match(patches: Tensor, bank: Tensor, weight: Tensor) -> Tensor:
     patches (N, P, C), bank (N, B, C), weight (N, B) -> (N, P).
     """
     bank = bank * weight[..., None]
+    with torch.no_grad():
+        cosine = torch.baddbmm((weight - 1)[:, None, :], patches, bank.transpose(1, 2))
     if not torch.is_grad_enabled():
-        return torch.baddbmm((weight - 1)[:, None, :], patches, bank.transpose(1, 2)).amax(dim=2)
-    with torch.no_grad():  # a gradient of all products would be mostly zeros: those of the best are worked out again
-        rough = torch.baddbmm((weight - 1)[:, None, :].bfloat16(), patches.bfloat16(), bank.bfloat16().transpose(1, 2))
-        best = rough.max(dim=2).indices
+        return cosine.amax(dim=2)
+    best = cosine.max(dim=2).indices  # a gradient of all products would be mostly zeros: the best are worked out again
     chosen = bank.gather(1, best[..., None].expand(-1, -1, bank.shape[2]))
     return (patches * chosen).sum(2) + weight.gather(1, best) - 1
 
