@@ -62,6 +62,8 @@ def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(
         cut.setattr(train_lite, "export", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             run(train_lite, monkeypatch, *arguments, "-o", tmp_path / "cut")
+    with (tmp_path / "cut/log.csv").open("a") as log:
+        log.write("2,1.0,a step that was not sav")
     resumed = run(train_lite, monkeypatch, *arguments, "-o", tmp_path / "cut")
     assert [row[0] for row in resumed] == [row[0] for row in whole] == ["0", "1", "2", "3"]
     figures = [np.array([row[2:] for row in rows], dtype=float) for rows in (whole, resumed)]
@@ -69,6 +71,7 @@ def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(
     assert len({row[2] for row in whole}) == 4
     states = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "cut")]
     assert states[0]["step"] == states[1]["step"] == 4
+    assert states[0]["ends"]["n_averaged"] == states[1]["ends"]["n_averaged"] == 2  # without the first cycle's
     start = train_lite.initial_network().state_dict()
     for name in ("backbone.stages.6.0.layers.0.weight", "pyramid.smooth8.weight"):
         final, again = (state["network"][name] for state in states)

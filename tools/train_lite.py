@@ -6,7 +6,7 @@ The model sees what a tracker will show it: the first frame's mask, then its own
 mask prompt and box, sometimes damaged so that it learns to mend it, the prior's points and maps.
 Starts from ImageNet's backbone, which stays as it is while the other parts, with small canvases, learn
 what to make of it. After the first cycle, others raise the learning rate again and let it fall; the
-mean of the weights at their ends tracks better than any of them. Resumes from ``-o`` when that holds a
+mean of the weights at the ends of these is the result. Resumes from ``-o`` when that holds a
 checkpoint. Writes ``lite.safetensors`` (half precision, the mean so far), ``cycle-<n>.safetensors`` and
 ``log.csv``.
 """
@@ -108,7 +108,9 @@ def train(rank: int, options: argparse.Namespace) -> None:
 
     loader = DataLoader(clips, batch_size=None, sampler=range(start, ends[-1]), num_workers=options.workers)
     began = time.monotonic()
-    with (options.output / "log.csv" if rank == 0 else Path(os.devnull)).open("a", newline="") as log:
+    log_path = options.output / "log.csv" if rank == 0 else Path(os.devnull)
+    shorten(log_path, start)
+    with log_path.open("a", newline="", buffering=1) as log:
         writer = csv.writer(log)
         for step, (frames, labels) in enumerate(loader, start=start):
             if step == early:
@@ -126,15 +128,14 @@ def train(rank: int, options: argparse.Namespace) -> None:
             average.update_parameters(network)
             writer.writerow([step, round(time.monotonic() - began, 1), *(f"{f:.4f}" for f in figures)])
             done = step + 1
-            if done % 10 == 0:
-                log.flush()
-            if done in ends:
+            if done in ends[1:]:  # the first falls short of the others: the mean is better without it
                 mean_of_ends.update_parameters(average.module)
             if rank == 0 and (done % options.save_every == 0 or done in ends):
                 save(checkpoint, kept, done)
                 if done in ends:
                     export(average.module, options.output / f"cycle-{ends.index(done) + 1}.safetensors")
-                export((mean_of_ends if done >= options.steps else average).module, options.output / "lite.safetensors")
+                result = mean_of_ends if mean_of_ends.n_averaged else average
+                export(result.module, options.output / "lite.safetensors")
 
 
 def save(checkpoint: Path, kept: dict, step: int) -> None:
@@ -150,6 +151,12 @@ def restored(checkpoint: Path, kept: dict, device: torch.device) -> int:
     for name, part in kept.items():
         part.load_state_dict(state[name])
     return state["step"]
+
+
+def shorten(log: Path, rows: int) -> None:
+    """Take from a log what follows these rows: steps that were not saved are done again."""
+    if log.is_file():
+        log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:rows]))
 
 
 def parse() -> argparse.Namespace:
