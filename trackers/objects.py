@@ -11,8 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vos.discriminant import Evidence
+from vos.engine import Shown
 from vos.geometry import Geometry
 from vos.prior import Memory
+from vos.windows import cut
 
 Part = TypeVar("Part")
 
@@ -72,6 +74,14 @@ class Objects:
         """The same with the logits on another geometry; ``outside`` where they showed nothing."""
         moved = geometry.resample(self.mask_logits, self.geometry, outside=outside)
         return replace(self, mask_logits=moved, geometry=geometry)
+
+    def covered(self, shown: Shown) -> Tensor:
+        """The masks as share of each of the embedding's patches that are shown, (N, 1, h, w) in [0, 1]."""
+        return F.avg_pool2d(cut(self.mask_logits, shown.embedding.windows).sigmoid(), 4)
+
+    def coverage(self, shown: Shown) -> Tensor:
+        """The same of the prior's patches, (N, h, w)."""
+        return shown.features.geometry.resample(self.covered(shown), self.geometry)[:, 0]
 
     def rows(self, index: Tensor) -> Objects:
         """Some of the objects, by index (M,) or mask (N,)."""

@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from vos import discriminant, prior
-from vos.engine import FrameContext, FrameWindows
+from vos.engine import FrameContext, Shown
 from vos.geometry import Geometry, Region
-from vos.guidance import Guidance, standardised
+from vos.guidance import Guidance
 from vos.interfaces import Segmenter
 from vos.point_trackers import load_point_tracker
-from vos.structures import Explanation, FirstMask, Masks, PatchFeatures, Prompts, Result, Tracked
+from vos.structures import Explanation, FirstMask, Masks, Prompts, Result, Tracked
 from vos.windows import cut, groups, paste
 
+from .boxes import tight_boxes, trimmed_boxes
 from .objects import Objects, Part, choose_rows, joined
 from .options import PerSamOptions
 from .points import PropagatedPoints
-
-Shown = FrameContext | FrameWindows
+from .prompting import first_guidance, first_prompts, inner_points
 
 MASK_LOGIT = 8.0
 """A given mask becomes low-res logits of plus or minus this."""
@@ -154,7 +153,8 @@ class PerSAM:
         """Remember the objects that were found; the others keep what was last known of them."""
         old = self.objects
         found = torch.tensor(result.areas > 0, device=old.boxes.device)
-        boxes = torch.tensor(self._boxes(result), device=old.boxes.device, dtype=old.boxes.dtype)
+        boxes = trimmed_boxes(result, self.options.box_trim) if self.options.box_trim else result.boxes
+        boxes = torch.tensor(boxes, device=old.boxes.device, dtype=old.boxes.dtype)
         areas = torch.tensor(result.areas, device=old.boxes.device, dtype=old.boxes.dtype)
         logits = self._chosen[:, None].clamp(-20, 20)
         self.objects = replace(
@@ -225,21 +225,6 @@ class PerSAM:
             return F.normalize(prior.prototype(context.raw_features, coverage), dim=1)
         return prior.mean_max_prototype(context.raw_features, coverage)
 
-    def _boxes(self, result: Result) -> np.ndarray:
-        """Boxes (N, 4) of the objects found, without what ``box_trim`` leaves out."""
-        if not self.options.box_trim:
-            return result.boxes
-        boxes = result.boxes.copy()
-        for row in np.flatnonzero(result.areas):
-            left, top, right, bottom = result.boxes[row]
-            mask = result.labels[top : bottom + 1, left : right + 1] == result.object_ids[row]
-            beyond = self.options.box_trim * result.areas[row]
-            for axis in (0, 1):
-                mass = np.cumsum(np.count_nonzero(mask, axis=axis))
-                boxes[row, axis + 2] = boxes[row, axis] + np.searchsorted(mass, mass[-1] - beyond)
-                boxes[row, axis] += np.searchsorted(mass, beyond, side="right")
-        return boxes
-
     def _region(self, context: FrameContext, objects: Objects) -> Region | None:
         """Where to look: around the last boxes, or everywhere while an object is lost."""
         return self._zoomed(context, objects.boxes) if objects.found.all() else None
@@ -270,13 +255,9 @@ class PerSAM:
         order = torch.tensor([row for look in self._looks for row in look.rows], device=self.objects.boxes.device).argsort()
         return joined([function(look.shown, self.objects.rows(look.rows)) for look in self._looks], order)
 
-    def _coverage(self, context: Shown, objects: Objects) -> Tensor:
-        """The last masks as share of each patch of the prior's grid, (N, h, w) in [0, 1]."""
-        return context.features.geometry.resample(_covered(context, objects), objects.geometry)[:, 0]
-
     def _sight(self, context: Shown, objects: Objects) -> Sight:
         """What a frame shows of objects, whose masks are known."""
-        covered = _covered(context, objects)
+        covered = objects.covered(context)
         coverage = context.features.geometry.resample(covered, objects.geometry)[:, 0]
         memory = prior.remember(context.features.values, coverage, background_block=2)
         return Sight(memory, self._moments(context, covered[:, 0]))
@@ -298,7 +279,7 @@ class PerSAM:
         """Prior maps of the objects, (N, K, h, w), see :class:`vos.structures.Prompts`."""
         features, embedding = context.features, context.embedding
         matching = prior.matching_maps(
-            features.values, confidence, objects.first, objects.last, self._coverage(context, objects)
+            features.values, confidence, objects.first, objects.last, objects.coverage(context)
         )
         seen = objects.seen.blended(objects.given, self.options.given_share)
         return torch.cat(
@@ -379,96 +360,18 @@ class PerSAM:
         self, context: Shown, objects: Objects, propagated: PropagatedPoints | None = None
     ) -> tuple[Prompts, Guidance, Tensor]:
         """Prompts, guidance and confidence map of the first pass; points from the map, or else propagated ones."""
-        segmenter, features = context.segmenter, context.features
-        confidence = prior.similarity(features.values, objects.prototype)
-        boxes = self._wide_boxes(objects.boxes, context.frame.size)
-        points, labels = self._points(features, confidence)
-        if propagated:
-            points = propagated.step(context.frame, self._inner_points(context, objects, confidence))
-        if self.options.centre_point:
-            centres = ((boxes[:, None, :2] + boxes[:, None, 2:]) / 2).floor()
-            points = torch.cat([points, centres], dim=1)
-            labels = torch.cat([labels, torch.ones_like(labels[:, :1])], dim=1)
-        maps = self._maps(context, objects, confidence) if segmenter.wants_prior_maps else None
-        last_mask = cut(objects.mask_logits, features.windows) if segmenter.wants_last_mask else None
-        prompted_boxes = boxes if self.options.last_box else None
-        prompts = Prompts(points, labels, prompted_boxes, last_mask, maps)
-        return prompts, self._guidance(context, objects, confidence), confidence
-
-    def _points(self, features: PatchFeatures, confidence: Tensor) -> tuple[Tensor, Tensor]:
-        """Points of the location prior in frame pixels, (N, P, 2), and their labels (N, P)."""
-        geometry = features.geometry
-        if self.options.point_grid == "frame":
-            points, labels = prior.extreme_points(
-                geometry.upsample_region(prior.quadrupled(confidence)), self.options.positives
-            )
-            points = points + torch.tensor([geometry.region.left, geometry.region.top], device=points.device)
-            points = points.float()
-        else:
-            points, labels = prior.extreme_points(confidence, self.options.positives, features.inside())
-            points = features.cells_to_frame(points)
-        if not self.options.negative_point:
-            points, labels = points[:, :-1], labels[:, :-1]
-        return points, labels
-
-    def _inner_points(self, context: Shown, objects: Objects, confidence: Tensor) -> Tensor:
-        """As :meth:`_points`, the positive ones inside the last masks where these have room for them."""
-        features = context.features
-        points, _ = self._points(features, confidence)
-        within = (self._coverage(context, objects) > 0.5) & features.inside()
-        inner, _ = prior.extreme_points(confidence, self.options.positives, within)
-        roomy = within.flatten(1).sum(1) >= self.options.positives
-        positive = torch.arange(points.shape[1], device=points.device) < self.options.positives
-        take = roomy[:, None] & positive
-        inner = features.cells_to_frame(inner)[:, : points.shape[1]]
-        return torch.where(take[..., None], inner, points)
+        confidence = prior.similarity(context.features.values, objects.prototype)
+        maps = self._maps(context, objects, confidence) if context.segmenter.wants_prior_maps else None
+        prompts = first_prompts(self.options, context, objects, confidence, maps, propagated)
+        return prompts, first_guidance(self.options, context, objects, confidence), confidence
 
     def _new_points(self, context: FrameContext, objects: Objects) -> Tensor:
         """Points (N, P, 2) to propagate from a frame whose masks are given."""
         confidence = prior.similarity(context.features.values, objects.prototype)
-        return self._inner_points(context, objects, confidence)
-
-    def _wide_boxes(self, boxes: Tensor, frame_size: tuple[int, int]) -> Tensor:
-        """Boxes (N, 4) widened by the margin, within the frame."""
-        margin = self.options.box_margin
-        if not margin:
-            return boxes
-        height, width = frame_size
-        limit = boxes.new_tensor([width, height, width, height])
-        widened = boxes + boxes.new_tensor([-margin, -margin, margin, margin])
-        return widened.clamp(torch.zeros_like(limit), limit)
-
-    def _guidance(self, context: Shown, objects: Objects, confidence: Tensor) -> Guidance:
-        options, geometry = self.options, context.embedding.geometry
-        similarity = None
-        if options.guided_attention and options.attention == "softmax":
-            similarity = geometry.resample(confidence[:, None], context.features.geometry)[:, 0]
-        elif options.guided_attention:
-            shown = context.features.geometry.upsample_region(prior.quadrupled(confidence))
-            similarity = standardised(shown, geometry.grid)
-        target = objects.target if options.semantic_prompting else None
-        return Guidance(similarity, target, options.alpha, options.attention)
-
-
-def _covered(context: Shown, objects: Objects) -> Tensor:
-    """The last masks as share of each of the embedding's patches that are shown, (N, 1, h, w) in [0, 1]."""
-    return F.avg_pool2d(cut(objects.mask_logits, context.embedding.windows).sigmoid(), 4)
+        return inner_points(self.options, context, objects, confidence)
 
 
 def _at_least_one_cell(coverage: Tensor) -> Tensor:
     """Coverage (N, h, w) whose best cell counts fully, so that a small object has features."""
     best = coverage.flatten(1).amax(1)[:, None, None]
     return torch.where((best < 0.5) & (coverage == best), torch.ones_like(coverage), coverage)
-
-
-def tight_boxes(masks: Tensor, fallback: Tensor | None = None) -> Tensor:
-    """Tight inclusive boxes (N, 4) float of masks (N, H, W) bool; fallback rows where empty."""
-    rows, columns = masks.any(2), masks.any(1)
-    height, width = masks.shape[1:]
-    first = lambda line: line.float().argmax(1)  # noqa: E731
-    boxes = torch.stack(
-        [first(columns), first(rows), width - 1 - first(columns.flip(1)), height - 1 - first(rows.flip(1))], dim=1
-    ).float()
-    if fallback is not None:
-        boxes = torch.where(rows.any(1)[:, None], boxes, fallback)
-    return boxes

@@ -81,7 +81,6 @@ class FrameContext:
         """The segmenter's features as the prior ``same`` compares them, before normalisation."""
         return self.segmenter.match_features(self.embedding)
 
-
     def within(self, windows: Windows | None) -> FrameWindows | FrameContext:
         """The encodings as N objects are to be looked for in them; None: the whole of them, for all objects."""
         return self if windows is None else FrameWindows(self, windows)
@@ -96,6 +95,9 @@ class FrameWindows:
         self.embedding = context.embedding.within(windows)
         self.features = context.features.within(windows)
         self.rows = cut_rows(context.rows, windows)
+
+
+Shown = FrameContext | FrameWindows
 
 
 class Session:

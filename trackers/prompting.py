@@ -1,0 +1,90 @@
+"""What tells the decoder of N objects in a new frame where they are: prompts and guidance of the first pass."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vos import prior
+from vos.engine import Shown
+from vos.guidance import Guidance, standardised
+from vos.structures import PatchFeatures, Prompts
+from vos.windows import cut
+
+from .boxes import widened_boxes
+from .objects import Objects
+from .options import PerSamOptions
+from .points import PropagatedPoints
+
+
+def first_prompts(
+    options: PerSamOptions,
+    shown: Shown,
+    objects: Objects,
+    confidence: Tensor,
+    maps: Tensor | None,
+    propagated: PropagatedPoints | None = None,
+) -> Prompts:
+    """Points, boxes, masks and maps of the first pass.
+
+    Args:
+        options: none of them None.
+        shown: the frame, or the objects' windows in it.
+        objects: as they were in the last frame.
+        confidence: S of eq. 6, (N, h, w).
+        maps: prior maps, see :class:`vos.structures.Prompts`.
+        propagated: gives the points in the place of the confidence map.
+    """
+    boxes = objects.boxes
+    if options.box_margin:
+        boxes = widened_boxes(boxes, options.box_margin, shown.frame.size)
+    points, labels = prior_points(options, shown.features, confidence)
+    if propagated:
+        points = propagated.step(shown.frame, inner_points(options, shown, objects, confidence))
+    if options.centre_point:
+        centres = ((boxes[:, None, :2] + boxes[:, None, 2:]) / 2).floor()
+        points = torch.cat([points, centres], dim=1)
+        labels = torch.cat([labels, torch.ones_like(labels[:, :1])], dim=1)
+    last_mask = cut(objects.mask_logits, shown.features.windows) if shown.segmenter.wants_last_mask else None
+    return Prompts(points, labels, boxes if options.last_box else None, last_mask, maps)
+
+
+def prior_points(options: PerSamOptions, features: PatchFeatures, confidence: Tensor) -> tuple[Tensor, Tensor]:
+    """Points of the location prior in frame pixels, (N, P, 2), and their labels (N, P)."""
+    geometry = features.geometry
+    if options.point_grid == "frame":
+        points, labels = prior.extreme_points(geometry.upsample_region(prior.quadrupled(confidence)), options.positives)
+        points = points + torch.tensor([geometry.region.left, geometry.region.top], device=points.device)
+        points = points.float()
+    else:
+        points, labels = prior.extreme_points(confidence, options.positives, features.inside())
+        points = features.cells_to_frame(points)
+    if not options.negative_point:
+        points, labels = points[:, :-1], labels[:, :-1]
+    return points, labels
+
+
+def inner_points(options: PerSamOptions, shown: Shown, objects: Objects, confidence: Tensor) -> Tensor:
+    """As :func:`prior_points`, the positive ones inside the last masks where these have room for them, (N, P, 2)."""
+    features = shown.features
+    points, _ = prior_points(options, features, confidence)
+    within = (objects.coverage(shown) > 0.5) & features.inside()
+    inner, _ = prior.extreme_points(confidence, options.positives, within)
+    roomy = within.flatten(1).sum(1) >= options.positives
+    positive = torch.arange(points.shape[1], device=points.device) < options.positives
+    take = roomy[:, None] & positive
+    inner = features.cells_to_frame(inner)[:, : points.shape[1]]
+    return torch.where(take[..., None], inner, points)
+
+
+def first_guidance(options: PerSamOptions, shown: Shown, objects: Objects, confidence: Tensor) -> Guidance:
+    """What steers the decoder's attention (eq. 8) and joins its tokens (eq. 10)."""
+    geometry = shown.embedding.geometry
+    similarity = None
+    if options.guided_attention and options.attention == "softmax":
+        similarity = geometry.resample(confidence[:, None], shown.features.geometry)[:, 0]
+    elif options.guided_attention:
+        whole = shown.features.geometry.upsample_region(prior.quadrupled(confidence))
+        similarity = standardised(whole, geometry.grid)
+    target = objects.target if options.semantic_prompting else None
+    return Guidance(similarity, target, options.alpha, options.attention)
