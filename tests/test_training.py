@@ -56,6 +56,7 @@ def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(
     train_lite: ModuleType, train_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train_lite, "EARLY", 0.5)
+    monkeypatch.setattr(train_lite, "LATE", 1)
     arguments = ("--davis", train_set, "--steps", 2, "--cycles", 3, "--batch", 1, "--save-every", 2, "--device", "cpu")
     whole = run(train_lite, monkeypatch, *arguments, "-o", tmp_path / "whole")
     with monkeypatch.context() as cut:
@@ -79,6 +80,10 @@ def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(
         if name.startswith("backbone"):
             assert not torch.equal(final, start[name])  # free from the second half on
         assert moved < 1e-5
+    trained = states[0]["network"]
+    for stage, moves in ((1, False), (2, True)):  # one more from the second cycle on
+        name = f"backbone.stages.{stage}.0.layers.0.weight"
+        assert torch.equal(trained[name], start[name]) != moves
 
 
 def test_rates(train_lite: ModuleType) -> None:

@@ -5,10 +5,10 @@
 The model sees what a tracker will show it: the first frame's mask, then its own last output as
 mask prompt and box, sometimes damaged so that it learns to mend it, the prior's points and maps.
 Starts from ImageNet's backbone, which stays as it is while the other parts, with small canvases, learn
-what to make of it. After the first cycle, others raise the learning rate again and let it fall; the
-mean of the weights at the ends of these is the result. Resumes from ``-o`` when that holds a
-checkpoint. Writes ``lite.safetensors`` (half precision, the mean so far), ``cycle-<n>.safetensors`` and
-``log.csv``.
+what to make of it. After the first cycle, others raise the learning rate again and let it fall, the last
+for more of the backbone; the mean of the weights at the ends of these is the result. Resumes from
+``-o`` when that holds a checkpoint. Writes ``lite.safetensors`` (half precision, the mean so far),
+``cycle-<n>.safetensors`` and ``log.csv``.
 """
 
 from __future__ import annotations
@@ -45,7 +45,13 @@ CONTRAST = 20.0
 LOW_RES = 2
 """Pixels of the input per low-res logit."""
 SMALLEST_OBJECT = 150  # pixels of the canvas
+BACKBONE_RATE = 0.3
+"""The backbone's learning rate, as share of that of the other parts."""
 FROZEN_STAGES = 3  # of the backbone, and the stem: ImageNet's edges and textures serve as they are
+LATE = 3
+"""Cycles after which the backbone learns more: one stage more of it, ..."""
+LATE_RATE = 3.0
+"""... at so many times its learning rate."""
 EARLY = 0.55
 """Share of the first cycle in which all of the backbone is frozen and the canvases are small."""
 DECAY = 0.3
@@ -86,6 +92,7 @@ def train(rank: int, options: argparse.Namespace) -> None:
     positions = range(rank, options.batch, options.processes)
     early = int(EARLY * options.steps)
     ends = cycle_ends(options.steps, options.cycles)
+    late = ends[:LATE][-1]
     clips = Clips(load_sequences(options.davis, names), ends[-1], positions, options.seed, ClipOptions(), early)
 
     network = initial_network().to(device).to(memory_format=torch.channels_last)
@@ -93,18 +100,22 @@ def train(rank: int, options: argparse.Namespace) -> None:
     mean_of_ends = torch.optim.swa_utils.AveragedModel(network)
     optimizer = torch.optim.AdamW(
         [
-            {"params": list(network.backbone.parameters()), "lr": options.lr * 0.3},
+            {"params": list(network.backbone.parameters()), "lr": options.lr * BACKBONE_RATE},
             {"params": [p for n, p in network.named_parameters() if not n.startswith("backbone.")]},
         ],
         lr=options.lr,
         weight_decay=1e-4,
     )
-    rates = [lambda step: rate(step, ends, begin=early), lambda step: rate(step, ends)]
+    rates = [
+        lambda step: rate(step, ends, begin=early) * (LATE_RATE if step >= late else 1),
+        lambda step: rate(step, ends),
+    ]
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
     kept = {"network": network, "average": average, "ends": mean_of_ends, "optimizer": optimizer, "schedule": schedule}
     checkpoint = options.output / "checkpoint.pt"
     start = restored(checkpoint, kept, device) if checkpoint.exists() else 0
-    frozen = prepare(network, device, FROZEN_STAGES if start >= early else len(network.backbone.stages))
+    stages = {0: len(network.backbone.stages), early: FROZEN_STAGES, late: FROZEN_STAGES - 1}  # frozen from a step on
+    frozen = prepare(network, device, stages[max(step for step in stages if step <= start)])
 
     loader = DataLoader(clips, batch_size=None, sampler=range(start, ends[-1]), num_workers=options.workers)
     began = time.monotonic()
@@ -113,8 +124,8 @@ def train(rank: int, options: argparse.Namespace) -> None:
     with log_path.open("a", newline="", buffering=1) as log:
         writer = csv.writer(log)
         for step, (frames, labels) in enumerate(loader, start=start):
-            if step == early:
-                frozen = prepare(network, device, FROZEN_STAGES)
+            if step in stages:
+                frozen = prepare(network, device, stages[step])
             refined = refinements(options.seed, step, frames.shape[1])
             generator = torch.Generator().manual_seed((options.seed * 1_000_003 + step) * 64 + rank)
             loss, figures = clip_loss(network, frozen, frames.to(device), labels.to(device), refined, generator)
@@ -239,10 +250,15 @@ def prepare(network: LiteNetwork, device: torch.device, stages: int) -> Backbone
     for part in (backbone.stem, *backbone.stages[:stages]):
         part.requires_grad_(False)
     for module in backbone.modules() if device.type == "cpu" else ():
-        if isinstance(module, nn.Conv2d) and module.groups > 1 and module.weight.requires_grad:
+        if isinstance(module, nn.Conv2d) and module.groups > 1 and module.weight.requires_grad and not is_exact(module):
             module.register_forward_pre_hook(lambda _, args: (args[0].float(),))
             module.forward = torch.autocast("cpu", enabled=False)(module.forward)
     return frozen
+
+
+def is_exact(module: nn.Module) -> bool:
+    """Whether :func:`prepare` has set it to float32 before."""
+    return "forward" in vars(module)
 
 
 def clip_loss(
