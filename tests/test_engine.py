@@ -244,7 +244,9 @@ def test_a_stray_speck_does_not_stretch_the_box_of_the_next_frame(lite, clip):
     assert tuple(result.boxes[0][:2]) == (3, 2)
     steady = trimmed_boxes(result, session.tracker.options.box_trim)[0]
     assert np.abs(steady - first.boxes[0]).max() <= 12
-    assert np.array_equal(trimmed_boxes(result, 0), result.boxes)
+    exact = Session(PerSAM(PerSamOptions(box_trim=0)), lite, SameEncoder())
+    exact.start(frames[0], (labels[0] == 1).astype(np.uint8))
+    assert np.array_equal(trimmed_boxes(result, exact.tracker.options.box_trim), result.boxes)
 
 
 def test_the_tracker_is_closed_once_also_after_an_error(lite, clip):

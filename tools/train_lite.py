@@ -98,24 +98,11 @@ def train(rank: int, options: argparse.Namespace) -> None:
     network = initial_network().to(device).to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=averaged)
     mean_of_ends = torch.optim.swa_utils.AveragedModel(network)
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": list(network.backbone.parameters()), "lr": options.lr * BACKBONE_RATE},
-            {"params": [p for n, p in network.named_parameters() if not n.startswith("backbone.")]},
-        ],
-        lr=options.lr,
-        weight_decay=1e-4,
-    )
-    rates = [
-        lambda step: rate(step, ends, begin=early) * (LATE_RATE if step >= late else 1),
-        lambda step: rate(step, ends),
-    ]
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
+    optimizer, schedule = optimisation(network, options.lr, early, late, ends)
     kept = {"network": network, "average": average, "ends": mean_of_ends, "optimizer": optimizer, "schedule": schedule}
     checkpoint = options.output / "checkpoint.pt"
     start = restored(checkpoint, kept, device) if checkpoint.exists() else 0
     stages = {0: len(network.backbone.stages), early: FROZEN_STAGES, late: FROZEN_STAGES - 1}  # frozen from a step on
-    frozen = prepare(network, device, stages[max(step for step in stages if step <= start)])
 
     loader = DataLoader(clips, batch_size=None, sampler=range(start, ends[-1]), num_workers=options.workers)
     began = time.monotonic()
@@ -124,8 +111,8 @@ def train(rank: int, options: argparse.Namespace) -> None:
     with log_path.open("a", newline="", buffering=1) as log:
         writer = csv.writer(log)
         for step, (frames, labels) in enumerate(loader, start=start):
-            if step in stages:
-                frozen = prepare(network, device, stages[step])
+            if step == start or step in stages:
+                frozen = prepare(network, device, stages[max(since for since in stages if since <= step)])
             refined = refinements(options.seed, step, frames.shape[1])
             generator = torch.Generator().manual_seed((options.seed * 1_000_003 + step) * 64 + rank)
             loss, figures = clip_loss(network, frozen, frames.to(device), labels.to(device), refined, generator)
@@ -147,6 +134,25 @@ def train(rank: int, options: argparse.Namespace) -> None:
                     export(average.module, options.output / f"cycle-{ends.index(done) + 1}.safetensors")
                 result = mean_of_ends if mean_of_ends.n_averaged else average
                 export(result.module, options.output / "lite.safetensors")
+
+
+def optimisation(
+    network: LiteNetwork, lr: float, early: int, late: int, ends: list[int]
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """AdamW, and its learning rates: the backbone's is nothing before ``early`` and higher from ``late`` on."""
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": list(network.backbone.parameters()), "lr": lr * BACKBONE_RATE},
+            {"params": [p for n, p in network.named_parameters() if not n.startswith("backbone.")]},
+        ],
+        lr=lr,
+        weight_decay=1e-4,
+    )
+    rates = [
+        lambda step: rate(step, ends, begin=early) * (LATE_RATE if step >= late else 1),
+        lambda step: rate(step, ends),
+    ]
+    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
 
 
 def save(checkpoint: Path, kept: dict, step: int) -> None:

@@ -24,6 +24,8 @@ def tight_boxes(masks: Tensor, fallback: Tensor | None = None) -> Tensor:
 
 def trimmed_boxes(result: Result, beyond_each_side: float) -> np.ndarray:
     """Boxes (N, 4) int of a result, beyond each side of which this share of the object's area may lie."""
+    if not beyond_each_side:
+        return result.boxes
     boxes = result.boxes.copy()
     for row in np.flatnonzero(result.areas):
         left, top, right, bottom = result.boxes[row]
@@ -38,6 +40,8 @@ def trimmed_boxes(result: Result, beyond_each_side: float) -> np.ndarray:
 
 def widened_boxes(boxes: Tensor, margin: int, frame_size: tuple[int, int]) -> Tensor:
     """Boxes (N, 4) with ``margin`` pixels more on each side, within the frame."""
+    if not margin:
+        return boxes
     height, width = frame_size
     limit = boxes.new_tensor([width, height, width, height])
     widened = boxes + boxes.new_tensor([-margin, -margin, margin, margin])

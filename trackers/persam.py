@@ -153,7 +153,7 @@ class PerSAM:
         """Remember the objects that were found; the others keep what was last known of them."""
         old = self.objects
         found = torch.tensor(result.areas > 0, device=old.boxes.device)
-        boxes = trimmed_boxes(result, self.options.box_trim) if self.options.box_trim else result.boxes
+        boxes = trimmed_boxes(result, self.options.box_trim)
         boxes = torch.tensor(boxes, device=old.boxes.device, dtype=old.boxes.dtype)
         areas = torch.tensor(result.areas, device=old.boxes.device, dtype=old.boxes.dtype)
         logits = self._chosen[:, None].clamp(-20, 20)

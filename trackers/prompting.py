@@ -35,9 +35,7 @@ def first_prompts(
         maps: prior maps, see :class:`vos.structures.Prompts`.
         propagated: gives the points in the place of the confidence map.
     """
-    boxes = objects.boxes
-    if options.box_margin:
-        boxes = widened_boxes(boxes, options.box_margin, shown.frame.size)
+    boxes = widened_boxes(objects.boxes, options.box_margin, shown.frame.size)
     points, labels = prior_points(options, shown.features, confidence)
     if propagated:
         points = propagated.step(shown.frame, inner_points(options, shown, objects, confidence))
