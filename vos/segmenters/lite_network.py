@@ -19,7 +19,7 @@ from transformers.models.sam.configuration_sam import (
     SamPromptEncoderConfig,
     SamVisionConfig,
 )
-from transformers.models.sam.modeling_sam import SamPromptEncoder
+from transformers.models.sam.modeling_sam import SamLayerNorm, SamPromptEncoder
 
 from ..guidance import Guidance
 from ..mask_decoder import PUBLISHED_LAYER_NORM_EPS, GuidedMaskDecoder, taken_apart
@@ -52,12 +52,15 @@ class LiteConfig:
         channels: channels of the image embedding.
         match_channels: channels of the features that the prior compares.
         prior_channels: maps in the dense prompt: the matching maps and those of two discriminants.
+        normalised: whether each patch of the image embedding has a layer norm, as in SAM. Without one its
+            scale grows throughout training, until attention looks at single patches.
     """
 
     image_size: int = 512
     channels: int = 128
     match_channels: int = 64
     prior_channels: int = MATCHING_MAPS + 2
+    normalised: bool = False
 
 
 class _Block(nn.Module):
@@ -114,7 +117,7 @@ class Backbone(nn.Module):
 class Pyramid(nn.Module):
     """Top-down pyramid to stride 8; stride-4 features join by space-to-depth, for thin parts."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, normalised: bool):
         super().__init__()
         _, fine, eighth, sixteenth, coarse = _TAPS.values()
         self.fine = nn.Conv2d(fine * 4, channels, 1)
@@ -124,13 +127,14 @@ class Pyramid(nn.Module):
         self.smooth16 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
         self.mix16 = nn.Conv2d(channels, channels, 1)
         self.smooth8 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm = SamLayerNorm(channels, data_format="channels_first") if normalised else nn.Identity()
 
     def forward(self, features: list[Tensor]) -> Tensor:
         _, fine, eighth, sixteenth, coarse = features
         x = self.lateral[1](sixteenth) + _up2(self.lateral[2](coarse))
         x = x + self.mix16(F.relu(self.smooth16(x)))
         x = self.lateral[0](eighth) + self.fine(F.pixel_unshuffle(fine, 2)) + _up2(x)
-        return self.smooth8(F.relu(x))
+        return self.norm(self.smooth8(F.relu(x)))
 
 
 def _up2(x: Tensor) -> Tensor:
@@ -203,7 +207,7 @@ class LiteNetwork(nn.Module):
             ),
         )
         self.backbone = Backbone()
-        self.pyramid = Pyramid(channels)
+        self.pyramid = Pyramid(channels, self.config.normalised)
         self.match = nn.Conv2d(channels, self.config.match_channels, 1)
         self.prompt_encoder = SamPromptEncoder(sam)
         self.prior_embedding = PriorEmbedding(self.config.prior_channels, channels)
