@@ -152,7 +152,7 @@ class Clips(Dataset):
         return other if draw < 1 - options.paste_scenery else self._scenery(rng, other)
 
     def _scenery(self, rng: np.random.Generator, sequence: Sequence) -> Sequence:
-        """A single frame, of which a piece is cut out in the shape of some sequence's object, mirrored or not."""
+        """A single frame, of which a piece is cut out in the shape of some sequence's object, mirrored."""
         frame = sequence.frames[int(rng.integers(len(sequence.frames)))]
         shapes = self.sequences[int(rng.integers(len(self.sequences)))].masks
         shape = cv2.resize(shapes[int(rng.integers(len(shapes)))], frame.shape[1::-1])

@@ -238,15 +238,10 @@ def prepare(network: LiteNetwork, device: torch.device, stages: int) -> Backbone
     for part in (backbone.stem, *backbone.stages[:stages]):
         part.requires_grad_(False)
     for module in backbone.modules() if device.type == "cpu" else ():
-        if isinstance(module, nn.Conv2d) and module.groups > 1 and module.weight.requires_grad and not is_exact(module):
+        if isinstance(module, nn.Conv2d) and module.groups > 1 and module.weight.requires_grad:
             module.register_forward_pre_hook(lambda _, args: (args[0].float(),))
             module.forward = torch.autocast("cpu", enabled=False)(module.forward)
     return frozen
-
-
-def is_exact(module: nn.Module) -> bool:
-    """Whether :func:`prepare` has set it to float32 before."""
-    return "forward" in vars(module)
 
 
 def export(network: LiteNetwork, path: Path) -> None:
