@@ -68,7 +68,7 @@ def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(
     train_lite: ModuleType, train_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(train_lite, "EARLY", 0.5)
-    arguments = ("--davis", train_set, "--steps", 2, "--cycles", 3, "--batch", 1, "--save-every", 2, "--device", "cpu")
+    arguments = ("--davis", train_set, "--steps", 4, "--batch", 1, "--save-every", 2, "--device", "cpu")
     whole = run(train_lite, monkeypatch, *arguments, "-o", tmp_path / "whole")
     with monkeypatch.context() as cut:
         cut.setattr(train_lite, "export", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -83,7 +83,7 @@ def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(
     assert len({row[2] for row in whole}) == 4
     states = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "cut")]
     assert states[0]["step"] == states[1]["step"] == 4
-    assert states[0]["ends"]["n_averaged"] == states[1]["ends"]["n_averaged"] == 2  # without the first cycle's
+    assert states[0]["average"]["n_averaged"] == states[1]["average"]["n_averaged"] == 4
     start = train_lite.initial_network().state_dict()
     for name in ("backbone.stages.6.0.layers.0.weight", "pyramid.smooth8.weight"):
         final, again = (state["network"][name] for state in states)
@@ -106,16 +106,41 @@ def test_a_tracker_loads_what_training_writes(train_lite: ModuleType, tmp_path: 
 
 
 def test_rates(train_lite: ModuleType) -> None:
-    ends = train_lite.cycle_ends(1000, 3)
-    assert ends == [1000, 1500, 2000]
-    rates = [train_lite.rate(step, ends, begin=300) for step in range(2000)]
+    rates = [train_lite.rate(step, 1000, begin=300) for step in range(1000)]
+    falls = 1000 - int(train_lite.DECAY * 1000)
     assert rates[299] == 0 and rates[300] == pytest.approx(1 / train_lite.WARM_UP)
-    assert rates[399] == rates[600] == rates[699] == 1
-    assert 0.5 < rates[850] < 0.55 and 0.02 < rates[999] < 0.03
-    for start in (1000, 1500):  # each later cycle: up, down
-        assert rates[start] == pytest.approx(1 / train_lite.WARM_UP)
-        assert max(rates[start : start + 500]) < train_lite.LATER_RATE and 0.3 < rates[start + 250] < 0.32
-        assert 0.02 < rates[start + 499] < 0.03
+    assert rates[399] == rates[falls] == 1
+    assert 0.5 < rates[(falls + 1000) // 2] < 0.52 and 0.02 < rates[999] < 0.03
+
+
+def test_every_weight_has_one_optimiser(train_lite: ModuleType) -> None:
+    network = train_lite.initial_network()
+    parts = train_lite.optimisation(network, 1e-3, early=0, steps=10)
+    backbone, others = (group["params"] for group in parts["adam"].param_groups)
+    by_muon = parts["muon"].param_groups[0]["params"]
+    moved = [id(p) for p in (*by_muon, *backbone, *others)]
+    assert sorted(moved) == sorted(id(p) for p in network.parameters())
+    names = {id(p): name for name, p in network.named_parameters()}
+    by_muon = {names[id(p)] for p in by_muon}
+    assert {"pyramid.smooth8.weight", "mask_decoder.upscale_conv1.weight", "prior_embedding.inward.weight"} < by_muon
+    assert not any("token" in name and "cross" not in name and "final" not in name or "bias" in name for name in by_muon)
+
+
+def test_a_step_of_muon_is_as_large_in_all_directions(train_lite: ModuleType) -> None:
+    """However much larger the gradient is in one of them; and in the direction of the gradient."""
+    generator = torch.Generator().manual_seed(0)
+    left, right = (torch.linalg.qr(torch.randn(32, 32, generator=generator))[0] for _ in range(2))
+    gradient = (left * torch.logspace(0, -2, 32)) @ right
+    weight = torch.nn.Parameter(torch.zeros(32, 8, 2, 2))
+    weight.grad = gradient.reshape(weight.shape)
+    train_lite.Muon([weight], lr=0.1).step()
+    step = left.T @ -weight.detach().flatten(1) @ right.T / (0.2 * 0.1 * 32**0.5)
+    assert 0.6 < step.diagonal().min() and step.diagonal().max() < 1.3
+    assert (step - step.diagonal().diag()).abs().max() < 1e-4
+    tall = torch.nn.Parameter(torch.ones(64, 16))
+    tall.grad = torch.zeros(64, 16)
+    train_lite.Muon([tall], lr=0.1, weight_decay=0.5).step()
+    torch.testing.assert_close(tall, torch.full((64, 16), 0.95))
 
 
 def test_the_average_counts_later_steps_more(train_lite: ModuleType) -> None:

