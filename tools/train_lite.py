@@ -43,7 +43,7 @@ BACKBONE_RATE = 0.3
 MATRIX_RATE = 5.0
 """Muon's learning rate, as multiple of Adam's."""
 FROZEN_STAGES = 3  # of the backbone, and the stem: ImageNet's edges and textures serve as they are
-EARLY = 0.4
+EARLY = 0.5
 """Share of the steps in which all of the backbone is frozen and the canvases are small."""
 DECAY = 0.4
 """Share of them in which the learning rate falls."""
@@ -155,7 +155,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--davis", type=Path, required=True, help="folder with JPEGImages, Annotations, ImageSets")
     parser.add_argument("-o", "--output", type=Path, required=True, help="run folder; resumed when it has a checkpoint")
-    parser.add_argument("--steps", type=int, default=3600, help="in all")
+    parser.add_argument("--steps", type=int, default=2880, help="in all")
     parser.add_argument("--batch", type=int, default=4, help="clips a step")
     parser.add_argument("--lr", type=float, default=6e-4)
     parser.add_argument("--seed", type=int, default=0)
