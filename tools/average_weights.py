@@ -1,4 +1,4 @@
-"""Average weight files of one network, such as the ends of some of the cycles of ``train_lite.py``.
+"""Average weight files of one network.
 
     python tools/average_weights.py a.safetensors b.safetensors -o lite.safetensors
 
