@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import pytest
 import torch
 
 from vos import prior
@@ -61,3 +64,9 @@ def test_an_object_that_jumped_is_left_alone():
     assert torch.equal(prior.connected(now, last, reach=4), now)
     both = prior.connected(torch.cat([now, pieces(2, 15)]), last.expand(2, -1, -1), reach=4)
     assert torch.equal(both[:1], now) and torch.equal(both[1:] > 0, pieces(2) > 0)
+
+
+def test_a_contrast_weighs_foreground_against_background_of_the_same_frame():
+    matching = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.6, 1.0])[None, :, None, None]
+    first, last = prior.contrasts(matching).flatten().tolist()
+    assert last == 0.5 and first == pytest.approx(1 / (1 + math.exp(-0.1 * prior.CONTRAST)), abs=1e-6)

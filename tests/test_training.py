@@ -56,6 +56,26 @@ def test_a_piece_of_scenery_has_the_shape_of_an_object(train_lite: ModuleType, t
     assert all((labels[:, 0] == 2).any() for _, labels in (clips[step] for step in range(3)))
 
 
+def test_a_joined_piece_moves_with_the_object_and_belongs_to_it(train_lite: ModuleType, train_set: Path) -> None:
+    sequences = train_lite.load_sequences(train_set, ["cat", "cat"])
+    clips = lambda paste: train_lite.Clips(  # noqa: E731
+        sequences, 6, range(2), 0, train_lite.ClipOptions(paste=paste, paste_joined=1, vanish=0)
+    )
+    grown = 0
+    for step in range(6):
+        joined, alone = clips(1)[step][1], clips(0)[step][1]
+        assert joined.max() == 1 and (joined >= alone).all()
+        grown += (joined > alone).any(axis=(1, 2, 3)).sum()
+    assert grown > 6
+    labels = np.zeros((3, 40, 60), dtype=np.uint8)
+    for index, left in enumerate((10, 17, 24)):
+        labels[index, 8:20, left : left + 20] = 1
+    beside = sys.modules["lite_clips"]._beside
+    path = beside(np.random.default_rng(0), labels)
+    np.testing.assert_allclose(np.diff(path, axis=0), [[7, 0], [7, 0]], atol=1e-9)
+    assert beside(np.random.default_rng(0), labels * [[[1]], [[0]], [[1]]]) is None
+
+
 def run(train_lite: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> list[list[str]]:
     """Train with these arguments; the rows of the log."""
     monkeypatch.setattr(sys, "argv", ["train_lite.py", *map(str, arguments)])

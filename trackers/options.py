@@ -45,6 +45,9 @@ class PerSamOptions:
             region; None: 2 for models that take the last mask, else 0.
         learning_rate: share of each new frame in the running discriminant, see :mod:`vos.discriminant`.
         given_share: share in it of the frame whose mask was given; 1: of no other frame.
+        contrast_share: share of the best matches in the maps that set an object against its surroundings, see
+            :func:`vos.prior.contrasts`; the rest is the discriminant's, which alone would give up for good a part
+            that a mask left out once.
         contest: how strongly objects contest the pixels that any of them claims, in logits per
             unit of cosine, see :func:`vos.prior.contest`; None: 100 for models that take prior
             maps, else 0.
@@ -75,6 +78,7 @@ class PerSamOptions:
     window: float | None = None
     learning_rate: float = 0.1
     given_share: float = 0.3
+    contrast_share: float = 0.5
     contest: float | None = None
     reach: int | None = None
     refine_steps: int | None = None

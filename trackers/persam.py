@@ -281,14 +281,10 @@ class PerSAM:
         matching = prior.matching_maps(
             features.values, confidence, objects.first, objects.last, objects.coverage(context)
         )
+        matching = embedding.geometry.resample(matching, features.geometry)
         seen = objects.seen.blended(objects.given, self.options.given_share)
-        return torch.cat(
-            [
-                embedding.geometry.resample(matching, features.geometry),
-                discriminant.maps(context.rows, embedding.values.shape[-2:], objects.given, seen),
-            ],
-            dim=1,
-        )
+        separating = discriminant.maps(context.rows, embedding.values.shape[-2:], objects.given, seen)
+        return torch.cat([matching, separating.lerp(prior.contrasts(matching), self.options.contrast_share)], dim=1)
 
     def _foreground(self, geometry: Geometry, masks: Tensor) -> Tensor:
         """Weight of each patch as foreground, (N, h, w); at least one patch of each object counts."""

@@ -19,7 +19,7 @@ from .structures import FirstMask, Prompts
 if TYPE_CHECKING:
     from .engine import FrameContext
 
-ROUNDS = 3
+ROUNDS = 4
 """Decodings: each sees the mask of the one before."""
 
 MASK_LOGIT = 4.0
@@ -31,10 +31,7 @@ ROOM = 1.6
 TOUCHED = 1 / 30
 """A point corrects a given mask in a disc of this radius, as a share of the frame's shorter side."""
 
-CONTRAST = 20.0
-"""Steepness at which best matches are weighed against the discriminant, which would believe any guess."""
-
-POINT_BOX = 0.25
+POINT_BOX = 0.3
 """Share of the frame's sides of the box that stands for an object with points alone."""
 
 
@@ -58,8 +55,9 @@ def mask_from_hints(
 ) -> FirstMask:
     """Segment each object from its box and points.
 
-    Segmenters that take a mask prompt and matching maps get the box as the first guess of both; the
-    mask that comes back takes its place in the next round. Where objects overlap the larger logit wins.
+    Segmenters that take a mask prompt get the ellipse in the box as the first guess; the mask that comes
+    back takes its place in the next round, and matching maps are made of it. Where objects overlap the larger
+    logit wins.
 
     Args:
         contexts: of one frame, a fresh one for each object where the segmenter looks at objects closely.
@@ -109,7 +107,7 @@ def _segment(context: FrameContext, hint: Hint) -> Tensor:
         guess = geometry.mask_logits(shape, grid, MASK_LOGIT)
     for number in range(ROUNDS):
         prompts = replace(prompts, mask_logits=guess)
-        if segmenter.wants_prior_maps:
+        if segmenter.wants_prior_maps and (number or given is not None):  # an ellipse matches its surroundings too
             prompts = replace(prompts, prior_maps=_maps(context, guess, hint.points))
         masks = segmenter.decode(embedding, prompts, multimask=True)
         best = masks.scores.argmax(dim=1)
@@ -140,8 +138,7 @@ def _maps(context: FrameContext, guess: Tensor, clicks: Sequence[tuple[float, fl
     given = discriminant.evidence(own, everything - own, against)
     separating = discriminant.maps(context.rows, geometry.grid, given, given)
     matching = geometry.resample(matching, features.geometry)
-    matched = torch.sigmoid(CONTRAST * (matching[:, [1, 3]] - matching[:, [2, 4]]))  # foreground less background
-    return torch.cat([matching, (separating + matched) / 2], dim=1)
+    return torch.cat([matching, (separating + prior.contrasts(matching)) / 2], dim=1)  # a discriminant believes any guess
 
 
 def _ellipse(box: Tensor, height: int, width: int) -> Tensor:

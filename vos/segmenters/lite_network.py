@@ -51,16 +51,13 @@ class LiteConfig:
         image_size: long side of the input in pixels; coordinates are encoded on this square.
         channels: channels of the image embedding.
         match_channels: channels of the features that the prior compares.
-        prior_channels: maps in the dense prompt: the matching maps and those of two discriminants.
-        normalised: whether each patch of the image embedding has a layer norm, as in SAM. Without one its
-            scale grows throughout training, until attention looks at single patches.
+        prior_channels: maps in the dense prompt: the matching maps and two that set object against surroundings.
     """
 
     image_size: int = 512
     channels: int = 128
     match_channels: int = 64
     prior_channels: int = MATCHING_MAPS + 2
-    normalised: bool = False
 
 
 class _Block(nn.Module):
@@ -115,9 +112,13 @@ class Backbone(nn.Module):
 
 
 class Pyramid(nn.Module):
-    """Top-down pyramid to stride 8; stride-4 features join by space-to-depth, for thin parts."""
+    """Top-down pyramid to stride 8; stride-4 features join by space-to-depth, for thin parts.
 
-    def __init__(self, channels: int, normalised: bool):
+    Each patch has a layer norm at last, as in SAM: without one the embedding's scale grows throughout
+    training, until attention looks at single patches.
+    """
+
+    def __init__(self, channels: int):
         super().__init__()
         _, fine, eighth, sixteenth, coarse = _TAPS.values()
         self.fine = nn.Conv2d(fine * 4, channels, 1)
@@ -127,7 +128,7 @@ class Pyramid(nn.Module):
         self.smooth16 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
         self.mix16 = nn.Conv2d(channels, channels, 1)
         self.smooth8 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm = SamLayerNorm(channels, data_format="channels_first") if normalised else nn.Identity()
+        self.norm = SamLayerNorm(channels, data_format="channels_first")
 
     def forward(self, features: list[Tensor]) -> Tensor:
         _, fine, eighth, sixteenth, coarse = features
@@ -207,7 +208,7 @@ class LiteNetwork(nn.Module):
             ),
         )
         self.backbone = Backbone()
-        self.pyramid = Pyramid(channels, self.config.normalised)
+        self.pyramid = Pyramid(channels)
         self.match = nn.Conv2d(channels, self.config.match_channels, 1)
         self.prompt_encoder = SamPromptEncoder(sam)
         self.prior_embedding = PriorEmbedding(self.config.prior_channels, channels)
