@@ -249,6 +249,33 @@ def test_a_stray_speck_does_not_stretch_the_box_of_the_next_frame(lite, clip):
     assert np.array_equal(trimmed_boxes(result, exact.tracker.options.box_trim), result.boxes)
 
 
+@pytest.mark.parametrize(("contrast_share", "taken_back"), [(0.5, True), (0.0, False)])
+def test_a_part_that_was_left_out_is_taken_back(lite, clip, contrast_share, taken_back):
+    """The discriminant alone has learnt by then that the left half belongs to the surroundings."""
+
+    class HalfBlind(PerSAM):
+        blind = True
+
+        def step(self, context):
+            tracked = super().step(context)
+            if self.blind:
+                columns = (tracked.logits[0] > 0).any(0).nonzero()
+                tracked.logits[..., : (columns[0] + columns[-1]) // 2] = -8
+            return tracked
+
+    frames, labels = clip
+    tracker = HalfBlind(PerSamOptions(contrast_share=contrast_share))
+    session = Session(tracker, lite, SameEncoder())
+    session.start(frames[0], (labels[0] == 2).astype(np.uint8))
+    overlaps = []
+    for time, index in enumerate((1, 2, 3, 2) * 3):
+        tracker.blind = time < 6
+        shown = session.step(Frame(time + 1, (time + 1) / 24, frames[index].rgb)).labels == 1
+        overlaps.append(overlap(shown, labels[index] == 2))
+    assert max(overlaps[:6]) < 0.7
+    assert (min(overlaps[6:]) > 0.9) == taken_back
+
+
 def test_the_tracker_is_closed_once_also_after_an_error(lite, clip):
     class Closing(PerSAM):
         closed = 0
