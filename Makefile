@@ -2,13 +2,14 @@
 # make test   install the package and run the tests
 # make venv   make the virtual environment only
 # make clean  remove what these made, and the virtual environment
+# make test-everywhere   run the tests as other processors and loaded machines would (an hour or so)
 
 PYTHON ?= $(shell python3.11 -c 'print("python3.11")' 2>/dev/null || echo python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test venv clean
+.PHONY: demo test test-everywhere venv clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -18,6 +19,9 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+test-everywhere: $(INSTALLED)
+	$(BIN)/python tools/test_everywhere.py -o docs/tested-on.md
 
 venv: $(INSTALLED)
 

@@ -207,7 +207,8 @@ def readers(segmenter: Segmenter, options: argparse.Namespace, say: Callable) ->
     """Frames/s of reading alone, against ffmpeg's own decoding to nothing."""
     say("| reader | frames/s |\n|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        path = write_clip(Path(folder) / "clip.mp4", 300)
+        count = 8 * options.frames
+        path = write_clip(Path(folder) / "clip.mp4", count)
         for backend in ("pyav", "decord"):
             try:
                 with open_reader(path, backend=backend) as reader:
@@ -215,13 +216,13 @@ def readers(segmenter: Segmenter, options: argparse.Namespace, say: Callable) ->
             except Exception as error:
                 say(f"| {backend} | not available: {error} |")
                 continue
-            say(f"| {backend} | {300 / took:.0f} |")
+            say(f"| {backend} | {count / took:.0f} |")
         if not shutil.which("ffmpeg"):
             say("| ffmpeg | not installed |")
             return
         command = ["ffmpeg", "-v", "error", "-i", str(path), "-f", "null", "-"]
         took = seconds(lambda: subprocess.run(command, check=True))
-        say(f"| ffmpeg | {300 / took:.0f} |")
+        say(f"| ffmpeg | {count / took:.0f} |")
 
 
 PARTS = {"overhead": overhead, "objects": objects, "fit": fit, "memory": memory, "stages": stages, "readers": readers}

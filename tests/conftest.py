@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 from vos.segmenters.checkpoint import load_published
 from vos.segmenters.lite import LiteSegmenter
 from vos.segmenters.sam import SamSegmenter, build
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may ignore it, and our children would, too
 
 DATA = Path(__file__).parent / "data" / "persam"
 
@@ -34,6 +37,16 @@ def tiny_sam() -> SamSegmenter:
 @pytest.fixture(scope="session")
 def lite() -> LiteSegmenter:
     return LiteSegmenter.load("lite", torch.device("cpu"), torch.float32)
+
+
+@pytest.fixture(scope="session", params=["float32", "bfloat16"])
+def either_lite(request) -> LiteSegmenter:
+    """``lite`` in each of its precisions, whatever the processor offers."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VOS_LITE_DTYPE", request.param)
+        loaded = LiteSegmenter.load("lite", torch.device("cpu"), torch.float32)
+    assert loaded.fast_dtype is getattr(torch, request.param)
+    return loaded
 
 
 @pytest.fixture(scope="session")

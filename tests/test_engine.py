@@ -9,13 +9,14 @@ import pytest
 import torch
 
 import vos
+from vos import discriminant, prior
 from vos.encoders.same import SameEncoder
 from vos.engine import Session
 from vos.errors import InputError, PluginError
 from vos.first_mask import first_mask_from_array
 from vos.merge import describe
 from vos.segmenters.lite import LiteSegmenter
-from vos.structures import Frame
+from vos.structures import Frame, Tracked
 from vos.trackers.boxes import trimmed_boxes
 from vos.trackers.persam import PerSAM, PerSamOptions
 from vos.trackers.persam_f import PerSAMF
@@ -42,6 +43,11 @@ class Counting:
         return self._segmenter.decode(embedding, prompts, *rest)
 
 
+@pytest.fixture
+def lite(either_lite):
+    return either_lite
+
+
 @pytest.fixture(scope="module")
 def clip(published):
     arrays = published("frames_multi")
@@ -54,10 +60,10 @@ def overlap(mask, truth):
 
 @pytest.mark.parametrize("tracker", [PerSAM, PerSAMF])
 @pytest.mark.parametrize("model", ["lite", "tiny_sam"])
-def test_each_frame_is_encoded_once_and_each_object_decoded_once_a_pass(request, clip, tracker, model):
+def test_each_frame_is_encoded_once_and_each_object_decoded_once_a_pass(lite, tiny_sam, clip, tracker, model):
     """SAM decodes all objects as one batch; lite, which looks at each in a window, as two at most."""
     frames, labels = clip
-    segmenter = Counting(request.getfixturevalue(model))
+    segmenter = Counting(lite if model == "lite" else tiny_sam)
     session = Session(tracker(), segmenter, SameEncoder())
     session.start(frames[0], labels[0])
     segmenter.rows.clear()
@@ -249,31 +255,54 @@ def test_a_stray_speck_does_not_stretch_the_box_of_the_next_frame(lite, clip):
     assert np.array_equal(trimmed_boxes(result, exact.tracker.options.box_trim), result.boxes)
 
 
-@pytest.mark.parametrize(("contrast_share", "taken_back"), [(0.5, True), (0.0, False)])
-def test_a_part_that_was_left_out_is_taken_back(lite, clip, contrast_share, taken_back):
-    """The discriminant alone has learnt by then that the left half belongs to the surroundings."""
+def test_a_part_that_was_left_out_is_taken_back(lite, clip):
+    """A mask without the left half of the pixels cannot overlap the truth by more than one half."""
+    frames, labels = clip
+    halves = {}
+    for index, truth in enumerate(labels == 2):
+        columns = truth.sum(0).cumsum()
+        halves[index] = int(np.searchsorted(columns, columns[-1] / 2)) + 1
 
     class HalfBlind(PerSAM):
-        blind = True
+        left_out = 0
 
         def step(self, context):
             tracked = super().step(context)
-            if self.blind:
-                columns = (tracked.logits[0] > 0).any(0).nonzero()
-                tracked.logits[..., : (columns[0] + columns[-1]) // 2] = -8
-            return tracked
+            logits = tracked.full_size()
+            logits[..., : self.left_out] = -8
+            self._chosen[0] = tracked.geometry.mask_logits(logits > 0, self._chosen.shape[1:], 8.0)[0, 0]
+            return Tracked(logits, tracked.scores)
 
-    frames, labels = clip
-    tracker = HalfBlind(PerSamOptions(contrast_share=contrast_share))
+    tracker = HalfBlind()
     session = Session(tracker, lite, SameEncoder())
     session.start(frames[0], (labels[0] == 2).astype(np.uint8))
     overlaps = []
     for time, index in enumerate((1, 2, 3, 2) * 3):
-        tracker.blind = time < 6
+        tracker.left_out = halves[index] if time < 6 else 0
         shown = session.step(Frame(time + 1, (time + 1) / 24, frames[index].rgb)).labels == 1
         overlaps.append(overlap(shown, labels[index] == 2))
-    assert max(overlaps[:6]) < 0.7
-    assert (min(overlaps[6:]) > 0.9) == taken_back
+    assert max(overlaps[:6]) <= 0.5
+    assert min(overlaps[6:]) > 0.5
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_prior_maps_are_part_discriminant_part_contrast(lite, clip, share):
+    frames, labels = clip
+    seen = []
+
+    class Watching(PerSAM):
+        def _maps(self, context, objects, confidence):
+            maps = super()._maps(context, objects, confidence)
+            given = discriminant.maps(context.rows, maps.shape[-2:], objects.given)[:, 0]
+            seen.append((maps[:, 6], given, prior.contrasts(maps)[:, 0]))
+            return maps
+
+    session = Session(Watching(PerSamOptions(contrast_share=share)), lite, SameEncoder())
+    session.start(frames[0], labels[0])
+    session.step(frames[1])
+    for shown, given, contrast in seen:
+        torch.testing.assert_close(shown, (1 - share) * given + share * contrast)
+    assert seen
 
 
 def test_the_tracker_is_closed_once_also_after_an_error(lite, clip):

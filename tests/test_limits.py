@@ -220,7 +220,7 @@ def test_a_run_with_lite_opens_no_socket(folder, mask, tmp_path):
 def test_a_file_that_points_to_the_network_is_not_followed(name, mask, tmp_path, monkeypatch, capsys):
     asked = []
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(5)
+        server.settimeout(120)
         address = f"http://127.0.0.1:{server.getsockname()[1]}/video.ts"
 
         def listen():

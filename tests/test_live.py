@@ -87,7 +87,7 @@ class Server:
                         pass
 
     def join(self) -> None:
-        self._thread.join(timeout=20)
+        self._thread.join(timeout=120)
         assert not self._thread.is_alive()
 
 
@@ -182,7 +182,7 @@ def test_an_address_that_waits_for_a_sender() -> None:
     sender = threading.Thread(target=send, daemon=True)
     sender.start()
     assert numbers(list(open_reader(f"tcp://127.0.0.1:{port}?listen"))) == list(range(8))
-    sender.join(timeout=20)
+    sender.join(timeout=120)
 
 
 def rtsp(data: bytes) -> Callable[[socket.socket], None]:
@@ -258,17 +258,17 @@ def test_a_stream_that_breaks_is_opened_again(at_once: None, caplog: pytest.LogC
 
 
 def test_a_stream_that_falls_silent_is_opened_again(at_once: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "READ_TIMEOUT_S", 0.5)
-    monkeypatch.setattr(live, "OPEN_TIMEOUT_S", 0.5)  # it is looked through before its first frame
-    given_up, told = threading.Event(), []
+    monkeypatch.setattr(live, "READ_TIMEOUT_S", 2.0)  # a busy machine needs a second for what takes a tenth
+    monkeypatch.setattr(live, "OPEN_TIMEOUT_S", 2.0)  # it is looked through before its first frame
+    given_up, told, data = threading.Event(), [], transport(8)
 
     def warning(text: str, *values: object) -> None:
         told.append(text % values)
         given_up.set()
 
     def silent(connection: socket.socket) -> None:
-        connection.sendall(transport(8))
-        given_up.wait(timeout=20)
+        connection.sendall(data)
+        given_up.wait(timeout=120)
 
     monkeypatch.setattr(live._log, "warning", warning)
     server, seen = Server(silent, sends(transport(9))), []
@@ -312,7 +312,7 @@ def test_stopped_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     reading = threading.Thread(target=lambda: seen.extend(stream.frames()), daemon=True)
     reading.start()
     stream.stop()
-    reading.join(timeout=20)
+    reading.join(timeout=120)
     assert not reading.is_alive()
 
 
@@ -345,7 +345,7 @@ class Steps:
             yield SourceFrame(index / 10, lambda index=index: picture(index))
             index += 1
         self.all_given.set()
-        self.stopped.wait(timeout=20)
+        self.stopped.wait(timeout=120)
 
     def stop(self) -> None:
         self.stopped.set()
@@ -362,7 +362,7 @@ class SlowTracker:
         self._steps = steps
 
     def start(self, context, first_mask) -> None:
-        self._steps.all_given.wait(timeout=20)
+        self._steps.all_given.wait(timeout=120)
 
     def step(self, context):
         import torch
@@ -396,7 +396,7 @@ def test_stride_counts_frames_of_the_source() -> None:
     steps = Steps(last=9)
     frames = iter(live_reader(steps, start=1, stride=4))
     first = next(frames)
-    steps.all_given.wait(timeout=20)
+    steps.all_given.wait(timeout=120)
     assert numbers([first, next(frames)]) == [1, 9]
     frames.close()
 
@@ -407,7 +407,7 @@ def test_nothing_is_dropped_if_nobody_is_slow() -> None:
     def frames() -> Iterator[Frame]:
         for index in range(5):
             yield Frame(index, index / 10, picture(index))
-            taken.wait(timeout=20)
+            taken.wait(timeout=120)
             taken.clear()
 
     dropped: list[int] = []
@@ -462,12 +462,12 @@ def command(*arguments: object, **options: object) -> subprocess.Popen:
 def test_a_live_run_is_ended_by_a_signal(by: signal.Signals, looped: str, square: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     running = command(looped.replace("http://", "http://me:secret@"), "--live", "--first-mask", square, "-o", out)
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while len(list((out / "masks").glob("[0-9]*.png"))) < 3:
         assert running.poll() is None and time.monotonic() < until, running.stderr.read()
         time.sleep(0.05)
     running.send_signal(by)
-    error = running.communicate(timeout=60)[1].decode()
+    error = running.communicate(timeout=300)[1].decode()
     assert running.returncode == 0, error
     assert "Traceback" not in error and "secret" not in error and "frames dropped to keep up" in error
     text = (out / "run.json").read_text()

@@ -36,9 +36,9 @@ def middle_of(mask) -> tuple[float, float]:
     return float(np.median(xs)), float(np.median(ys))
 
 
-def test_boxes_become_masks(lite, scene):
+def test_boxes_become_masks(either_lite, scene):
     frame, labels = scene
-    session = Session(PerSAM(), lite, SameEncoder())
+    session = Session(PerSAM(), either_lite, SameEncoder())
     mask = session.segment(frame, [Hint(box_of(labels == 1)), Hint(box_of(labels == 2))])
     assert mask.object_ids == (1, 2) and mask.labels.shape == frame.size
     for object_id in (1, 2):
@@ -47,10 +47,10 @@ def test_boxes_become_masks(lite, scene):
     assert result.object_ids == (1, 2)
 
 
-def test_a_point_finds_something_around_it(lite, scene):
+def test_a_point_finds_something_around_it(either_lite, scene):
     frame, labels = scene
     x, y = middle_of(labels == 1)
-    mask = Session(PerSAM(), lite, SameEncoder()).segment(frame, [Hint(points=((x, y, True),))])
+    mask = Session(PerSAM(), either_lite, SameEncoder()).segment(frame, [Hint(points=((x, y, True),))])
     assert mask.labels[int(y), int(x)] == 1
     assert 0.001 < mask.labels.mean() < 0.5
 
@@ -70,9 +70,9 @@ def test_sam_takes_boxes_too(tiny_sam, scene):
         (Hint(), "neither a box nor a point inside"),
     ],
 )
-def test_hints_that_make_no_sense(lite, scene, hint, message):
+def test_hints_that_make_no_sense(either_lite, scene, hint, message):
     with pytest.raises(InputError, match=message):
-        Session(PerSAM(), lite, SameEncoder()).segment(scene[0], [hint])
+        Session(PerSAM(), either_lite, SameEncoder()).segment(scene[0], [hint])
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_mistakes_on_the_command_line(folder, capsys, tmp_path):
         assert message in capsys.readouterr().err
 
 
-def test_points_correct_a_mask_that_is_about_right(lite, tiny_sam, scene):
+def test_points_correct_a_mask_that_is_about_right(either_lite, tiny_sam, scene):
     """A quarter of the object is missing, and a blob beside it is too much; one point each."""
     frame, labels = scene
     truth = labels == 1
@@ -132,16 +132,16 @@ def test_points_correct_a_mask_that_is_about_right(lite, tiny_sam, scene):
     wrong[200:240, 330:400] = True
     ys, xs = np.nonzero(truth & ~wrong)
     points = ((float(np.median(xs)), float(np.median(ys)), True), (365.0, 220.0, False))
-    mask = Session(PerSAM(), lite, SameEncoder()).segment(frame, [Hint(points=points, mask=wrong)])
+    mask = Session(PerSAM(), either_lite, SameEncoder()).segment(frame, [Hint(points=points, mask=wrong)])
     assert overlap(mask.labels == 1, truth) > overlap(wrong, truth) + 0.1
     Session(PerSAM(), tiny_sam, SameEncoder()).segment(frame, [Hint(points=points, mask=wrong)])
     with pytest.raises(InputError, match=r"its mask is \(2, 2\) but the frame is \(256, 455\)"):
-        Session(PerSAM(), lite, SameEncoder()).segment(frame, [Hint(mask=np.ones((2, 2), bool))])
+        Session(PerSAM(), either_lite, SameEncoder()).segment(frame, [Hint(mask=np.ones((2, 2), bool))])
 
 
-def test_object_ids_of_ones_own(lite, scene):
+def test_object_ids_of_ones_own(either_lite, scene):
     frame, labels = scene
-    session = Session(PerSAM(), lite, SameEncoder())
+    session = Session(PerSAM(), either_lite, SameEncoder())
     hints = [Hint(box_of(labels == 1)), Hint(box_of(labels == 2))]
     counted, own = session.segment(frame, hints), session.segment(frame, hints, (3, 7))
     assert own.object_ids == (3, 7)

@@ -66,13 +66,13 @@ def test_two_objects_of_about_a_size_share_one_pass():
     assert len(groups(boxes([1, 1, 6, 6], [20, 20, 29, 27]), torch.zeros(2, dtype=torch.bool), GRID, 2.0, 16)) == 1
 
 
-def test_windows_change_little(lite):
+def test_windows_change_little(either_lite):
     """Followed in windows and in all of the region, a disc is the same but for its edge."""
     frames = clip((240, 400))
     first, *rest = [next(frames) for _ in range(4)]
     shown = []
     for window in (0.0, 2.0):
-        session = Session(PerSAM(PerSamOptions(window=window)), lite, SameEncoder())
+        session = Session(PerSAM(PerSamOptions(window=window)), either_lite, SameEncoder())
         session.start(first, discs(1, (240, 400)))
         shown.append([session.step(frame).labels for frame in rest])
     for alone, windowed in zip(*shown, strict=True):
@@ -91,21 +91,21 @@ def test_an_object_joins_others_that_are_remembered_in_windows():
 
 
 @pytest.mark.parametrize("changes", [{"point_grid": "frame"}, {"guided_attention": True, "attention": "sigmoid"}])
-def test_what_wants_maps_at_frame_size_has_no_windows(lite, changes):
+def test_what_wants_maps_at_frame_size_has_no_windows(either_lite, changes):
     shown = []
     for window in (0.0, 2.0):
         frames = clip((240, 400))
-        session = Session(PerSAM(PerSamOptions(window=window, **changes)), lite, SameEncoder())
+        session = Session(PerSAM(PerSamOptions(window=window, **changes)), either_lite, SameEncoder())
         session.start(next(frames), discs(1, (240, 400)))
         shown.append(session.step(next(frames)).labels)
     assert np.array_equal(*shown) and shown[0].any()
 
 
-def test_an_object_that_shrinks_is_looked_for_in_all_of_the_region(lite):
+def test_an_object_that_shrinks_is_looked_for_in_all_of_the_region(either_lite):
     """Covered but for a part, it may come out anywhere."""
     frames = clip((240, 400))
     first, second = next(frames), next(frames)
-    session = Session(PerSAM(), lite, SameEncoder())
+    session = Session(PerSAM(), either_lite, SameEncoder())
     session.start(first, discs(1, (240, 400)))
     looked = []
     decode = session.tracker._decode

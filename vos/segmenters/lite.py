@@ -10,10 +10,12 @@ import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..errors import WeightsError
 from ..geometry import Geometry, Region
 from ..guidance import Guidance
+from ..private_api import can_fuse_relu6, convolution_relu6, fast_dtype
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights import LITE
 from ..windows import cut
@@ -27,7 +29,7 @@ PAD_TO = 32
 class LiteSegmenter:
     """The bundled network. See ``Segmenter``.
 
-    Where the processor multiplies in bfloat16, what has the image's size runs in it; tokens are float32.
+    What has the image's size runs in :func:`~vos.private_api.fast_dtype`; tokens are float32.
     """
 
     wants_prior_maps = True
@@ -40,8 +42,7 @@ class LiteSegmenter:
         self.device = device
         self.dtype = dtype
         self.files = files
-        half = device.type == "cuda" or (device.type == "cpu" and torch.cpu._is_avx512_bf16_supported())
-        self.fast_dtype = torch.bfloat16 if half else torch.float32
+        self.fast_dtype = fast_dtype(device)
         for part in (network.backbone, network.pyramid, network.prior_embedding):
             part.to(self.fast_dtype)
         network.mask_decoder.image_dtype = self.fast_dtype
@@ -108,32 +109,19 @@ class LiteSegmenter:
 
 
 class _ConvolutionReLU6(nn.Module):
-    """A convolution with its ReLU6 in one pass over memory, by oneDNN.
-
-    On a CPU the separate clamp takes as long as the convolutions: half of the encoder's time.
-    """
+    """A convolution with its ReLU6, see :func:`~vos.private_api.convolution_relu6`."""
 
     def __init__(self, convolution: nn.Conv2d):
         super().__init__()
         self.convolution = convolution
-        self._geometry = (
-            list(convolution.padding),
-            list(convolution.stride),
-            list(convolution.dilation),
-            convolution.groups,
-        )
+        self._fused = can_fuse_relu6(convolution.weight.dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        convolution = self.convolution
-        return torch.ops.mkldnn._convolution_pointwise.default(
-            x, convolution.weight, convolution.bias, *self._geometry, "hardtanh", [0.0, 6.0], ""
-        )
+        return convolution_relu6(self.convolution, x) if self._fused else F.relu6(self.convolution(x))
 
 
 def fuse_activations(module: nn.Module) -> None:
-    """Replace every convolution that a ReLU6 follows, in place; nothing where torch is built without oneDNN."""
-    if not hasattr(torch.ops.mkldnn, "_convolution_pointwise"):
-        return
+    """Make one layer of every convolution and the ReLU6 that follows it, in place; for a CPU."""
     for layers in [child for child in module.modules() if isinstance(child, nn.Sequential)]:
         for index in range(len(layers) - 1):
             if isinstance(layers[index], nn.Conv2d) and isinstance(layers[index + 1], nn.ReLU6):

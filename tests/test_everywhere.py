@@ -1,0 +1,54 @@
+"""The script that runs the tests in many situations, on one tiny test."""
+
+from __future__ import annotations
+
+import importlib.util
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+TOOL = Path(__file__).parents[1] / "tools" / "test_everywhere.py"
+TINY = """
+import os
+def test_it():
+    assert os.environ["OMP_NUM_THREADS"] == "4" and os.environ["VOS_LITE_DTYPE"] == "bfloat16"
+"""
+
+
+@pytest.fixture(scope="module")
+def everywhere():
+    spec = importlib.util.spec_from_file_location("vos_test_everywhere", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_situation_is_one_of_its_own_and_the_lists_name_files_that_there_are(everywhere):
+    names = [each.name for each in everywhere.situations()]
+    assert len(set(names)) == len(names) > 15
+    for name in everywhere.COMPUTES_NOTHING:
+        assert (everywhere.ROOT / "tests" / f"{name}.py").is_file()
+
+
+def test_a_situation_reaches_the_tests(everywhere, tmp_path, capsys):
+    (tmp_path / "test_tiny.py").write_text(TINY)
+    found = {each.name: each for each in everywhere.situations()}
+    passed, outcome, seconds = everywhere.run(found["4 threads, bfloat16"], [str(tmp_path / "test_tiny.py")])
+    assert passed and outcome == "1 passed" and seconds > 0
+    failed = everywhere.run(found["1 thread, bfloat16"], [str(tmp_path / "test_tiny.py")])
+    assert failed[:2] == (False, "1 failed") and "assert" in capsys.readouterr().err
+    page = everywhere.table([(found["1 thread, bfloat16"], *failed)])
+    assert "| 1 thread, bfloat16 | 1 failed |" in page
+
+
+def test_a_parent_that_ignores_ctrl_c_and_busy_neighbours_leave_nothing_behind(everywhere, tmp_path):
+    (tmp_path / "test_tiny.py").write_text("def test_it(): pass")
+    last = everywhere.situations()[-1]
+    before = signal.getsignal(signal.SIGINT)
+    assert last.ignores_sigint and everywhere.run(last, [str(tmp_path / "test_tiny.py")])[0]
+    assert signal.getsignal(signal.SIGINT) is before
+    with everywhere.busy(2):
+        pass

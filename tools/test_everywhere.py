@@ -1,0 +1,173 @@
+"""Run the tests as other processors, thread counts and loaded machines would run them.
+
+    python tools/test_everywhere.py -o docs/tested-on.md
+
+One machine stands in for many: ``ATEN_CPU_CAPABILITY`` and ``ONEDNN_MAX_CPU_ISA`` take vector
+instructions away, ``VOS_LITE_DTYPE`` gives ``lite`` either precision whatever the processor offers,
+``OMP_NUM_THREADS`` sets the threads, busy processes take time away, and a parent that ignores SIGINT
+is what ``nohup`` and some CI runners are. The table that is written tells what passed and how long it took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+COMPUTES_NOTHING = (
+    "test_bad_input",
+    "test_benchmarks",
+    "test_demo",
+    "test_everywhere",
+    "test_first_mask",
+    "test_fuzz",
+    "test_limits",
+    "test_live",
+    "test_packaging",
+    "test_progress",
+    "test_readers",
+    "test_scoring",
+    "test_seek",
+    "test_video_kinds",
+    "test_writers",
+)
+"""Test files in which no model runs, or only to have something to write; a new file counts as computing."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """One way to run the tests.
+
+    Attributes:
+        name: a row of the table.
+        environment: variables that differ.
+        busy: processes that run beside it, each with a core's worth of work.
+        ignores_sigint: whether the tests' parent ignores SIGINT.
+        whole: every test rather than those that compute.
+    """
+
+    name: str
+    environment: dict[str, str] = field(default_factory=dict)
+    busy: int = 0
+    ignores_sigint: bool = False
+    whole: bool = False
+
+
+def situations() -> list[Situation]:
+    """All of them: one thing differs at a time, and each precision of ``lite`` meets each processor."""
+    processors = {
+        "as it is": {},
+        "no vector instructions in torch": {"ATEN_CPU_CAPABILITY": "default"},
+        "AVX2 in torch": {"ATEN_CPU_CAPABILITY": "avx2"},
+        "AVX-512 in torch": {"ATEN_CPU_CAPABILITY": "avx512"},
+        "AVX2 in oneDNN": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+        "AVX2 in both": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    }
+    threads = {f"{count} thread{'s' * (count > 1)}": {"OMP_NUM_THREADS": str(count)} for count in (1, 2, 4)}
+    found = [
+        Situation(f"{name}, {dtype}", variables | {"VOS_LITE_DTYPE": dtype})
+        for name, variables in (processors | threads).items()
+        for dtype in ("float32", "bfloat16")
+    ]
+    return [
+        *found,
+        Situation("two busy processes, whole suite", busy=2, whole=True),
+        Situation("a parent that ignores SIGINT, whole suite", ignores_sigint=True, whole=True),
+    ]
+
+
+def run(situation: Situation, arguments: Sequence[str]) -> tuple[bool, str, float]:
+    """Run the tests in one situation: whether they passed, pytest's last line, and the seconds."""
+    command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", *arguments]
+    if not situation.whole:
+        command += [f"--ignore={ROOT / 'tests' / name}.py" for name in COMPUTES_NOTHING]
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if situation.ignores_sigint else None
+    began = time.monotonic()
+    try:
+        with busy(situation.busy):
+            done = subprocess.run(
+                command, cwd=ROOT, env=os.environ | situation.environment, capture_output=True, text=True, check=False
+            )
+    finally:
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+    lines = [line for line in done.stdout.splitlines() if line.strip()] or [done.stderr.strip()[-200:]]
+    if done.returncode:
+        print(done.stdout[-4000:], done.stderr[-2000:], sep="\n", file=sys.stderr)
+    return done.returncode == 0, re.sub(r" in [\d.]+s.*", "", lines[-1].strip("= ")), time.monotonic() - began
+
+
+@contextlib.contextmanager
+def busy(count: int) -> Iterator[None]:
+    """Processes that never rest."""
+    running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def processor() -> str:
+    """What the machine calls its processor, and the vector instructions that torch found."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+        name = found[1] if found else name
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    extra = [flag for flag in ("avx2", "avx512_bf16", "amx_bf16") if flag in flags]
+    return f"{name} ({', '.join(extra) or 'no vector instructions known'}), {os.cpu_count()} cores"
+
+
+def table(rows: Sequence[tuple[Situation, bool, str, float]]) -> str:
+    """The page: which machine, and a row for each situation."""
+    lines = [
+        "# Tested on",
+        "",
+        "Written by `make test-everywhere` (`tools/test_everywhere.py`): the tests that compute, in one situation after",
+        "the other, and the whole suite on a busy machine and under a parent that ignores SIGINT.",
+        "",
+        f"{date.today().isoformat()}: {processor()}, torch {torch.__version__}, Python {platform.python_version()}.",
+        "",
+        "| situation | outcome | seconds |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {each.name} | {outcome} | {seconds:.0f} |" for each, _, outcome, seconds in rows]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Run all situations, or those whose names contain a text; 1 if one of them failed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("-o", "--output", type=Path, metavar="PAGE", help="write the table there")
+    parser.add_argument("--only", default="", metavar="TEXT", help="situations with this in their names")
+    parser.add_argument("pytest", nargs="*", help="further arguments of pytest, after --")
+    options = parser.parse_args()
+    rows = []
+    for situation in situations():
+        if options.only in situation.name:
+            passed, outcome, seconds = run(situation, options.pytest)
+            rows.append((situation, passed, outcome, seconds))
+            print(f"{situation.name}: {outcome} in {seconds:.0f} s", flush=True)
+            if options.output:
+                options.output.write_text(table(rows), encoding="utf-8")
+    return 0 if all(passed for _, passed, _, _ in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
