@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from vos import discriminant, prior
+from vos.method import discriminant, prior
 
 
 def random_case(objects: int = 2, channels: int = 6, size: tuple[int, int] = (5, 7)):

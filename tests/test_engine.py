@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import vos
-from vos import discriminant, prior
+from vos.method import discriminant, prior
 from vos.encoders.same import SameEncoder
 from vos.engine import Session
 from vos.errors import InputError, PluginError

@@ -19,7 +19,7 @@ from vos.engine import FrameContext, Session
 from vos.errors import PluginError, WeightsError
 from vos.first_mask import first_mask_from_array
 from vos.geometry import Region
-from vos.guidance import Guidance
+from vos.method.guidance import Guidance
 from vos.models import load_encoder, load_segmenter
 from vos.segmenters.lite_network import LiteNetwork
 from vos.segmenters.package import PackageSegmenter

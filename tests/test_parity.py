@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vos import prior
+from vos.method import prior
 from vos.encoders.same import SameEncoder
 from vos.engine import Session
 from vos.first_mask import first_mask_from_array
-from vos.guidance import Guidance, standardised
+from vos.method.guidance import Guidance, standardised
 from vos.structures import Frame, Prompts
 from vos.trackers.persam import PerSAM, PerSamOptions
 from vos.trackers.persam_f import PerSAMF, PerSamFOptions

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from vos import prior
+from vos.method import prior
 
 
 def test_a_contested_pixel_goes_to_the_object_that_looked_like_it():

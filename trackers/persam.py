@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vos import discriminant, prior
+from vos.method import discriminant, prior
 from vos.engine import FrameContext, Shown
 from vos.geometry import Geometry, Region
-from vos.guidance import Guidance
+from vos.method.guidance import Guidance
 from vos.interfaces import Segmenter
 from vos.point_trackers import load_point_tracker
 from vos.structures import Explanation, FirstMask, Masks, Prompts, Result, Tracked

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vos import prior
+from vos.method import prior
 from vos.engine import Shown
-from vos.guidance import Guidance, standardised
+from vos.method.guidance import Guidance, standardised
 from vos.structures import PatchFeatures, Prompts
 from vos.windows import cut
 

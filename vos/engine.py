@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import discriminant
+from .method import discriminant
 from .errors import InputError, PluginError
 from .first_mask import first_mask_from_array
 from .geometry import Region
@@ -73,7 +73,7 @@ class FrameContext:
 
     @cached_property
     def rows(self) -> Tensor:
-        """The image embedding as a discriminant takes it, see :func:`vos.discriminant.rows`."""
+        """The image embedding as a discriminant takes it, see :func:`vos.method.discriminant.rows`."""
         return discriminant.rows(self.embedding.values)
 
     @property

@@ -17,7 +17,7 @@ from .structures import FirstMask, Frame, ImageEmbedding, Masks, PatchFeatures, 
 
 if TYPE_CHECKING:
     from .engine import FrameContext
-    from .guidance import Guidance
+    from .method.guidance import Guidance
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from . import discriminant, prior
+from .method import discriminant, prior
 from .errors import InputError
 from .geometry import Region
 from .structures import FirstMask, Prompts

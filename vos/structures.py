@@ -129,7 +129,7 @@ class Prompts:
         boxes: (N, 4) float, or None.
         mask_logits: (N, 1, 4h, 4w) float low-res logits of an earlier decoding, or None.
         prior_maps: (N, K, h, w) float, or None; only for segmenters with ``wants_prior_maps``: those of
-            :func:`vos.prior.matching_maps`, then how clearly each patch is on the object's side rather than on
+            :func:`vos.method.prior.matching_maps`, then how clearly each patch is on the object's side rather than on
             that of its surroundings, by the first frame and by all frames.
     """
 

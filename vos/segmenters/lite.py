@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from ..errors import WeightsError
 from ..geometry import Geometry, Region
-from ..guidance import Guidance
+from ..method.guidance import Guidance
 from ..private_api import can_fuse_relu6, convolution_relu6, fast_dtype
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights import LITE

@@ -2,7 +2,7 @@
 
 The prompt encoder and the mask decoder are ``transformers``' own classes at 128 channels, so
 that everything which acts on SAM (guidance, refinement, scale weights) acts on ``lite`` too.
-What SAM has not: a dense prompt made of the maps of :mod:`vos.prior` and :mod:`vos.discriminant`, and the
+What SAM has not: a dense prompt made of the maps of :mod:`vos.method.prior` and :mod:`vos.method.discriminant`, and the
 backbone's features at strides 2 and 4 joined to the decoder's up-sampling, for thin parts.
 """
 
@@ -21,9 +21,9 @@ from transformers.models.sam.configuration_sam import (
 )
 from transformers.models.sam.modeling_sam import SamLayerNorm, SamPromptEncoder
 
-from ..guidance import Guidance
+from ..method.guidance import Guidance
 from ..mask_decoder import PUBLISHED_LAYER_NORM_EPS, GuidedMaskDecoder, taken_apart
-from ..prior import MATCHING_MAPS
+from ..method.prior import MATCHING_MAPS
 
 STRIDE = 8
 """Pixels of the network's input per cell of the image embedding."""
@@ -256,7 +256,7 @@ class LiteNetwork(nn.Module):
             boxes: (N, 4) in input pixels.
             mask_logits: (N, 1, 4h, 4w), the low-res logits of an earlier decoding.
             prior_maps: (N, K, h, w), see :class:`vos.structures.Prompts`.
-            guidance: similarity and target embedding, see :class:`vos.guidance.Guidance`.
+            guidance: similarity and target embedding, see :class:`vos.method.guidance.Guidance`.
             multimask: three masks, or the single one.
 
         Returns:

@@ -12,7 +12,7 @@ from transformers.models.sam.modeling_sam import SamModel
 
 from ..errors import WeightsError
 from ..geometry import Geometry, Region
-from ..guidance import Guidance
+from ..method.guidance import Guidance
 from ..mask_decoder import PUBLISHED_LAYER_NORM_EPS, GuidedMaskDecoder
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights import model_files, pretrained
