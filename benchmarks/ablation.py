@@ -19,11 +19,11 @@ from pathlib import Path
 from ..device import keep_freed_memory, pick_device, pick_dtype
 from ..engine import Session
 from ..errors import WeightsError
-from ..first_mask import load_first_mask
+from ..readers.first_mask import load_first_mask
 from ..interfaces import Segmenter
 from ..models import load_encoder, load_segmenter, new_tracker
 from ..pipeline import follow
-from ..video.reader import open_reader, prefetch
+from ..readers.open import open_reader, prefetch
 from .davis import add_data_options, folders, frame_names, sequence_names
 from .scoring import SequenceScorer, global_scores
 

@@ -22,13 +22,13 @@ from ..cli import exit_status
 from ..device import keep_freed_memory, pick_device, pick_dtype
 from ..engine import Session
 from ..errors import InputError, OutputError
-from ..first_mask import load_first_mask
+from ..readers.first_mask import load_first_mask
 from ..models import load_encoder, load_segmenter, new_tracker
 from ..pipeline import follow
 from ..run_record import write_run_record
-from ..video.images import image_paths
+from ..readers.images import image_paths
 from ..video.masks import MaskWriter
-from ..video.reader import open_reader, prefetch
+from ..readers.open import open_reader, prefetch
 from ..video.writer import WriterThread, output_errors
 from .report import write_report
 from .scoring import ObjectScore, global_scores, score_sequence

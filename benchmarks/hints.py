@@ -13,12 +13,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..first_mask import load_first_mask
+from ..readers.first_mask import load_first_mask
 from ..merge import describe
 from ..pipeline import open_session
 from ..prompted_mask import Hint
 from ..structures import FirstMask, Frame
-from ..video.reader import open_reader
+from ..readers.open import open_reader
 from .davis import add_data_options, folders, frame_names, sequence_names
 from .quick import jaccard
 from .scoring import dilate

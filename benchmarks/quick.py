@@ -22,9 +22,9 @@ import numpy as np
 from PIL import Image
 
 from ..device import keep_freed_memory
-from ..first_mask import load_first_mask
+from ..readers.first_mask import load_first_mask
 from ..pipeline import follow, open_session
-from ..video.reader import open_reader, prefetch
+from ..readers.open import open_reader, prefetch
 from ..video.writer import WriterThread, open_writers
 
 DEFAULT_SEQUENCES = ("libby", "camel", "car-shadow")

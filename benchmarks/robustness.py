@@ -20,10 +20,10 @@ from PIL import Image
 
 from ..device import keep_freed_memory, pick_device, pick_dtype
 from ..engine import Session
-from ..first_mask import first_mask_from_array
+from ..readers.first_mask import first_mask_from_array
 from ..models import load_encoder, load_segmenter, new_tracker
 from ..structures import Frame
-from ..video.images import image_paths
+from ..readers.images import image_paths
 from .davis import add_data_options, folders, sequence_names
 from .scoring import boundary, dilate, region
 

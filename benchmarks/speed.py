@@ -35,7 +35,7 @@ from ..models import load_segmenter
 from ..pipeline import follow
 from ..structures import FirstMask, Frame
 from ..testing.clip import clip, discs
-from ..video.reader import open_reader, prefetch
+from ..readers.open import open_reader, prefetch
 from ..video.writer import WriterThread, open_writers
 
 OBJECTS = (1, 2, 4, 8, 16, 32)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vos.first_mask import load_first_mask
+from vos.readers.first_mask import load_first_mask
 
 pytest.importorskip("skimage")
 FRAMES = 5

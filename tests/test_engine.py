@@ -13,7 +13,7 @@ from vos.method import discriminant, prior
 from vos.encoders.same import SameEncoder
 from vos.engine import Session
 from vos.errors import InputError, PluginError
-from vos.first_mask import first_mask_from_array
+from vos.readers.first_mask import first_mask_from_array
 from vos.merge import describe
 from vos.segmenters.lite import LiteSegmenter
 from vos.structures import Frame, Tracked

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from vos.errors import InputError
-from vos.first_mask import first_mask_from_array, load_first_mask
+from vos.readers.first_mask import first_mask_from_array, load_first_mask
 
 SIZE = (48, 64)
 

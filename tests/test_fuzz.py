@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from vos.errors import InputError
-from vos.first_mask import load_first_mask
+from vos.readers.first_mask import load_first_mask
 from vos.video.encoded import VideoFile, h264
-from vos.video.reader import open_reader
+from vos.readers.open import open_reader
 
 pytest.importorskip("hypothesis")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")

@@ -8,7 +8,7 @@ import torch
 
 from vos.encoders.same import SameEncoder
 from vos.engine import Session
-from vos.first_mask import first_mask_from_array
+from vos.readers.first_mask import first_mask_from_array
 from vos.geometry import OUTSIDE_LOGIT, Geometry, Region
 from vos.structures import Frame
 from vos.trackers.persam import PerSAM

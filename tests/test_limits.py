@@ -21,8 +21,8 @@ from PIL import Image
 from vos.benchmarks import davis as davis_command
 from vos.cli import main
 from vos.errors import InputError
-from vos.first_mask import load_first_mask
-from vos.video.reader import open_reader
+from vos.readers.first_mask import load_first_mask
+from vos.readers.open import open_reader
 
 SIZE = (48, 64)
 

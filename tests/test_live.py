@@ -30,10 +30,10 @@ import vos
 from vos.cli import main
 from vos.errors import InputError, TruncatedVideoError
 from vos.structures import Frame
-from vos.video import live
-from vos.video.address import parse_address, without_password
-from vos.video.live import LiveReader, StreamSource
-from vos.video.reader import SourceFrame, open_reader, prefetch
+from vos.readers import live
+from vos.readers.address import parse_address, without_password
+from vos.readers.live import LiveReader, StreamSource
+from vos.readers.open import SourceFrame, open_reader, prefetch
 
 SIZE = (48, 64)
 FPS = 25
@@ -376,9 +376,9 @@ class SlowTracker:
 
 def test_frames_are_dropped_rather_than_falling_behind() -> None:
     from vos.engine import Session
-    from vos.first_mask import first_mask_from_array
+    from vos.readers.first_mask import first_mask_from_array
     from vos.pipeline import follow
-    from vos.video.reader import faults_line, read_ahead
+    from vos.readers.open import faults_line, read_ahead
 
     steps = Steps(last=9)
     reader = live_reader(steps, max_frames=2)

@@ -17,7 +17,7 @@ import vos
 from vos.encoders.dinov2 import Dinov2Encoder
 from vos.engine import FrameContext, Session
 from vos.errors import PluginError, WeightsError
-from vos.first_mask import first_mask_from_array
+from vos.readers.first_mask import first_mask_from_array
 from vos.geometry import Region
 from vos.method.guidance import Guidance
 from vos.models import load_encoder, load_segmenter

@@ -18,7 +18,7 @@ from PIL import Image
 
 from vos.errors import InputError, TruncatedVideoError
 from vos.structures import Frame
-from vos.video.reader import open_reader, prefetch
+from vos.readers.open import open_reader, prefetch
 
 HEIGHT, WIDTH, COUNT, FPS = 48, 64, 12, 24
 UNIT = 1 << 16
@@ -181,7 +181,7 @@ def test_decord_gives_the_frames_of_pyav(tmp_path: Path) -> None:
 
 
 def test_decord_missing(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "vos.video.decord", raising=False)
+    monkeypatch.delitem(sys.modules, "vos.readers.decord", raising=False)
     monkeypatch.setitem(sys.modules, "decord", None)
     with pytest.raises(InputError, match="not installed; run `pip install decord`"):
         open_reader(clip, backend="decord")

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from vos.errors import InputError
-from vos.video.pyav import PyAVSource
-from vos.video.reader import open_reader
-from vos.video.seek import VideoFrames
+from vos.readers.pyav import PyAVSource
+from vos.readers.open import open_reader
+from vos.readers.seek import VideoFrames
 
 HEIGHT, WIDTH = 48, 64
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from vos.cli import main
 from vos.errors import InputError, TruncatedVideoError
-from vos.video.reader import open_reader, prefetch
+from vos.readers.open import open_reader, prefetch
 
 SIZE = (48, 64)
 BT601, BT709, BT2020 = 6, 1, 9

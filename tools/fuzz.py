@@ -34,9 +34,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from vos.errors import InputError, VosError
-from vos.first_mask import load_first_mask
+from vos.readers.first_mask import load_first_mask
 from vos.merge import describe
-from vos.video.reader import open_reader
+from vos.readers.open import open_reader
 from vos.video.writer import WriterThread, open_writers
 
 GROWTH = 1 << 30

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__
-from .limits import MAX_PIXELS
+from .readers.limits import MAX_PIXELS
 
 SAVES = "masks,overlay,csv"
 

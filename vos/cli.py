@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     if unknown:
         raise InputError(f"--save {unknown[0]}: choose from {', '.join(WRITERS)}")
 
-    from .video.reader import open_reader
+    from .readers.open import open_reader
 
     with open_reader(
         options.video, backend=options.reader, start=options.start, max_frames=options.max_frames, stride=options.stride,
@@ -119,7 +119,7 @@ def destination(options: argparse.Namespace) -> Path | None:
     Raises:
         VosError: the outputs do not go together.
     """
-    from .video.address import parse_address
+    from .readers.address import parse_address
 
     if str(options.output) == "-" or (options.show and options.output is None):
         if options.save is not None or options.debug:
@@ -140,8 +140,8 @@ def _track(
     from .device import keep_freed_memory
     from .pipeline import follow
     from .run_record import write_run_record
-    from .video.address import without_password
-    from .video.reader import faults_line, read_ahead
+    from .readers.address import without_password
+    from .readers.open import faults_line, read_ahead
 
     keep_freed_memory()
     writers = window = None

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .method import discriminant
 from .errors import InputError, PluginError
-from .first_mask import first_mask_from_array
+from .readers.first_mask import first_mask_from_array
 from .geometry import Region
 from .interfaces import PriorEncoder, Segmenter, Tracker
 from .merge import describe, merge

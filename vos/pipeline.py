@@ -12,12 +12,12 @@ import numpy as np
 from .device import pick_device, pick_dtype
 from .engine import Session
 from .errors import InputError
-from .first_mask import first_mask_from_array, load_first_mask
-from .limits import MAX_PIXELS
+from .readers.first_mask import first_mask_from_array, load_first_mask
+from .readers.limits import MAX_PIXELS
 from .prompted_mask import Hint
 from .models import defer_encoder, defer_segmenter, new_tracker
 from .structures import FirstMask, Frame, Result
-from .video.reader import faults_line, open_reader, read_ahead
+from .readers.open import faults_line, open_reader, read_ahead
 
 _log = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ from .device import pick_device
 from .engine import Session
 from .errors import InputError, OutputError, PluginError, VosError
 from .interfaces import Tracker, Writer
-from .limits import open_image
+from .readers.limits import open_image
 from .merge import describe
 from .state_file import from_bytes, to_bytes
 from .structures import Frame, Result

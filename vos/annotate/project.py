@@ -15,8 +15,8 @@ from ..models import new_tracker
 from ..pipeline import follow, open_session
 from ..prompted_mask import Hint
 from ..structures import MAX_OBJECT_ID, FirstMask, Frame, Result
-from ..video.reader import prefetch
-from ..video.seek import VideoFrames
+from ..readers.open import prefetch
+from ..readers.seek import VideoFrames
 from .archive import write_archive
 from .label_maps import LabelMaps, described
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from ..first_mask import first_mask_from_array
+from ..readers.first_mask import first_mask_from_array
 from ..structures import FirstMask, Frame
 
 COLUMNS, ROWS = 8, 5

@@ -15,11 +15,11 @@ import av
 from av.container import InputContainer
 
 from ..errors import InputError, TruncatedVideoError
-from ..limits import MAX_PIXELS
+from .limits import MAX_PIXELS
 from ..structures import Frame
 from .address import Address
 from .pyav import Decoding, refuse_text
-from .reader import SourceFrame, SourceReader, prefetch
+from .open import SourceFrame, SourceReader, prefetch
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -36,7 +36,7 @@ _LONGEST_PAUSE_S = 10.0  # a larger step in a live stream's own times is a new s
 
 
 class StreamSource:
-    """A camera, address or standard input; see :class:`~vos.video.reader.Source`. It is read once.
+    """A camera, address or standard input; see :class:`~vos.readers.open.Source`. It is read once.
 
     It is opened, and its first frame decoded, at once.
 

@@ -11,7 +11,7 @@ from threading import Lock
 
 from ..errors import InputError, TruncatedVideoError
 from ..structures import Frame
-from .reader import SourceFrame, open_source
+from .open import SourceFrame, open_source
 
 _NEAR = 64  # frames: so far ahead decoding on is quicker than seeking
 _SAME_S = 1e-6

@@ -11,8 +11,8 @@ import numpy as np
 from PIL import ImageOps
 
 from ..errors import InputError, TruncatedVideoError
-from ..limits import MAX_PIXELS, open_image
-from .reader import SourceFrame
+from .limits import MAX_PIXELS, open_image
+from .open import SourceFrame
 
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
@@ -21,7 +21,7 @@ FOLDER_FPS = 24.0
 
 
 class ImagesSource:
-    """A folder of images in natural order; see :class:`~vos.video.reader.Source`.
+    """A folder of images in natural order; see :class:`~vos.readers.open.Source`.
 
     ``fps`` is None: times are ``index / FOLDER_FPS``.
     """

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..limits import MAX_PIXELS
-from .reader import SourceFrame
+from .limits import MAX_PIXELS
+from .open import SourceFrame
 
 try:
     import decord
@@ -30,7 +30,7 @@ except ImportError:
 
 
 class DecordSource:
-    """A video file read by decord, frame by frame; see :class:`~vos.video.reader.Source`."""
+    """A video file read by decord, frame by frame; see :class:`~vos.readers.open.Source`."""
 
     def __init__(self, path: Path, max_pixels: int = MAX_PIXELS) -> None:
         self._path = path

@@ -17,9 +17,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ..errors import InputError, TruncatedVideoError
-from ..limits import MAX_PIXELS, check_pixels
+from .limits import MAX_PIXELS, check_pixels
 from .pixels import Pixels, Turn, deinterlaced
-from .reader import SourceFrame
+from .open import SourceFrame
 
 _FALLBACK_FPS = 24.0
 _ONE_FRAME_PER_PACKET = ("h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9", "mpeg4", "mjpeg", "prores", "ffv1", "gif")
@@ -69,7 +69,7 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Probe:
 
 
 class PyAVSource:
-    """A video file read by PyAV; see :class:`~vos.video.reader.Source`.
+    """A video file read by PyAV; see :class:`~vos.readers.open.Source`.
 
     Attributes:
         damaged: packets of the last pass that were damaged, see :class:`Decoding`.

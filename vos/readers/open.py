@@ -19,7 +19,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from ..errors import InputError
-from ..limits import MAX_PIXELS
+from .limits import MAX_PIXELS
 from ..structures import Frame
 from .address import Address, parse_address
 
