@@ -27,9 +27,9 @@ from ..models import load_encoder, load_segmenter, new_tracker
 from ..pipeline import follow
 from ..run_record import write_run_record
 from ..readers.images import image_paths
-from ..video.masks import MaskWriter
+from ..writers.masks import MaskWriter
 from ..readers.open import open_reader, prefetch
-from ..video.writer import WriterThread, output_errors
+from ..writers.thread import WriterThread, output_errors
 from .report import write_report
 from .scoring import ObjectScore, global_scores, score_sequence
 

@@ -25,7 +25,7 @@ from ..device import keep_freed_memory
 from ..readers.first_mask import load_first_mask
 from ..pipeline import follow, open_session
 from ..readers.open import open_reader, prefetch
-from ..video.writer import WriterThread, open_writers
+from ..writers.thread import WriterThread, open_writers
 
 DEFAULT_SEQUENCES = ("libby", "camel", "car-shadow")
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..video.masks import davis_palette
-from ..video.writer import atomic_path, output_errors
+from ..writers.masks import davis_palette
+from ..writers.thread import atomic_path, output_errors
 from .scoring import VOID, ObjectScore, scores_by_sequence
 
 WORST = 5

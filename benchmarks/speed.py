@@ -36,7 +36,7 @@ from ..pipeline import follow
 from ..structures import FirstMask, Frame
 from ..testing.clip import clip, discs
 from ..readers.open import open_reader, prefetch
-from ..video.writer import WriterThread, open_writers
+from ..writers.thread import WriterThread, open_writers
 
 OBJECTS = (1, 2, 4, 8, 16, 32)
 MEMORY_FRAMES = (50, 500, 2000)

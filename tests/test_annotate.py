@@ -20,7 +20,7 @@ from vos.cli import main
 from vos.errors import InputError
 from vos.segmenters.lite import LiteSegmenter
 from vos.structures import Masks
-from vos.video.overlay import bright_palette
+from vos.writers.overlay import bright_palette
 
 
 @pytest.fixture(scope="module")

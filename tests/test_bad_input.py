@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from vos.cli import main
-from vos.video.masks import davis_palette
+from vos.writers.masks import davis_palette
 
 SIZE = (256, 454)
 
@@ -188,7 +188,7 @@ def test_files_that_may_not_grow(most, saves, clip, mask, tmp_path):
 
 
 def test_a_folder_that_is_taken_away(clip, mask, tmp_path, capsys, monkeypatch):
-    from vos.video.masks import MaskWriter
+    from vos.writers.masks import MaskWriter
 
     out, write = tmp_path / "out", MaskWriter.write
 

@@ -14,7 +14,7 @@ import pytest
 
 from vos.errors import InputError
 from vos.readers.first_mask import load_first_mask
-from vos.video.encoded import VideoFile, h264
+from vos.writers.encoded import VideoFile, h264
 from vos.readers.open import open_reader
 
 pytest.importorskip("hypothesis")

@@ -30,16 +30,16 @@ EVERYTHING = "masks,overlay,csv,cutout,matte,matte-webm,npz,coco"
 
 KILLED = """
 import os, signal, sys
-import vos.recovery, vos.video.masks
+import vos.recovery, vos.writers.masks
 from vos.cli import main
 {prepare}
-write = vos.video.masks.MaskWriter.write
+write = vos.writers.masks.MaskWriter.write
 def write_and_die(self, result):
     if result.frame.index == {frame}:
         (self._folder / ".{frame:05d}.partial.png").write_bytes(b"half")
         os.kill(os.getpid(), signal.SIGKILL)
     write(self, result)
-vos.video.masks.MaskWriter.write = write_and_die
+vos.writers.masks.MaskWriter.write = write_and_die
 sys.exit(main(sys.argv[1:]))
 """
 OFTEN = "vos.recovery.EVERY_S, vos.recovery.SHARE = 0, 1e9"

@@ -23,11 +23,11 @@ from PIL import Image
 from vos.errors import InputError, OutputError
 from vos.interfaces import Writer
 from vos.structures import Frame, Result, Tracked
-from vos.video import encoded, overlay
-from vos.video.masks import MaskWriter, davis_palette
-from vos.video.overlay import OverlayWriter, draw_overlay
-from vos.video.table import TableWriter
-from vos.video.writer import WriterThread, atomic_path, open_writers
+from vos.writers import encoded, overlay
+from vos.writers.masks import MaskWriter, davis_palette
+from vos.writers.overlay import OverlayWriter, draw_overlay
+from vos.writers.table import TableWriter
+from vos.writers.thread import WriterThread, atomic_path, open_writers
 
 OBJECTS = (1, 7)
 

@@ -37,7 +37,7 @@ from vos.errors import InputError, VosError
 from vos.readers.first_mask import load_first_mask
 from vos.merge import describe
 from vos.readers.open import open_reader
-from vos.video.writer import WriterThread, open_writers
+from vos.writers.thread import WriterThread, open_writers
 
 GROWTH = 1 << 30
 """Bytes of memory that reading may take."""

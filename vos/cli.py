@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         VosError: one clear line for the user.
     """
-    from .video.writer import WRITERS
+    from .writers.thread import WRITERS
 
     if bool(options.first_mask) == bool(options.hints):
         raise InputError("give the objects by --first-mask, or by --box and --point; not both" if options.hints else
@@ -125,7 +125,7 @@ def destination(options: argparse.Namespace) -> Path | None:
         if options.save is not None or options.debug:
             raise InputError("--save and --debug write files: give them a folder by -o")
         if options.output is not None:
-            from .video.viewers import check_pipe
+            from .writers.viewers import check_pipe
 
             check_pipe()
         return None
@@ -146,7 +146,7 @@ def _track(
     keep_freed_memory()
     writers = window = None
     if options.show:
-        from .video.viewers import Window
+        from .writers.viewers import Window
 
         window = Window()
     began = time.perf_counter()
@@ -194,17 +194,17 @@ def _track(
 
 def _open_writers(options: argparse.Namespace, saves: list[str], out: Path | None, fps: float | None, first, journal):
     """A writer thread for whatever is to be written, ``first`` being the first result."""
-    from .video.writer import WriterThread, open_writers
+    from .writers.thread import WriterThread, open_writers
 
     opened = []
     if out is not None:
         opened = open_writers(saves, out, fps=fps, first_frame=first.frame, object_ids=first.object_ids)
         if options.debug:
-            from .video.debug import DebugWriter
+            from .writers.debug import DebugWriter
 
             opened.append(DebugWriter(out / "debug", options.debug))
     elif options.output is not None:
-        from .video.viewers import TransportWriter
+        from .writers.viewers import TransportWriter
 
         opened = [TransportWriter(fps=fps, size=first.frame.size)]
     return WriterThread(journal.behind(opened))

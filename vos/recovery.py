@@ -41,9 +41,9 @@ from .readers.limits import open_image
 from .merge import describe
 from .state_file import from_bytes, to_bytes
 from .structures import Frame, Result
-from .video.masks import MaskWriter
-from .video.matte import alpha
-from .video.writer import atomic_path, output_errors, save_png
+from .writers.masks import MaskWriter
+from .writers.matte import alpha
+from .writers.thread import atomic_path, output_errors, save_png
 
 _log = logging.getLogger(__name__)
 

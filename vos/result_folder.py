@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .errors import OutputError
 from .recovery import FOLDER as RESUME
-from .video.writer import FILES, FOLDERS, partial_path
+from .writers.thread import FILES, FOLDERS, partial_path
 
 
 def check_output(out: Path, overwrite: bool, resume: bool = False) -> None:

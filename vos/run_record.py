@@ -14,7 +14,7 @@ import torch
 from . import __version__
 from .engine import Session
 from .recovery import Journal
-from .video.writer import atomic_path, output_errors
+from .writers.thread import atomic_path, output_errors
 from .weights import sha256
 
 _PACKAGES = ("torch", "transformers", "safetensors", "numpy", "pillow", "av", "decord")

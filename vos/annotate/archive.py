@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..structures import Result
-from ..video.writer import WriterThread, atomic_path, open_writers, output_errors
+from ..writers.thread import WriterThread, atomic_path, open_writers, output_errors
 
 SAVES = ("masks", "overlay", "csv")
 

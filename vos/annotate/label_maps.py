@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..merge import describe
 from ..structures import Frame, Result
-from ..video.masks import MaskWriter
+from ..writers.masks import MaskWriter
 
 
 class LabelMaps:

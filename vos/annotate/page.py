@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 
 from ..errors import InputError, VosError
 from ..progress import Progress
-from ..video.overlay import bright_palette
+from ..writers.overlay import bright_palette
 from .gate import LARGEST_BODY, Gate
 from .picture import draw_frame, enlargement
 from .project import LONGEST_NAME, Project

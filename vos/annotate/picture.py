@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw
 
 from ..prompted_mask import Hint
 from ..structures import Result
-from ..video.overlay import bright_palette, draw_overlay
+from ..writers.overlay import bright_palette, draw_overlay
 
 
 LONG_SIDE = 1280

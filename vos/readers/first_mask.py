@@ -236,7 +236,7 @@ def _from_channels(path: Path, values: np.ndarray) -> np.ndarray:
 
 def _from_colours(path: Path, rgb: np.ndarray) -> np.ndarray:
     """Colours, (H, W, 3) uint8, to labels by the DAVIS palette, or one colour on black."""
-    from ..video.masks import davis_palette
+    from ..writers.masks import davis_palette
 
     colours = np.zeros(0, np.uint32)
     blocks = [rgb[start : start + 256] for start in range(0, len(rgb), 256)]  # of packed colours little at a time

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..structures import Frame, Result
-from .writer import atomic_path, output_errors, partial_path
+from .thread import atomic_path, output_errors, partial_path
 
 
 class NpzWriter:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..structures import Explanation, Result
 from .masks import davis_palette
 from .overlay import draw_overlay
-from .writer import output_errors, save_png
+from .thread import output_errors, save_png
 
 TILE = 320
 """Width of a tile, pixels."""

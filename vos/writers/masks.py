@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..structures import Frame, Result
-from .writer import output_errors, save_png
+from .thread import output_errors, save_png
 
 
 @cache

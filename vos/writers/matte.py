@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..structures import Frame, Result
 from .encoded import PRORES_4444, VP9_ALPHA, VideoFile, h264
-from .writer import output_errors, save_png
+from .thread import output_errors, save_png
 
 GREEN = np.array([0, 177, 64], np.float32)
 """The colour of a green screen."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..structures import Frame, Result
-from .writer import output_errors, partial_path
+from .thread import output_errors, partial_path
 
 HEADER = "frame,time_s,object,x0,y0,x1,y1,area,confidence"
 
