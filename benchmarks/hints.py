@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..readers.first_mask import load_first_mask
-from ..merge import describe
+from ..engine.merge import describe
 from ..pipeline import open_session
-from ..prompted_mask import Hint
+from ..engine.hints import Hint
 from ..structures import FirstMask, Frame
 from ..readers.open import open_reader
 from .davis import add_data_options, folders, frame_names, sequence_names

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..device import keep_freed_memory
+from ..engine.device import keep_freed_memory
 from ..readers.first_mask import load_first_mask
 from ..pipeline import follow, open_session
 from ..readers.open import open_reader, prefetch

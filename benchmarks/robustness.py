@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..device import keep_freed_memory, pick_device, pick_dtype
-from ..engine import Session
+from ..engine.device import keep_freed_memory, pick_device, pick_dtype
+from ..engine.session import Session
 from ..readers.first_mask import first_mask_from_array
-from ..models import load_encoder, load_segmenter, new_tracker
+from ..engine.models import load_encoder, load_segmenter, new_tracker
 from ..structures import Frame
 from ..readers.images import image_paths
 from .davis import add_data_options, folders, sequence_names

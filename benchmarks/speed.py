@@ -27,11 +27,11 @@ import av
 import torch
 
 from .. import plugins
-from ..device import keep_freed_memory, pick_device, pick_dtype
+from ..engine.device import keep_freed_memory, pick_device, pick_dtype
 from ..encoders.same import SameEncoder
-from ..engine import Session
+from ..engine.session import Session
 from ..interfaces import Segmenter
-from ..models import load_segmenter
+from ..engine.models import load_segmenter
 from ..pipeline import follow
 from ..structures import FirstMask, Frame
 from ..testing.clip import clip, discs

@@ -11,10 +11,10 @@ import torch
 import vos
 from vos.method import discriminant, prior
 from vos.encoders.same import SameEncoder
-from vos.engine import Session
+from vos.engine.session import Session
 from vos.errors import InputError, PluginError
 from vos.readers.first_mask import first_mask_from_array
-from vos.merge import describe
+from vos.engine.merge import describe
 from vos.segmenters.lite import LiteSegmenter
 from vos.structures import Frame, Tracked
 from vos.trackers.boxes import trimmed_boxes

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vos.encoders.same import SameEncoder
-from vos.engine import Session
+from vos.engine.session import Session
 from vos.readers.first_mask import first_mask_from_array
 from vos.geometry import OUTSIDE_LOGIT, Geometry, Region
 from vos.structures import Frame

@@ -375,7 +375,7 @@ class SlowTracker:
 
 
 def test_frames_are_dropped_rather_than_falling_behind() -> None:
-    from vos.engine import Session
+    from vos.engine.session import Session
     from vos.readers.first_mask import first_mask_from_array
     from vos.pipeline import follow
     from vos.readers.open import faults_line, read_ahead

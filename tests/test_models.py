@@ -15,12 +15,12 @@ from transformers import Dinov2Config, Dinov2Model
 
 import vos
 from vos.encoders.dinov2 import Dinov2Encoder
-from vos.engine import FrameContext, Session
+from vos.engine.session import FrameContext, Session
 from vos.errors import PluginError, WeightsError
 from vos.readers.first_mask import first_mask_from_array
 from vos.geometry import Region
 from vos.method.guidance import Guidance
-from vos.models import load_encoder, load_segmenter
+from vos.engine.models import load_encoder, load_segmenter
 from vos.segmenters.lite_network import LiteNetwork
 from vos.segmenters.package import PackageSegmenter
 from vos.segmenters.sam import SamSegmenter
@@ -135,7 +135,7 @@ def dino_folder(tmp_path_factory):
 
 
 def context(rgb, segmenter, encoder, region=None):
-    made = FrameContext(Frame(0, 0.0, rgb), segmenter, encoder, vos.engine.Counter())
+    made = FrameContext(Frame(0, 0.0, rgb), segmenter, encoder, vos.engine.session.Counter())
     made.look_at(region)
     return made
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from vos.method import prior
 from vos.encoders.same import SameEncoder
-from vos.engine import Session
+from vos.engine.session import Session
 from vos.readers.first_mask import first_mask_from_array
 from vos.method.guidance import Guidance, standardised
 from vos.structures import Frame, Prompts

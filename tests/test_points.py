@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from vos import models
+from vos.engine import models
 from vos.encoders.same import SameEncoder
-from vos.engine import Session
+from vos.engine.session import Session
 from vos.errors import InputError, PluginError, WeightsError
 from vos.point_trackers import load_point_tracker
 from vos.point_trackers.cotracker import CoTracker

@@ -16,9 +16,9 @@ from PIL import Image
 
 from vos import recovery
 from vos.cli import main
-from vos.engine import Session
+from vos.engine.session import Session
 from vos.errors import InputError, PluginError
-from vos.models import new_tracker
+from vos.engine.models import new_tracker
 from vos.state_file import from_bytes, to_bytes
 from vos.structures import Frame
 from vos.testing.clip import clip as drawn_clip

@@ -19,7 +19,7 @@ from PIL import Image
 from transformers import EdgeTamVideoConfig, Sam2VideoConfig
 
 import vos
-from vos import models
+from vos.engine import models
 from vos.cli import main
 from vos.errors import InputError, WeightsError
 from vos.geometry import Geometry

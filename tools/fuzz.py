@@ -35,7 +35,7 @@ from PIL import Image
 
 from vos.errors import InputError, VosError
 from vos.readers.first_mask import load_first_mask
-from vos.merge import describe
+from vos.engine.merge import describe
 from vos.readers.open import open_reader
 from vos.writers.thread import WriterThread, open_writers
 

@@ -34,7 +34,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from vos.device import keep_freed_memory, pick_device
+from vos.engine.device import keep_freed_memory, pick_device
 from vos.segmenters.lite import fuse_activations
 from vos.segmenters.lite_network import Backbone, LiteNetwork, load_imagenet_backbone
 

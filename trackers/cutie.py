@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vos.engine import FrameContext
+from vos.engine.session import FrameContext
 from vos.errors import PluginError, WeightsError
 from vos.geometry import Geometry
 from vos.segmenters.checkpoint import read_tensors

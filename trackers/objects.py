@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vos.method.discriminant import Evidence
-from vos.engine import Shown
+from vos.engine.session import Shown
 from vos.geometry import Geometry
 from vos.method.prior import Memory
 from vos.windows import cut

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vos.method import discriminant, prior
-from vos.engine import FrameContext, Shown
+from vos.engine.session import FrameContext, Shown
 from vos.geometry import Geometry, Region
 from vos.method.guidance import Guidance
 from vos.interfaces import Segmenter

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vos import scale_weights
-from vos.engine import FrameContext
+from vos.engine.session import FrameContext
 from vos.structures import FirstMask, Masks
 
 from .objects import Objects

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vos.method import prior
-from vos.engine import Shown
+from vos.engine.session import Shown
 from vos.method.guidance import Guidance, standardised
 from vos.structures import PatchFeatures, Prompts
 from vos.windows import cut

@@ -15,7 +15,7 @@ import transformers
 from torch import Tensor
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from vos.engine import FrameContext
+from vos.engine.session import FrameContext
 from vos.errors import WeightsError
 from vos.geometry import Geometry
 from vos.structures import FirstMask, Result, Tracked

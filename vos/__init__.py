@@ -9,18 +9,18 @@ __version__ = "0.1.0"
 __all__ = ["FirstMask", "Frame", "Hint", "Result", "Session", "VosError", "open_session", "track"]
 
 if TYPE_CHECKING:
-    from .engine import Session
+    from .engine.session import Session
     from .errors import VosError
     from .pipeline import open_session, track
-    from .prompted_mask import Hint
+    from .engine.hints import Hint
     from .structures import FirstMask, Frame, Result
 
 _HOMES = {
     "FirstMask": "structures",
     "Frame": "structures",
-    "Hint": "prompted_mask",
+    "Hint": "engine.hints",
     "Result": "structures",
-    "Session": "engine",
+    "Session": "engine.session",
     "VosError": "errors",
     "open_session": "pipeline",
     "track": "pipeline",

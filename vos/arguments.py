@@ -130,7 +130,7 @@ class _HintAction(argparse.Action):
 
 def hints_of(given: Sequence[tuple[str, tuple | None]]) -> list:
     """Boxes and points as one hint per object; a second box begins another object, as --object does."""
-    from .prompted_mask import Hint
+    from .engine.hints import Hint
 
     objects: list[dict] = [{"box": None, "points": ()}]
     for kind, value in given:

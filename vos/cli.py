@@ -137,7 +137,7 @@ def destination(options: argparse.Namespace) -> Path | None:
 def _track(
     options: argparse.Namespace, saves: list[str], out: Path | None, reader, session, journal, mask, later
 ) -> int:
-    from .device import keep_freed_memory
+    from .engine.device import keep_freed_memory
     from .pipeline import follow
     from .run_record import write_run_record
     from .readers.address import without_password

@@ -16,7 +16,7 @@ from .geometry import Geometry, Region
 from .structures import FirstMask, Frame, ImageEmbedding, Masks, PatchFeatures, Prompts, Result, Tracked
 
 if TYPE_CHECKING:
-    from .engine import FrameContext
+    from .engine.session import FrameContext
     from .method.guidance import Guidance
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .device import pick_device, pick_dtype
-from .engine import Session
+from .engine.device import pick_device, pick_dtype
+from .engine.session import Session
 from .errors import InputError
 from .readers.first_mask import first_mask_from_array, load_first_mask
 from .readers.limits import MAX_PIXELS
-from .prompted_mask import Hint
-from .models import defer_encoder, defer_segmenter, new_tracker
+from .engine.hints import Hint
+from .engine.models import defer_encoder, defer_segmenter, new_tracker
 from .structures import FirstMask, Frame, Result
 from .readers.open import faults_line, open_reader, read_ahead
 
@@ -41,8 +41,8 @@ def open_session(
 
     Args:
         tracker: name of an installed tracker.
-        model: segmenter, see :func:`vos.models.load_segmenter`.
-        prior: prior encoder, see :func:`vos.models.load_encoder`.
+        model: segmenter, see :func:`vos.engine.models.load_segmenter`.
+        prior: prior encoder, see :func:`vos.engine.models.load_encoder`.
         points: point tracker that propagates the prompts, see :mod:`vos.point_trackers`.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
@@ -78,7 +78,7 @@ def track(
         video: a video file, a folder of numbered images, the number of a camera, or a network address
             (``rtsp://``, ``http://`` …).
         first_mask: labels (H, W) of bool or integer, a PNG, several PNGs of one object each, or a
-            :class:`~vos.prompted_mask.Hint` for each object, from which the segmenter makes its mask.
+            :class:`~vos.engine.hints.Hint` for each object, from which the segmenter makes its mask.
         resize_mask: allow a mask of another size than the frame.
         reader: ``pyav`` or ``decord``.
         start: source frame that the mask belongs to.

@@ -33,12 +33,12 @@ except ImportError:  # Windows
     fcntl = None
 
 from . import __version__
-from .device import pick_device
-from .engine import Session
+from .engine.device import pick_device
+from .engine.session import Session
 from .errors import InputError, OutputError, PluginError, VosError
 from .interfaces import Tracker, Writer
 from .readers.limits import open_image
-from .merge import describe
+from .engine.merge import describe
 from .state_file import from_bytes, to_bytes
 from .structures import Frame, Result
 from .writers.masks import MaskWriter

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from . import __version__
-from .engine import Session
+from .engine.session import Session
 from .recovery import Journal
 from .writers.thread import atomic_path, output_errors
 from .weights import sha256

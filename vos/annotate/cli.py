@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
     """
     if find_spec("gradio") is None:
         raise InputError("the page needs the package gradio; run: pip install 'vos-track[annotate]', or: pip install gradio")
-    from ..device import keep_freed_memory
+    from ..engine.device import keep_freed_memory
     from .project import Project
 
     keep_freed_memory()

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..merge import describe
+from ..engine.merge import describe
 from ..structures import Frame, Result
 from ..writers.masks import MaskWriter
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from PIL import Image, ImageDraw
 
-from ..prompted_mask import Hint
+from ..engine.hints import Hint
 from ..structures import Result
 from ..writers.overlay import bright_palette, draw_overlay
 

@@ -9,11 +9,11 @@ from threading import Event, RLock
 
 import numpy as np
 
-from ..engine import Session
+from ..engine.session import Session
 from ..errors import InputError
-from ..models import new_tracker
+from ..engine.models import new_tracker
 from ..pipeline import follow, open_session
-from ..prompted_mask import Hint
+from ..engine.hints import Hint
 from ..structures import MAX_OBJECT_ID, FirstMask, Frame, Result
 from ..readers.open import prefetch
 from ..readers.seek import VideoFrames

@@ -13,7 +13,7 @@ from ..structures import PatchFeatures
 from ..weights import model_files, pretrained
 
 if TYPE_CHECKING:
-    from ..engine import FrameContext
+    from ..engine.session import FrameContext
 
 HUB_NAMES = {f"dinov2-{size}": f"facebook/dinov2-{size}" for size in ("small", "base", "large", "giant")}
 LONG_SIDE = 840

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from ..structures import PatchFeatures
 
 if TYPE_CHECKING:
-    from ..engine import FrameContext
+    from ..engine.session import FrameContext
 
 
 class SameEncoder:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import torch
 
-from . import plugins
-from .errors import InputError
-from .interfaces import PriorEncoder, Segmenter, Tracker
+from .. import plugins
+from ..errors import InputError
+from ..interfaces import PriorEncoder, Segmenter, Tracker
 
 
 def new_tracker(name: str, published: bool = False, points: str = "none", **changes: object) -> Tracker:
@@ -102,7 +102,7 @@ def _segmenter_class(name: str) -> type:
     if plugin in plugins.names("vos.segmenters"):
         return plugins.load("vos.segmenters", plugin)
     _refuse_unknown(name, "vos.segmenters")
-    from .segmenters.sam import SamSegmenter
+    from ..segmenters.sam import SamSegmenter
 
     return SamSegmenter
 
@@ -111,7 +111,7 @@ def _encoder_class(name: str) -> type:
     if name in plugins.names("vos.prior_encoders"):
         return plugins.load("vos.prior_encoders", name)
     _refuse_unknown(name, "vos.prior_encoders")
-    from .encoders.dinov2 import Dinov2Encoder
+    from ..encoders.dinov2 import Dinov2Encoder
 
     return Dinov2Encoder
 

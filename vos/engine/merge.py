@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .structures import Frame, Result, Tracked
+from ..structures import Frame, Result, Tracked
 
 
 def merge(frame: Frame, object_ids: tuple[int, ...], tracked: Tracked) -> Result:

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .method import discriminant
-from .errors import InputError, PluginError
-from .readers.first_mask import first_mask_from_array
-from .geometry import Region
-from .interfaces import PriorEncoder, Segmenter, Tracker
+from ..method import discriminant
+from ..errors import InputError, PluginError
+from ..readers.first_mask import first_mask_from_array
+from ..geometry import Region
+from ..interfaces import PriorEncoder, Segmenter, Tracker
 from .merge import describe, merge
-from .prompted_mask import Hint, mask_from_hints
-from .structures import MAX_OBJECT_ID, FirstMask, Frame, ImageEmbedding, PatchFeatures, Result
-from .windows import Windows, cut_rows
+from .hints import Hint, mask_from_hints
+from ..structures import MAX_OBJECT_ID, FirstMask, Frame, ImageEmbedding, PatchFeatures, Result
+from ..windows import Windows, cut_rows
 
 
 class FrameContext:

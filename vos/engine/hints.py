@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .method import discriminant, prior
-from .errors import InputError
-from .geometry import Region
-from .structures import FirstMask, Prompts
+from ..method import discriminant, prior
+from ..errors import InputError
+from ..geometry import Region
+from ..structures import FirstMask, Prompts
 
 if TYPE_CHECKING:
-    from .engine import FrameContext
+    from .session import FrameContext
 
 ROUNDS = 4
 """Decodings: each sees the mask of the one before."""
