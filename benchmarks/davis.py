@@ -18,14 +18,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..cli import exit_status
+from ..command.cli import exit_status
 from ..engine.device import keep_freed_memory, pick_device, pick_dtype
 from ..engine.session import Session
 from ..errors import InputError, OutputError
 from ..readers.first_mask import load_first_mask
 from ..engine.models import load_encoder, load_segmenter, new_tracker
 from ..pipeline import follow
-from ..run_record import write_run_record
+from ..command.run_record import write_run_record
 from ..readers.images import image_paths
 from ..writers.masks import MaskWriter
 from ..readers.open import open_reader, prefetch

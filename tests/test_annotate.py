@@ -16,7 +16,7 @@ from PIL import Image
 from vos import Hint
 from vos.annotate.picture import draw_frame, enlargement
 from vos.annotate.project import Project
-from vos.cli import main
+from vos.command.cli import main
 from vos.errors import InputError
 from vos.segmenters.lite import LiteSegmenter
 from vos.structures import Masks

@@ -23,7 +23,7 @@ from PIL import Image
 
 from vos.annotate.cli import main
 from vos.annotate.project import Project
-from vos.cli import main as track
+from vos.command.cli import main as track
 
 pytest.importorskip("gradio", reason="the page needs gradio: pip install '.[annotate]'")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

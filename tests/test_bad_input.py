@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vos.cli import main
+from vos.command.cli import main
 from vos.writers.masks import davis_palette
 
 SIZE = (256, 454)
@@ -168,7 +168,7 @@ def test_a_full_disk_keeps_the_finished_frames(clip, mask, tmp_path, capsys, mon
 def test_files_that_may_not_grow(most, saves, clip, mask, tmp_path):
     """The same from the system's side: no file may pass so many bytes; a mask's PNG has about 1500."""
     code = (
-        "import resource, signal, sys; from vos.cli import main\n"
+        "import resource, signal, sys; from vos.command.cli import main\n"
         "import vos.pipeline\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))\n"
@@ -215,7 +215,7 @@ def test_a_video_that_is_taken_away(clip, mask, tmp_path, capsys, monkeypatch):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_terminal_does_not_stop_a_run(clip, mask, tmp_path):
-    command = [sys.executable, "-m", "vos.cli", str(clip[0]), "--first-mask", str(mask), "--tracker", "persam"]
+    command = [sys.executable, "-m", "vos.command.cli", str(clip[0]), "--first-mask", str(mask), "--tracker", "persam"]
     with open("/dev/full", "w") as full:
         done = subprocess.run([*command, "-o", str(tmp_path / "out"), "--save", "masks"], stderr=full, check=False)
         assert done.returncode == 0
@@ -244,7 +244,7 @@ def test_ctrl_c_leaves_what_was_finished_valid(mask, tmp_path, published):
     video = tmp_path / "long.mp4"
     write_video(video, [frames[index % 4] for index in range(400)])
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "vos.cli", str(video), "--first-mask", str(mask), "-o", str(out), "--tracker", "persam"]
+    command = [sys.executable, "-m", "vos.command.cli", str(video), "--first-mask", str(mask), "-o", str(out), "--tracker", "persam"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         until = time.monotonic() + 300
         while len(list((out / "masks").glob("0*.png"))) < 3 and time.monotonic() < until:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vos.cli import main
+from vos.command.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +157,6 @@ def test_a_video_cut_off_keeps_what_came_before(clip, tmp_path, capsys, publishe
 
 
 def test_help_is_quick_and_has_examples():
-    code = "import sys; from vos.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    code = "import sys; from vos.command.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "examples:" in done.stdout

@@ -18,7 +18,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 import vos
-from vos.cli import main
+from vos.command.cli import main
 from vos.errors import PluginError, WeightsError
 from vos.testing.clip import clip, disc_labels, discs, sway
 from vos.trackers import cutie

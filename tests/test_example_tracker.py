@@ -48,7 +48,7 @@ def test_the_command_follows_with_it_and_loads_no_weights(python, tmp_path, publ
     for index, rgb in enumerate(frames["frames"]):
         Image.fromarray(rgb).save(tmp_path / "clip" / f"{index:05d}.png")
     Image.fromarray(frames["masks"][0].astype(np.uint8)).save(tmp_path / "mask.png")
-    command = [python, "-m", "vos.cli", "clip", "--first-mask", "mask.png", "--tracker", "shift", "-o", "out"]
+    command = [python, "-m", "vos.command.cli", "clip", "--first-mask", "mask.png", "--tracker", "shift", "-o", "out"]
     run([*command, "--model", "sam-vit-h"], cwd=tmp_path)  # which is not here
     masks = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "out/masks").iterdir())]
     assert len(masks) == len(frames["frames"])

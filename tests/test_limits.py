@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from vos.benchmarks import davis as davis_command
-from vos.cli import main
+from vos.command.cli import main
 from vos.errors import InputError
 from vos.readers.first_mask import load_first_mask
 from vos.readers.open import open_reader
@@ -207,7 +207,7 @@ def test_a_run_with_lite_opens_no_socket(folder, mask, tmp_path):
         "    if event.startswith('socket.') and event != 'socket.gethostname':\n"
         "        print('SOCKET', event, arguments, flush=True)\n"
         "sys.addaudithook(hook)\n"
-        "from vos.cli import main\n"
+        "from vos.command.cli import main\n"
         "sys.exit(main(sys.argv[1:]))"
     )
     line = [folder, "--first-mask", mask, "-o", tmp_path / "out", "--save", "masks,overlay,csv,npz,coco,matte", "--quiet"]

@@ -27,7 +27,7 @@ import numpy as np
 import pytest
 
 import vos
-from vos.cli import main
+from vos.command.cli import main
 from vos.errors import InputError, TruncatedVideoError
 from vos.structures import Frame
 from vos.readers import live
@@ -454,7 +454,7 @@ def test_track_follows_an_address(looped: str, square: Path) -> None:
 
 
 def command(*arguments: object, **options: object) -> subprocess.Popen:
-    line = [sys.executable, "-m", "vos.cli", *map(str, arguments), "--tracker", "persam"]
+    line = [sys.executable, "-m", "vos.command.cli", *map(str, arguments), "--tracker", "persam"]
     return subprocess.Popen(line, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}, **options)
 
 

@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from vos.progress import Progress
+from vos.command.progress import Progress
 
 
 class Clock:

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vos import Frame, Hint, Session
-from vos.cli import main
+from vos.command.cli import main
 from vos.encoders.same import SameEncoder
 from vos.errors import InputError
 from vos.trackers.persam import PerSAM

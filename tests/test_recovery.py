@@ -14,8 +14,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vos import recovery
-from vos.cli import main
+from vos.command import journal as recovery
+from vos.command.cli import main
 from vos.engine.session import Session
 from vos.errors import InputError, PluginError
 from vos.engine.models import new_tracker
@@ -30,8 +30,8 @@ EVERYTHING = "masks,overlay,csv,cutout,matte,matte-webm,npz,coco"
 
 KILLED = """
 import os, signal, sys
-import vos.recovery, vos.writers.masks
-from vos.cli import main
+import vos.command.journal, vos.writers.masks
+from vos.command.cli import main
 {prepare}
 write = vos.writers.masks.MaskWriter.write
 def write_and_die(self, result):
@@ -42,7 +42,7 @@ def write_and_die(self, result):
 vos.writers.masks.MaskWriter.write = write_and_die
 sys.exit(main(sys.argv[1:]))
 """
-OFTEN = "vos.recovery.EVERY_S, vos.recovery.SHARE = 0, 1e9"
+OFTEN = "vos.command.journal.EVERY_S, vos.command.journal.SHARE = 0, 1e9"
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ from transformers import EdgeTamVideoConfig, Sam2VideoConfig
 
 import vos
 from vos.engine import models
-from vos.cli import main
+from vos.command.cli import main
 from vos.errors import InputError, WeightsError
 from vos.geometry import Geometry
 from vos.structures import FirstMask, Frame

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vos.cli import main
+from vos.command.cli import main
 from vos.errors import InputError, TruncatedVideoError
 from vos.readers.open import open_reader, prefetch
 

@@ -22,7 +22,7 @@ from .readers.open import faults_line, open_reader, read_ahead
 _log = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
-    from .recovery import Saved
+    from .command.journal import Saved
 
 MaskSource = np.ndarray | str | Path | Sequence[str | Path]
 Hints = Sequence[Hint]

@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .. import __version__
-from ..arguments import add_model_options
-from ..cli import exit_status
+from ..command.options import add_model_options
+from ..command.cli import exit_status
 from ..errors import InputError
 
 EPILOG = """examples:

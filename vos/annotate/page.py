@@ -15,7 +15,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 from ..errors import InputError, VosError
-from ..progress import Progress
+from ..command.progress import Progress
 from ..writers.overlay import bright_palette
 from .gate import LARGEST_BODY, Gate
 from .picture import draw_frame, enlargement

@@ -6,9 +6,9 @@ import re
 import shutil
 from pathlib import Path
 
-from .errors import OutputError
-from .recovery import FOLDER as RESUME
-from .writers.thread import FILES, FOLDERS, partial_path
+from ..errors import OutputError
+from .journal import FOLDER as RESUME
+from ..writers.thread import FILES, FOLDERS, partial_path
 
 
 def check_output(out: Path, overwrite: bool, resume: bool = False) -> None:

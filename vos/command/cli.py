@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .arguments import SAVES, hints_of, parser
-from .errors import InputError, OutputError, ViewerGone, VosError
+from .options import SAVES, hints_of, parser
+from ..errors import InputError, OutputError, ViewerGone, VosError
 from .progress import Progress
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         VosError: one clear line for the user.
     """
-    from .writers.thread import WRITERS
+    from ..writers.thread import WRITERS
 
     if bool(options.first_mask) == bool(options.hints):
         raise InputError("give the objects by --first-mask, or by --box and --point; not both" if options.hints else
@@ -67,13 +67,13 @@ def run(options: argparse.Namespace) -> int:
     if unknown:
         raise InputError(f"--save {unknown[0]}: choose from {', '.join(WRITERS)}")
 
-    from .readers.open import open_reader
+    from ..readers.open import open_reader
 
     with open_reader(
         options.video, backend=options.reader, start=options.start, max_frames=options.max_frames, stride=options.stride,
         live=options.live, raw=options.raw, max_pixels=options.max_pixels,
     ) as reader:  # fmt: skip
-        from .pipeline import open_session, read_first_mask
+        from ..pipeline import open_session, read_first_mask
 
         given = (reader.size, options.resize_mask, options.max_pixels)
         mask = read_first_mask(options.first_mask or hints_of(options.hints), *given)
@@ -92,7 +92,7 @@ def _prepared(options: argparse.Namespace, saves: list[str], out: Path | None, s
     Raises:
         VosError: the folder cannot be taken, or the run there cannot be gone on with.
     """
-    from .recovery import Journal
+    from .journal import Journal
     from .result_folder import check_output, refuse_links
 
     if out is None:
@@ -119,13 +119,13 @@ def destination(options: argparse.Namespace) -> Path | None:
     Raises:
         VosError: the outputs do not go together.
     """
-    from .readers.address import parse_address
+    from ..readers.address import parse_address
 
     if str(options.output) == "-" or (options.show and options.output is None):
         if options.save is not None or options.debug:
             raise InputError("--save and --debug write files: give them a folder by -o")
         if options.output is not None:
-            from .writers.viewers import check_pipe
+            from ..writers.viewers import check_pipe
 
             check_pipe()
         return None
@@ -137,16 +137,16 @@ def destination(options: argparse.Namespace) -> Path | None:
 def _track(
     options: argparse.Namespace, saves: list[str], out: Path | None, reader, session, journal, mask, later
 ) -> int:
-    from .engine.device import keep_freed_memory
-    from .pipeline import follow
+    from ..engine.device import keep_freed_memory
+    from ..pipeline import follow
     from .run_record import write_run_record
-    from .readers.address import without_password
-    from .readers.open import faults_line, read_ahead
+    from ..readers.address import without_password
+    from ..readers.open import faults_line, read_ahead
 
     keep_freed_memory()
     writers = window = None
     if options.show:
-        from .writers.viewers import Window
+        from ..writers.viewers import Window
 
         window = Window()
     began = time.perf_counter()
@@ -194,17 +194,17 @@ def _track(
 
 def _open_writers(options: argparse.Namespace, saves: list[str], out: Path | None, fps: float | None, first, journal):
     """A writer thread for whatever is to be written, ``first`` being the first result."""
-    from .writers.thread import WriterThread, open_writers
+    from ..writers.thread import WriterThread, open_writers
 
     opened = []
     if out is not None:
         opened = open_writers(saves, out, fps=fps, first_frame=first.frame, object_ids=first.object_ids)
         if options.debug:
-            from .writers.debug import DebugWriter
+            from ..writers.debug import DebugWriter
 
             opened.append(DebugWriter(out / "debug", options.debug))
     elif options.output is not None:
-        from .writers.viewers import TransportWriter
+        from ..writers.viewers import TransportWriter
 
         opened = [TransportWriter(fps=fps, size=first.frame.size)]
     return WriterThread(journal.behind(opened))

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import torch
 
-from . import __version__
-from .engine.session import Session
-from .recovery import Journal
-from .writers.thread import atomic_path, output_errors
-from .weights import sha256
+from .. import __version__
+from ..engine.session import Session
+from .journal import Journal
+from ..writers.thread import atomic_path, output_errors
+from ..weights import sha256
 
 _PACKAGES = ("torch", "transformers", "safetensors", "numpy", "pillow", "av", "decord")
 

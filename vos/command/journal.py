@@ -32,18 +32,18 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-from . import __version__
-from .engine.device import pick_device
-from .engine.session import Session
-from .errors import InputError, OutputError, PluginError, VosError
-from .interfaces import Tracker, Writer
-from .readers.limits import open_image
-from .engine.merge import describe
-from .state_file import from_bytes, to_bytes
-from .structures import Frame, Result
-from .writers.masks import MaskWriter
-from .writers.matte import alpha
-from .writers.thread import atomic_path, output_errors, save_png
+from .. import __version__
+from ..engine.device import pick_device
+from ..engine.session import Session
+from ..errors import InputError, OutputError, PluginError, VosError
+from ..interfaces import Tracker, Writer
+from ..readers.limits import open_image
+from ..engine.merge import describe
+from ..state_file import from_bytes, to_bytes
+from ..structures import Frame, Result
+from ..writers.masks import MaskWriter
+from ..writers.matte import alpha
+from ..writers.thread import atomic_path, output_errors, save_png
 
 _log = logging.getLogger(__name__)
 

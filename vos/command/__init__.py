@@ -1,0 +1,1 @@
+"""The command ``vos-track``: options, progress, the result folder and its journal."""
