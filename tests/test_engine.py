@@ -17,9 +17,9 @@ from vos.readers.first_mask import first_mask_from_array
 from vos.engine.merge import describe
 from vos.segmenters.lite import LiteSegmenter
 from vos.structures import Frame, Tracked
-from vos.trackers.boxes import trimmed_boxes
+from vos.trackers.persam.boxes import trimmed_boxes
 from vos.trackers.persam import PerSAM, PerSamOptions
-from vos.trackers.persam_f import PerSAMF
+from vos.trackers.persam import PerSAMF
 
 
 class Counting:

@@ -14,7 +14,7 @@ from vos.readers.first_mask import first_mask_from_array
 from vos.method.guidance import Guidance, standardised
 from vos.structures import Frame, Prompts
 from vos.trackers.persam import PerSAM, PerSamOptions
-from vos.trackers.persam_f import PerSAMF, PerSamFOptions
+from vos.trackers.persam import PerSAMF, PerSamFOptions
 
 TOLERANCE = 2e-4
 

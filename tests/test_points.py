@@ -21,8 +21,8 @@ from vos.point_trackers.pips import PipsTracker, _last_surely_visible
 from vos.point_trackers.pips_network import WINDOW, Pips, _correlate
 from vos.structures import Frame
 from vos.trackers.persam import PerSAM, PerSamOptions
-from vos.trackers.persam_f import PerSAMF, PerSamFOptions
-from vos.trackers.points import PropagatedPoints
+from vos.trackers.persam import PerSAMF, PerSamFOptions
+from vos.trackers.persam.points import PropagatedPoints
 
 DATA = Path(__file__).parent / "data" / "pips"
 CPU = torch.device("cpu")

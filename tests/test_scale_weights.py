@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vos.scale_weights import Slopes, dice, fit, focal
+from vos.trackers.persam.scale_weights import Slopes, dice, fit, focal
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from vos.method import prior
 from vos.method.guidance import Guidance
 from vos.segmenters.lite import PIXEL_MEAN, PIXEL_STD
 from vos.segmenters.lite_network import STRIDE, Backbone, LiteNetwork
-from vos.trackers.persam import MASK_LOGIT
+from vos.trackers.persam.tracker import MASK_LOGIT
 
 LOW_RES = 2
 """Pixels of the input per low-res logit."""

@@ -22,7 +22,7 @@ from .boxes import tight_boxes, trimmed_boxes
 from .objects import Objects, Part, choose_rows, joined
 from .options import PerSamOptions
 from .points import PropagatedPoints
-from .prompting import first_guidance, first_prompts, inner_points
+from .prompts import first_guidance, first_prompts, inner_points
 
 MASK_LOGIT = 8.0
 """A given mask becomes low-res logits of plus or minus this."""

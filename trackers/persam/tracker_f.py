@@ -9,13 +9,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vos import scale_weights
+from . import scale_weights
 from vos.engine.session import FrameContext
 from vos.structures import FirstMask, Masks
 
 from .objects import Objects
 from .options import PUBLISHED_IMAGE, PUBLISHED_VIDEO, PerSamOptions
-from .persam import PerSAM
+from .tracker import PerSAM
 
 
 @dataclass(frozen=True)
