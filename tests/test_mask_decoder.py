@@ -7,7 +7,7 @@ import torch
 from transformers.models.sam.configuration_sam import SamMaskDecoderConfig
 from transformers.models.sam.modeling_sam import SamMaskDecoder
 
-from vos.mask_decoder import GuidedMaskDecoder, assembled, taken_apart
+from vos.segmenters.mask_decoder import GuidedMaskDecoder, assembled, taken_apart
 from vos.segmenters.lite_network import FineMaskDecoder
 
 GRID = (5, 7)

@@ -22,7 +22,7 @@ from vos.geometry import Region
 from vos.method.guidance import Guidance
 from vos.engine.models import load_encoder, load_segmenter
 from vos.segmenters.lite_network import LiteNetwork
-from vos.segmenters.package import PackageSegmenter
+from vos.segmenters.segment_anything import PackageSegmenter
 from vos.segmenters.sam import SamSegmenter
 from vos.structures import Frame, Prompts
 from vos.trackers.persam import PerSAM

@@ -1,6 +1,6 @@
 """What steers SAM's mask decoder to the target: guided attention (eq. 8) and semantic prompting (eq. 9-10).
 
-:mod:`vos.mask_decoder` is the decoder that takes it.
+:mod:`vos.segmenters.mask_decoder` is the decoder that takes it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from transformers.models.sam.configuration_sam import (
 )
 
 from ..errors import WeightsError
-from ..mask_decoder import PUBLISHED_LAYER_NORM_EPS
+from .mask_decoder import PUBLISHED_LAYER_NORM_EPS
 
 # Published name -> transformers' name; applied in this order.
 _RENAMES = (

@@ -22,7 +22,7 @@ from transformers.models.sam.configuration_sam import (
 from transformers.models.sam.modeling_sam import SamLayerNorm, SamPromptEncoder
 
 from ..method.guidance import Guidance
-from ..mask_decoder import PUBLISHED_LAYER_NORM_EPS, GuidedMaskDecoder, taken_apart
+from .mask_decoder import PUBLISHED_LAYER_NORM_EPS, GuidedMaskDecoder, taken_apart
 from ..method.prior import MATCHING_MAPS
 
 STRIDE = 8
@@ -172,7 +172,7 @@ class FineMaskDecoder(GuidedMaskDecoder):
         """What the up-sampling starts from, made of the backbone's features at strides 4 and 2.
 
         Returns:
-            (B, P, 4, C / 4) and (B, P, 16, C / 8), see :func:`vos.mask_decoder.taken_apart`.
+            (B, P, 4, C / 4) and (B, P, 16, C / 8), see :func:`vos.segmenters.mask_decoder.taken_apart`.
         """
         return tuple(
             F.linear(taken_apart(maps, times), *(each.to(maps.dtype) for each in (skip.weight.flatten(1), skip.bias + bias)))

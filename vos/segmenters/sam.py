@@ -13,7 +13,7 @@ from transformers.models.sam.modeling_sam import SamModel
 from ..errors import WeightsError
 from ..geometry import Geometry, Region
 from ..method.guidance import Guidance
-from ..mask_decoder import PUBLISHED_LAYER_NORM_EPS, GuidedMaskDecoder
+from .mask_decoder import PUBLISHED_LAYER_NORM_EPS, GuidedMaskDecoder
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights import model_files, pretrained
 from .checkpoint import load_published

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from transformers.models.sam.configuration_sam import SamMaskDecoderConfig
 from transformers.models.sam.modeling_sam import SamAttention, SamMaskDecoder
 
-from .method.guidance import Guidance
+from ..method.guidance import Guidance
 
 PUBLISHED_LAYER_NORM_EPS = 1e-5
 """Of the decoder's blocks; ``transformers`` has 1e-6 by default."""

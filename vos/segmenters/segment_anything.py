@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers.models.sam.configuration_sam import SamConfig
 
 from ..errors import WeightsError
-from ..mask_decoder import GuidedMaskDecoder
+from .mask_decoder import GuidedMaskDecoder
 from .checkpoint import load_published, read_tensors
 from .sam import SamSegmenter
 
