@@ -103,6 +103,7 @@ def test_folders_refuse_another_name(folder: str) -> None:
             spec.loader.exec_module(module)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [["--tracker", "persam"], ["--tracker", "persam-f", "-k", "not 300_frames"]])
 def test_built_in_trackers_conform(more):
     """What PerSAM-F holds after its first frame is PerSAM's, so its memory is not measured again."""

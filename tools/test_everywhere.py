@@ -57,7 +57,7 @@ class Situation:
         environment: variables that differ.
         busy: processes that run beside it, each with a core's worth of work.
         ignores_sigint: whether the tests' parent ignores SIGINT.
-        whole: every test rather than those that compute.
+        whole: every test rather than those that compute and are not marked slow.
     """
 
     name: str
@@ -94,7 +94,7 @@ def run(situation: Situation, arguments: Sequence[str]) -> tuple[bool, str, floa
     """Run the tests in one situation: whether they passed, pytest's last line, and the seconds."""
     command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", *arguments]
     if not situation.whole:
-        command += [f"--ignore={ROOT / 'tests' / name}.py" for name in COMPUTES_NOTHING]
+        command += ["-m", "not slow", *(f"--ignore={ROOT / 'tests' / name}.py" for name in COMPUTES_NOTHING)]
     before = signal.signal(signal.SIGINT, signal.SIG_IGN) if situation.ignores_sigint else None
     began = time.monotonic()
     try:
@@ -139,8 +139,8 @@ def table(rows: Sequence[tuple[Situation, bool, str, float]]) -> str:
     lines = [
         "# Tested on",
         "",
-        "Written by `make test-everywhere` (`tools/test_everywhere.py`): the tests that compute, in one situation after",
-        "the other, and the whole suite on a busy machine and under a parent that ignores SIGINT.",
+        "Written by `make test-everywhere` (`tools/test_everywhere.py`): the tests that compute and are not marked slow, in",
+        "one situation after the other; the whole suite on a busy machine and under a parent that ignores SIGINT.",
         "",
         f"{date.today().isoformat()}: {processor()}, torch {torch.__version__}, Python {platform.python_version()}.",
         "",
