@@ -17,12 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..engine.device import keep_freed_memory, pick_device, pick_dtype
+from ..engine.models import load_encoder, load_segmenter, new_tracker
 from ..engine.session import Session
 from ..errors import WeightsError
-from ..readers.first_mask import load_first_mask
 from ..interfaces import Segmenter
-from ..engine.models import load_encoder, load_segmenter, new_tracker
 from ..pipeline import follow
+from ..readers.first_mask import load_first_mask
 from ..readers.open import open_reader, prefetch
 from .davis import add_data_options, folders, frame_names, sequence_names
 from .scoring import SequenceScorer, global_scores

@@ -19,16 +19,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..command.cli import exit_status
+from ..command.run_record import write_run_record
 from ..engine.device import keep_freed_memory, pick_device, pick_dtype
+from ..engine.models import load_encoder, load_segmenter, new_tracker
 from ..engine.session import Session
 from ..errors import InputError, OutputError
-from ..readers.first_mask import load_first_mask
-from ..engine.models import load_encoder, load_segmenter, new_tracker
 from ..pipeline import follow
-from ..command.run_record import write_run_record
+from ..readers.first_mask import load_first_mask
 from ..readers.images import image_paths
-from ..writers.masks import MaskWriter
 from ..readers.open import open_reader, prefetch
+from ..writers.masks import MaskWriter
 from ..writers.thread import WriterThread, output_errors
 from .report import write_report
 from .scoring import ObjectScore, global_scores, score_sequence

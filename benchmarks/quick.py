@@ -22,8 +22,8 @@ import numpy as np
 from PIL import Image
 
 from ..engine.device import keep_freed_memory
-from ..readers.first_mask import load_first_mask
 from ..pipeline import follow, open_session
+from ..readers.first_mask import load_first_mask
 from ..readers.open import open_reader, prefetch
 from ..writers.thread import WriterThread, open_writers
 
@@ -48,14 +48,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = options.sequences
     if options.set:
         names = (options.davis / "ImageSets" / options.set).read_text().split()
-    print("| sequence | J | frames/s | weights, s | encoder calls | decoder calls | frames |\n|---|---|---|---|---|---|---|")
+    print(
+        "| sequence | J | frames/s | weights, s | encoder calls | decoder calls | frames |\n|---|---|---|---|---|---|---|"
+    )
     rows = []
     for name in names:
         row = measure(options.davis, name, options)
         rows.append(row)
         fit = "" if row.fit_seconds is None else f"{row.fit_seconds:.2f}"
         rate = row.frames / row.seconds
-        print(f"| {name} | {row.region:.3f} | {rate:.1f} | {fit} | {row.encodes} | {row.decodes} | {row.frames} |", flush=True)
+        print(
+            f"| {name} | {row.region:.3f} | {rate:.1f} | {fit} | {row.encodes} | {row.decodes} | {row.frames} |",
+            flush=True,
+        )
     rate = sum(row.frames for row in rows) / sum(row.seconds for row in rows)
     print(f"| mean | {np.mean([row.region for row in rows]):.3f} | {rate:.1f} | | | | |")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
@@ -92,11 +97,15 @@ def measure(davis: Path, name: str, options: argparse.Namespace) -> Measured:
         for result in follow(session, prefetch(reader), mask):
             if writers is None:
                 writers = WriterThread(
-                    open_writers(["masks"], Path(folder), fps=reader.fps, first_frame=result.frame, object_ids=mask.object_ids)
+                    open_writers(
+                        ["masks"], Path(folder), fps=reader.fps, first_frame=result.frame, object_ids=mask.object_ids
+                    )
                 )
             writers.write(result)
             before = time.perf_counter()
-            regions.append(jaccard(result.labels > 0, np.asarray(Image.open(truth / f"{result.frame.index:05d}.png")) > 0))
+            regions.append(
+                jaccard(result.labels > 0, np.asarray(Image.open(truth / f"{result.frame.index:05d}.png")) > 0)
+            )
             scoring += time.perf_counter() - before
         writers.close()
         seconds = time.perf_counter() - began - scoring

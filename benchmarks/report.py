@@ -59,7 +59,10 @@ def write_report(
         _table(
             [["object", "J mean", "J recall", "J decay", "F mean", "F recall", "F decay"]],
             [
-                [score.name, *(f"{getattr(s, field):.3f}" for s in (score.j, score.f) for field in ("mean", "recall", "decay"))]
+                [
+                    score.name,
+                    *(f"{getattr(s, field):.3f}" for s in (score.j, score.f) for field in ("mean", "recall", "decay")),
+                ]
                 for score in scores
             ],
         ),

@@ -82,7 +82,9 @@ def global_scores(scores: Iterable[ObjectScore]) -> dict[str, float]:
     """Means over all objects, under the official column names."""
     scores = list(scores)
     columns = {
-        f"{letter.upper()}-{field.title()}": float(np.mean([getattr(getattr(score, letter), field) for score in scores]))
+        f"{letter.upper()}-{field.title()}": float(
+            np.mean([getattr(getattr(score, letter), field) for score in scores])
+        )
         for letter in "jf"
         for field in ("mean", "recall", "decay")
     }

@@ -27,15 +27,15 @@ import av
 import torch
 
 from .. import plugins
-from ..engine.device import keep_freed_memory, pick_device, pick_dtype
 from ..encoders.same import SameEncoder
+from ..engine.device import keep_freed_memory, pick_device, pick_dtype
+from ..engine.models import load_segmenter
 from ..engine.session import Session
 from ..interfaces import Segmenter
-from ..engine.models import load_segmenter
 from ..pipeline import follow
+from ..readers.open import open_reader, prefetch
 from ..structures import FirstMask, Frame
 from ..testing.clip import clip, discs
-from ..readers.open import open_reader, prefetch
 from ..writers.thread import WriterThread, open_writers
 
 OBJECTS = (1, 2, 4, 8, 16, 32)
@@ -52,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(line, flush=True)
         lines.append(line)
 
-    say(f"{options.model}, {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
+    say(
+        f"{options.model}, {platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    )
     segmenter = load(options.model, options.device)
     for part in options.parts:
         say(f"\n### {part}\n")
@@ -84,7 +86,12 @@ def load(name: str, device: str) -> Segmenter:
 
     from ..segmenters.sam import GuidedSam, SamSegmenter
 
-    huge = {"hidden_size": 1280, "num_hidden_layers": 32, "num_attention_heads": 16, "global_attn_indexes": [7, 15, 23, 31]}
+    huge = {
+        "hidden_size": 1280,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 16,
+        "global_attn_indexes": [7, 15, 23, 31],
+    }
     vision = {"sam-vit-b": {}, "sam-vit-h": huge}[name.removesuffix(RANDOM)]
     torch.manual_seed(0)
     # the library's own spread of 1e-10 makes numbers so small that processors take twenty times as long
@@ -102,7 +109,9 @@ def overhead(segmenter: Segmenter, options: argparse.Namespace, say: Callable) -
 
 def objects(segmenter: Segmenter, options: argparse.Namespace, say: Callable) -> None:
     """What a step takes besides the encoder's pass by number of objects, and each further one as a share."""
-    say("| objects | encoder, ms | the rest of a step, ms | further object, ms | share of the encoder | share of one object's step |")
+    say(
+        "| objects | encoder, ms | the rest of a step, ms | further object, ms | share of the encoder | share of one object's step |"
+    )
     say("|---|---|---|---|---|---|")
     alone, curve = None, []
     for count in (count for count in OBJECTS if count <= options.most_objects):
@@ -200,7 +209,9 @@ def stages(segmenter: Segmenter, options: argparse.Namespace, say: Callable) -> 
     for name in ("read", "encode", "prior", "track", "merge", "write"):
         say(f"| {name} | {1e3 * spent[name] / options.frames:.1f} | {spent[name] / wall:.0%} |")
     slowest = max(compute, spent["read"], spent["write"])
-    say(f"\n{options.frames / wall:.1f} frames/s; wall time over the slowest of reading, computing, writing: {wall / slowest:.2f}")
+    say(
+        f"\n{options.frames / wall:.1f} frames/s; wall time over the slowest of reading, computing, writing: {wall / slowest:.2f}"
+    )
 
 
 def readers(segmenter: Segmenter, options: argparse.Namespace, say: Callable) -> None:

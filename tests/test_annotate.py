@@ -129,11 +129,18 @@ def test_the_archive_is_what_the_command_writes(project, clip, tmp_path):
     assert list(project.export()) == list(range(1, 9))
     boxes = [",".join(map(str, box_of(truth[0] == number))) for number in (1, 2)]
     out = tmp_path / "out"
-    assert main([str(folder), "--box", boxes[0], "--box", boxes[1], "-o", str(out), "--tracker", "persam", "--quiet"]) == 0
+    assert (
+        main([str(folder), "--box", boxes[0], "--box", boxes[1], "-o", str(out), "--tracker", "persam", "--quiet"]) == 0
+    )
     assert project.archive.name == "clip-vos.zip"
     with zipfile.ZipFile(project.archive) as archive:
         names = sorted(archive.namelist())
-        assert names == ["annotation.json", *(f"masks/{index:05d}.png" for index in range(8)), "objects.csv", "overlay.mp4"]
+        assert names == [
+            "annotation.json",
+            *(f"masks/{index:05d}.png" for index in range(8)),
+            "objects.csv",
+            "overlay.mp4",
+        ]
         for name in names[1:-1]:
             assert archive.read(name) == (out / name).read_bytes(), name
         (tmp_path / "overlay.mp4").write_bytes(archive.read("overlay.mp4"))
@@ -242,7 +249,9 @@ def test_points_on_a_tracked_mask_correct_it(project, clip, monkeypatch):
 
     def empty(segmenter, embedding, prompts, *rest, **named):
         scores = torch.zeros(len(prompts.points), 3)
-        return Masks(scores[..., None, None].expand(-1, -1, *(4 * side for side in embedding.geometry.grid)) - 9, scores)
+        return Masks(
+            scores[..., None, None].expand(-1, -1, *(4 * side for side in embedding.geometry.grid)) - 9, scores
+        )
 
     monkeypatch.setattr(LiteSegmenter, "decode", empty)
     with pytest.raises(InputError, match=r"object 1 \(--point 440,2\): no object was found there"):

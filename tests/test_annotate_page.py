@@ -62,7 +62,9 @@ def server(clip, tmp_path_factory):
     port = free_port()
     command = [sys.executable, "-m", "vos.annotate.cli", str(clip), "--port", str(port), *ARGUMENTS]
     environment = os.environ | {"TMPDIR": str(temporary), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=place, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     line = process.stdout.readline()
     assert line.startswith(f"http://127.0.0.1:{port}"), process.stderr.read()
     yield port, temporary
@@ -99,7 +101,12 @@ def test_nothing_but_the_page_is_served(server, clip):
         for route in ("/gradio_api/file=", "/file=", "/gradio_api/file/", "/gradio_api/proxy="):
             status, body = ask(port, route + path.replace(" ", "%20"))
             assert status in (400, 403, 404) and b"root:" not in body and b"k3ep out" not in body, (route, path, status)
-    for path in ("/static/../../../../../../etc/passwd", "/assets/%2e%2e/%2e%2e/%2e%2e/etc/passwd", "/docs", "/gradio_api/vibe-code"):
+    for path in (
+        "/static/../../../../../../etc/passwd",
+        "/assets/%2e%2e/%2e%2e/%2e%2e/etc/passwd",
+        "/docs",
+        "/gradio_api/vibe-code",
+    ):
         status, body = ask(port, path)
         assert status in (400, 403, 404) and b"root:" not in body, path
     secret.unlink()
@@ -115,7 +122,9 @@ def test_uploads_other_hosts_and_large_requests_are_refused(server):
     assert ask(port, "/", Host=f"localhost:{port}")[0] == 200
     chunks = iter([b"x" * 30_000] * 4)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
-    connection.request("POST", "/gradio_api/queue/join", chunks, {"Content-Type": "application/json"}, encode_chunked=True)
+    connection.request(
+        "POST", "/gradio_api/queue/join", chunks, {"Content-Type": "application/json"}, encode_chunked=True
+    )
     try:
         assert connection.getresponse().status >= 400
     except (http.client.HTTPException, ConnectionError):
@@ -188,7 +197,10 @@ class Tab:
         self.page = page
         self.problems: list[str] = []
         page.on("request", lambda request: self._check(request.url, port))
-        page.on("response", lambda response: response.status >= 400 and self.problems.append(f"{response.status} {response.url}"))
+        page.on(
+            "response",
+            lambda response: response.status >= 400 and self.problems.append(f"{response.status} {response.url}"),
+        )
         page.on("console", lambda message: message.type == "error" and self.problems.append(message.text))
         page.goto(f"http://127.0.0.1:{port}/")
         page.wait_for_selector("#picture img")
@@ -199,9 +211,13 @@ class Tab:
             self.problems.append(url)
 
     def click(self, x: float, y: float) -> None:
-        self.page.wait_for_function("(image => image && image.complete && image.naturalWidth)(document.querySelector('#picture img'))")
+        self.page.wait_for_function(
+            "(image => image && image.complete && image.naturalWidth)(document.querySelector('#picture img'))"
+        )
         box = self.page.locator("#picture img").bounding_box()
-        self.page.mouse.click(box["x"] + (x + 0.5) * box["width"] / SIZE[1], box["y"] + (y + 0.5) * box["height"] / SIZE[0])
+        self.page.mouse.click(
+            box["x"] + (x + 0.5) * box["width"] / SIZE[1], box["y"] + (y + 0.5) * box["height"] / SIZE[0]
+        )
 
     def state(self, text: str) -> None:
         self.page.locator("#state", has_text=text).wait_for()
@@ -221,14 +237,18 @@ class Tab:
         return now
 
     def idle(self) -> None:
-        self.page.wait_for_function("!document.querySelector('#track').disabled && document.querySelector('#stop').disabled")
+        self.page.wait_for_function(
+            "!document.querySelector('#track').disabled && document.querySelector('#stop').disabled"
+        )
 
 
 @pytest.fixture
 def tab(server):
     if CHROMIUM is None:
         pytest.skip("no chromium found; on Debian: apt-get install chromium")
-    sync_api = pytest.importorskip("playwright.sync_api", reason="the browser is driven by playwright: pip install '.[test]'")
+    sync_api = pytest.importorskip(
+        "playwright.sync_api", reason="the browser is driven by playwright: pip install '.[test]'"
+    )
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         context = browser.new_context(viewport={"width": 1300, "height": 800}, accept_downloads=True)
@@ -274,7 +294,9 @@ def test_from_a_click_to_the_downloaded_masks(tab, clip, tmp_path):
     before = tab.changed(last)
 
     page.keyboard.press("1")
-    page.locator("#name textarea").evaluate("field => new Promise(done => setInterval(() => field.value.startsWith('fur') && done(), 20))")
+    page.locator("#name textarea").evaluate(
+        "field => new Promise(done => setInterval(() => field.value.startsWith('fur') && done(), 20))"
+    )
     tab.click(90, 45)  # a new box on frame 4, by two clicks
     tab.changed(before)
     tab.click(280, 200)

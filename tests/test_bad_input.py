@@ -42,7 +42,9 @@ def write_video(path, frames):
 
 
 def track(video, mask, out, *more) -> int:
-    return main([str(video), "--first-mask", str(mask), "-o", str(out), "--tracker", "persam", "--quiet", *map(str, more)])
+    return main(
+        [str(video), "--first-mask", str(mask), "-o", str(out), "--tracker", "persam", "--quiet", *map(str, more)]
+    )
 
 
 def one_line(capsys) -> str:
@@ -111,7 +113,9 @@ def kinds(labels):
     }
 
 
-@pytest.mark.parametrize("kind", ["16 bits", "RGB of the palette", "RGB, one colour", "RGBA, the mask in alpha", "1 bit", "black and white"])
+@pytest.mark.parametrize(
+    "kind", ["16 bits", "RGB of the palette", "RGB, one colour", "RGBA, the mask in alpha", "1 bit", "black and white"]
+)
 def test_masks_as_people_store_them(kind, clip, tmp_path):
     image, ids = kinds(clip[1])[kind]
     path = tmp_path / "mask.png"
@@ -175,7 +179,19 @@ def test_files_that_may_not_grow(most, saves, clip, mask, tmp_path):
         "sys.exit(main(sys.argv[1:]))"
     )
     out = tmp_path / "out"
-    command = [sys.executable, "-B", "-c", code, str(clip[0]), "--first-mask", str(mask), "-o", str(out), "--tracker", "persam"]
+    command = [
+        sys.executable,
+        "-B",
+        "-c",
+        code,
+        str(clip[0]),
+        "--first-mask",
+        str(mask),
+        "-o",
+        str(out),
+        "--tracker",
+        "persam",
+    ]
     done = subprocess.run([*command, "--quiet", "--save", saves], capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
@@ -244,7 +260,18 @@ def test_ctrl_c_leaves_what_was_finished_valid(mask, tmp_path, published):
     video = tmp_path / "long.mp4"
     write_video(video, [frames[index % 4] for index in range(400)])
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "vos.command.cli", str(video), "--first-mask", str(mask), "-o", str(out), "--tracker", "persam"]
+    command = [
+        sys.executable,
+        "-m",
+        "vos.command.cli",
+        str(video),
+        "--first-mask",
+        str(mask),
+        "-o",
+        str(out),
+        "--tracker",
+        "persam",
+    ]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         until = time.monotonic() + 300
         while len(list((out / "masks").glob("0*.png"))) < 3 and time.monotonic() < until:

@@ -34,7 +34,9 @@ def test_the_deepest_point_is_inside_and_away_from_every_border():
 def test_ablation(davis, tmp_path, capsys):
     table = tmp_path / "table.md"
     rows = ["persam", "persam-f", "whole frame, no zoom"]
-    ablation.main(["--davis", str(davis), "--year", "2016", "--max-frames", "3", "--rows", *rows, "--output", str(table)])
+    ablation.main(
+        ["--davis", str(davis), "--year", "2016", "--max-frames", "3", "--rows", *rows, "--output", str(table)]
+    )
     assert table.read_text().count("\n") == 2 + len(rows)
     with table.with_suffix(".csv").open() as file:
         assert [row["change"] for row in csv.DictReader(file)] == rows

@@ -147,7 +147,9 @@ def test_a_video_cut_off_keeps_what_came_before(clip, tmp_path, capsys, publishe
     data = whole.read_bytes()
     cut.write_bytes(data[: len(data) // 4])
     out = tmp_path / "out"
-    status = run(cut, "--first-mask", clip / "mask.png", "-o", out, "--quiet", "--save", "masks,csv", "--tracker", "persam")
+    status = run(
+        cut, "--first-mask", clip / "mask.png", "-o", out, "--quiet", "--save", "masks,csv", "--tracker", "persam"
+    )
     assert status == 2
     error = capsys.readouterr().err
     assert "cut.mkv" in error and "frame" in error and error.count("\n") == 1

@@ -114,7 +114,9 @@ def test_labels_are_those_of_the_packages_own_script(weights, session):
             probabilities = core.step(image)
             result = session.step(frame)
             best, second = probabilities.topk(2, dim=0).values.numpy()
-            assert (best - second)[result.labels != core.output_prob_to_mask(probabilities).numpy()].max(initial=0) < 1e-6
+            assert (best - second)[result.labels != core.output_prob_to_mask(probabilities).numpy()].max(
+                initial=0
+            ) < 1e-6
             odds = probabilities[1:].log() - probabilities[:1].log()
             np.testing.assert_allclose(result.logits, odds.numpy(), atol=1e-5)
     assert result.labels.any()

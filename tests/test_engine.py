@@ -9,17 +9,16 @@ import pytest
 import torch
 
 import vos
-from vos.method import discriminant, prior
 from vos.encoders.same import SameEncoder
+from vos.engine.merge import describe
 from vos.engine.session import Session
 from vos.errors import InputError, PluginError
+from vos.method import discriminant, prior
 from vos.readers.first_mask import first_mask_from_array
-from vos.engine.merge import describe
 from vos.segmenters.lite import LiteSegmenter
 from vos.structures import Frame, Tracked
+from vos.trackers.persam import PerSAM, PerSAMF, PerSamOptions
 from vos.trackers.persam.boxes import trimmed_boxes
-from vos.trackers.persam import PerSAM, PerSamOptions
-from vos.trackers.persam import PerSAMF
 
 
 class Counting:

@@ -56,9 +56,7 @@ def png_bytes(values: np.ndarray, bit_depth: int) -> bytes:
     bits = np.unpackbits(values[..., None], axis=-1)[..., 8 - bit_depth :].reshape(len(values), -1)
     rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in bits)
     head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], bit_depth, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    )
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def soft_disc(radius_px: float = 15, edge_px: float = 3) -> np.ndarray:

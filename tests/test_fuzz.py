@@ -14,8 +14,8 @@ import pytest
 
 from vos.errors import InputError
 from vos.readers.first_mask import load_first_mask
-from vos.writers.encoded import VideoFile, h264
 from vos.readers.open import open_reader
+from vos.writers.encoded import VideoFile, h264
 
 pytest.importorskip("hypothesis")
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits memory as Linux does")

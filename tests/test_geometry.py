@@ -8,8 +8,8 @@ import torch
 
 from vos.encoders.same import SameEncoder
 from vos.engine.session import Session
-from vos.readers.first_mask import first_mask_from_array
 from vos.geometry import OUTSIDE_LOGIT, Geometry, Region
+from vos.readers.first_mask import first_mask_from_array
 from vos.structures import Frame
 from vos.trackers.persam import PerSAM
 
@@ -26,7 +26,9 @@ def disc(x, y, radius):
     return torch.tensor((columns - x) ** 2 + (rows - y) ** 2 < radius**2)[None]
 
 
-@pytest.mark.parametrize("box", [(0, 0, 5, 5), (840, 470, 853, 479), (400, 200, 500, 260), (0, 0, 853, 479), (10, 0, 40, 479)])
+@pytest.mark.parametrize(
+    "box", [(0, 0, 5, 5), (840, 470, 853, 479), (400, 200, 500, 260), (0, 0, 853, 479), (10, 0, 40, 479)]
+)
 def test_a_region_lies_in_the_frame_and_has_its_shape(box):
     region = Region.around(torch.tensor([box], dtype=torch.float32), SIZE, 2.0, 0.4)
     assert 0 <= region.left <= box[0] and box[2] < region.left + region.width <= SIZE[1]

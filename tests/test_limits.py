@@ -66,6 +66,7 @@ def one_line(capsys) -> str:
 
 def bomb(width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:
     """A PNG that claims a size and holds next to nothing."""
+
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -87,7 +88,10 @@ def grown_by(action) -> float:
 def test_a_png_bomb_is_refused_before_memory_is_taken(folder, mask, tmp_path, capsys):
     (tmp_path / "bomb.png").write_bytes(bomb(60_000, 60_000))
     assert grown_by(lambda: track(folder, tmp_path / "bomb.png", tmp_path / "out", "--resize-mask")) < 50
-    assert "bomb.png: 60000 x 60000, more than the 67108864 pixels" in (line := one_line(capsys)) and "--max-pixels" in line
+    assert (
+        "bomb.png: 60000 x 60000, more than the 67108864 pixels" in (line := one_line(capsys))
+        and "--max-pixels" in line
+    )
     for frame in ("00000", "00001"):
         (folder / f"{frame}.png").write_bytes(bomb(60_000, 60_000))
     assert grown_by(lambda: track(folder, mask, tmp_path / "out")) < 50
@@ -102,7 +106,9 @@ def test_a_later_frame_may_be_the_bomb(suffix, folder, mask, tmp_path, capsys):
     assert len(list((tmp_path / "out/masks").glob("*.png"))) == 3
 
 
-@pytest.mark.parametrize(("suffix", "codec", "pixels"), [("mp4", "libx264", "yuv420p"), ("gif", "gif", "rgb8"), ("avi", "mpeg4", "yuv420p")])
+@pytest.mark.parametrize(
+    ("suffix", "codec", "pixels"), [("mp4", "libx264", "yuv420p"), ("gif", "gif", "rgb8"), ("avi", "mpeg4", "yuv420p")]
+)
 def test_a_video_of_absurd_size_is_refused(suffix, codec, pixels, tmp_path):
     path = write_video(tmp_path / f"video.{suffix}", codec=codec, pixels=pixels)
     with pytest.raises(InputError, match=r"64 x 48, more than the 3000 pixels .* --max-pixels"):
@@ -115,7 +121,9 @@ def test_a_header_that_claims_a_huge_video(tmp_path):
     content = bytearray(path.read_bytes())
     content[6:10] = struct.pack("<HH", 60_000, 60_000)
     path.write_bytes(content)
-    grown = grown_by(lambda: pytest.raises(InputError, open_reader, path).match("more than 67108864 pixels, which --max-pixels"))
+    grown = grown_by(
+        lambda: pytest.raises(InputError, open_reader, path).match("more than 67108864 pixels, which --max-pixels")
+    )
     assert grown < 100
 
 
@@ -140,7 +148,10 @@ def test_sequence_names_stay_inside_the_results(name, davis, tmp_path, capsys):
     for choice in (["--set", str(tmp_path / "set.txt")], ["--sequences", name]):
         assert davis_command.main([*arguments, *choice]) == 2
         assert "is no name of a sequence" in one_line(capsys)
-        assert davis_command.main(["--davis", str(davis), "--year", "2016", "--evaluate-only", str(tmp_path), *choice]) == 2
+        assert (
+            davis_command.main(["--davis", str(davis), "--year", "2016", "--evaluate-only", str(tmp_path), *choice])
+            == 2
+        )
         assert "is no name of a sequence" in one_line(capsys)
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -166,7 +177,10 @@ def test_links_inside_a_result_are_not_followed(folder, davis, mask, tmp_path, c
     results.mkdir()
     for name in ("cat", ".cat.partial"):
         (results / name).symlink_to(elsewhere, target_is_directory=True)
-        assert davis_command.main(["--davis", str(davis), "--year", "2016", "--tracker", "persam", "-o", str(results)]) == 2
+        assert (
+            davis_command.main(["--davis", str(davis), "--year", "2016", "--tracker", "persam", "-o", str(results)])
+            == 2
+        )
         assert f"{name}: is a link" in one_line(capsys)
         (results / name).unlink()
     assert (elsewhere / "00000.png").read_bytes() == b"mine"
@@ -210,7 +224,16 @@ def test_a_run_with_lite_opens_no_socket(folder, mask, tmp_path):
         "from vos.command.cli import main\n"
         "sys.exit(main(sys.argv[1:]))"
     )
-    line = [folder, "--first-mask", mask, "-o", tmp_path / "out", "--save", "masks,overlay,csv,npz,coco,matte", "--quiet"]
+    line = [
+        folder,
+        "--first-mask",
+        mask,
+        "-o",
+        tmp_path / "out",
+        "--save",
+        "masks,overlay,csv,npz,coco,matte",
+        "--quiet",
+    ]
     done = subprocess.run([sys.executable, "-c", code, *map(str, line)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "SOCKET" not in done.stdout, done.stdout
@@ -266,8 +289,12 @@ def test_every_loader_of_weights_is_a_safe_one():
     import re
 
     root = Path(__file__).parents[1]
-    for path in [path for folder in ("vos", "trackers", "benchmarks", "tools") for path in (root / folder).rglob("*.py")]:
+    for path in [
+        path for folder in ("vos", "trackers", "benchmarks", "tools") for path in (root / folder).rglob("*.py")
+    ]:
         text = path.read_text(encoding="utf-8")
         for call in re.findall(r"(?<!safetensors\.)torch\.load\((?:[^()]|\([^()]*\))*\)", text):
             assert "weights_only=True" in call, path
-        assert not re.search(r"^\s*(import|from) (pickle|dill|joblib|shelve)\b|allow_pickle=True", text, re.MULTILINE), path
+        assert not re.search(
+            r"^\s*(import|from) (pickle|dill|joblib|shelve)\b|allow_pickle=True", text, re.MULTILINE
+        ), path

@@ -29,11 +29,11 @@ import pytest
 import vos
 from vos.command.cli import main
 from vos.errors import InputError, TruncatedVideoError
-from vos.structures import Frame
 from vos.readers import live
 from vos.readers.address import parse_address, without_password
 from vos.readers.live import LiveReader, StreamSource
 from vos.readers.open import SourceFrame, open_reader, prefetch
+from vos.structures import Frame
 
 SIZE = (48, 64)
 FPS = 25
@@ -160,7 +160,9 @@ def test_an_address_is_read_like_a_file() -> None:
     assert (reader.size, reader.length) == (SIZE, None)
     frames = list(prefetch(reader))
     assert numbers(frames) == [2, 5, 8, 11, 14, 17]
-    assert [frame.time_s for frame in frames] == pytest.approx([index / FPS for index in (2, 5, 8, 11, 14, 17)], abs=1e-3)
+    assert [frame.time_s for frame in frames] == pytest.approx(
+        [index / FPS for index in (2, 5, 8, 11, 14, 17)], abs=1e-3
+    )
     with pytest.raises(InputError, match="can be read only once"):
         list(reader)
     server.join()
@@ -202,7 +204,9 @@ def rtsp(data: bytes) -> Callable[[socket.socket], None]:
             headers = dict(line.rstrip().split(": ", 1) for line in iter(asked.readline, "\r\n"))
             assert method != "SETUP" or "RTP/AVP/TCP" in headers["Transport"]
             header, body = answers[method]
-            answer = f"RTSP/1.0 200 OK\r\nCSeq: {headers['CSeq']}\r\n{header}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+            answer = (
+                f"RTSP/1.0 200 OK\r\nCSeq: {headers['CSeq']}\r\n{header}\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+            )
             connection.sendall(answer.encode())
         for number, start in enumerate(range(0, len(data), 7 * 188)):
             packet = struct.pack(">BBHII", 0x80, 33, number, number * 900, 1) + data[start : start + 7 * 188]
@@ -376,8 +380,8 @@ class SlowTracker:
 
 def test_frames_are_dropped_rather_than_falling_behind() -> None:
     from vos.engine.session import Session
-    from vos.readers.first_mask import first_mask_from_array
     from vos.pipeline import follow
+    from vos.readers.first_mask import first_mask_from_array
     from vos.readers.open import faults_line, read_ahead
 
     steps = Steps(last=9)
@@ -541,7 +545,7 @@ class FakeCv2:
         self.threads: set[int] = set()
         self.works, self.closed = works, False
 
-    def namedWindow(self, *_: object) -> None:  # noqa: N802
+    def namedWindow(self, *_: object) -> None:
         if not self.works:
             raise RuntimeError("The function is not implemented")
 
@@ -549,13 +553,13 @@ class FakeCv2:
         self.shown.append(picture)
         self.threads.add(threading.get_ident())
 
-    def waitKey(self, _: int) -> int:  # noqa: N802
+    def waitKey(self, _: int) -> int:
         return ord("q") if len(self.shown) == 3 else -1
 
-    def getWindowProperty(self, *_: object) -> float:  # noqa: N802
+    def getWindowProperty(self, *_: object) -> float:
         return 1.0
 
-    def destroyAllWindows(self) -> None:  # noqa: N802
+    def destroyAllWindows(self) -> None:
         self.closed = True
 
 

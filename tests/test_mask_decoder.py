@@ -7,8 +7,8 @@ import torch
 from transformers.models.sam.configuration_sam import SamMaskDecoderConfig
 from transformers.models.sam.modeling_sam import SamMaskDecoder
 
-from vos.segmenters.mask_decoder import GuidedMaskDecoder, assembled, taken_apart
 from vos.segmenters.lite_network import FineMaskDecoder
+from vos.segmenters.mask_decoder import GuidedMaskDecoder, assembled, taken_apart
 
 GRID = (5, 7)
 

@@ -15,15 +15,15 @@ from transformers import Dinov2Config, Dinov2Model
 
 import vos
 from vos.encoders.dinov2 import Dinov2Encoder
+from vos.engine.models import load_encoder, load_segmenter
 from vos.engine.session import FrameContext, Session
 from vos.errors import PluginError, WeightsError
-from vos.readers.first_mask import first_mask_from_array
 from vos.geometry import Region
 from vos.method.guidance import Guidance
-from vos.engine.models import load_encoder, load_segmenter
+from vos.readers.first_mask import first_mask_from_array
 from vos.segmenters.lite_network import LiteNetwork
-from vos.segmenters.segment_anything import PackageSegmenter
 from vos.segmenters.sam import SamSegmenter
+from vos.segmenters.segment_anything import PackageSegmenter
 from vos.structures import Frame, Prompts
 from vos.trackers.persam import PerSAM
 from vos.weights import LITE
@@ -104,7 +104,10 @@ def test_half_precision_keeps_points_where_they_are(checkpoint, published):
     full, half = (SamSegmenter.load(str(checkpoint), CPU, dtype, TINY_HEADS) for dtype in (FLOAT, torch.bfloat16))
     with torch.inference_mode():
         exact, rounded = (each.model.encode_prompts(points, labels, None, None)[0] for each in (full, half))
-        masks = [each.decode(each.embed(published("frames")["frames"][3]), Prompts(points, labels), guidance) for each in (full, half)]
+        masks = [
+            each.decode(each.embed(published("frames")["frames"][3]), Prompts(points, labels), guidance)
+            for each in (full, half)
+        ]
     assert (exact - rounded).abs().max() < 0.02
     assert masks[1].low_res_logits.dtype == torch.float32
     agree = (masks[0].low_res_logits > 0) == (masks[1].low_res_logits > 0)

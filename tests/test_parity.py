@@ -7,14 +7,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from vos.method import prior
 from vos.encoders.same import SameEncoder
 from vos.engine.session import Session
-from vos.readers.first_mask import first_mask_from_array
+from vos.method import prior
 from vos.method.guidance import Guidance, standardised
+from vos.readers.first_mask import first_mask_from_array
 from vos.structures import Frame, Prompts
-from vos.trackers.persam import PerSAM, PerSamOptions
-from vos.trackers.persam import PerSAMF, PerSamFOptions
+from vos.trackers.persam import PerSAM, PerSAMF, PerSamFOptions, PerSamOptions
 
 TOLERANCE = 2e-4
 

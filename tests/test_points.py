@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from vos.engine import models
 from vos.encoders.same import SameEncoder
+from vos.engine import models
 from vos.engine.session import Session
 from vos.errors import InputError, PluginError, WeightsError
 from vos.point_trackers import load_point_tracker
@@ -20,8 +20,7 @@ from vos.point_trackers.cotracker import CoTracker
 from vos.point_trackers.pips import PipsTracker, _last_surely_visible
 from vos.point_trackers.pips_network import WINDOW, Pips, _correlate
 from vos.structures import Frame
-from vos.trackers.persam import PerSAM, PerSamOptions
-from vos.trackers.persam import PerSAMF, PerSamFOptions
+from vos.trackers.persam import PerSAM, PerSAMF, PerSamFOptions, PerSamOptions
 from vos.trackers.persam.points import PropagatedPoints
 
 DATA = Path(__file__).parent / "data" / "pips"
@@ -261,7 +260,9 @@ def test_prompts_are_propagated_while_objects_come_and_go(lite, published, track
         seen.append(prompts)
         return decode(embedding, prompts, *rest)
 
-    session.segmenter = type("Watched", (), {"decode": staticmethod(watching), "__getattr__": lambda _, n: getattr(lite, n)})()
+    session.segmenter = type(
+        "Watched", (), {"decode": staticmethod(watching), "__getattr__": lambda _, n: getattr(lite, n)}
+    )()
     session.start(frames[0], np.where(labels == 1, 1, 0).astype(np.uint8))
     start = tracker._propagated.points
     assert all(labels[int(y), int(x)] == 1 for x, y in start[0, :2].round().tolist())

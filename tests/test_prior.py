@@ -36,7 +36,9 @@ def test_the_advantage_is_bounded():
     logits = torch.tensor([10.0, 1.0])[:, None, None].expand(2, 4, 4)
     contested = prior.contest(logits, torch.tensor([-1.0, 1.0])[:, None, None], strength=40.0)
     assert (contested.argmax(0) == 1).all()
-    contested = prior.contest(logits + torch.tensor([10.0, 0.0])[:, None, None], torch.tensor([-1.0, 1.0])[:, None, None], strength=40.0)
+    contested = prior.contest(
+        logits + torch.tensor([10.0, 0.0])[:, None, None], torch.tensor([-1.0, 1.0])[:, None, None], strength=40.0
+    )
     assert (contested.argmax(0) == 0).all()
 
 

@@ -52,6 +52,8 @@ def test_without_the_private_functions_it_is_float32(monkeypatch):
     monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
     assert private_api.fast_dtype(CPU) is torch.float32
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
-    assert private_api.fast_dtype(CPU) is (torch.bfloat16 if private_api.can_fuse_relu6(torch.bfloat16) else torch.float32)
+    assert private_api.fast_dtype(CPU) is (
+        torch.bfloat16 if private_api.can_fuse_relu6(torch.bfloat16) else torch.float32
+    )
     monkeypatch.setattr(private_api, "_pointwise", lambda: None.missing)
     assert private_api.fast_dtype(CPU) is torch.float32

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from vos.errors import InputError, TruncatedVideoError
-from vos.structures import Frame
 from vos.readers.open import open_reader, prefetch
+from vos.structures import Frame
 
 HEIGHT, WIDTH, COUNT, FPS = 48, 64, 12, 24
 UNIT = 1 << 16

@@ -16,9 +16,9 @@ from PIL import Image
 
 from vos.command import journal as recovery
 from vos.command.cli import main
+from vos.engine.models import new_tracker
 from vos.engine.session import Session
 from vos.errors import InputError, PluginError
-from vos.engine.models import new_tracker
 from vos.state_file import from_bytes, to_bytes
 from vos.structures import Frame
 from vos.testing.clip import clip as drawn_clip
@@ -302,7 +302,9 @@ def test_a_mask_that_was_changed_is_named(inputs, copied, capsys):
 
 def test_the_journal_may_fail_and_the_run_goes_on(inputs, tmp_path, monkeypatch, caplog):
     monkeypatch.setattr(recovery, "EVERY_S", 0)
-    monkeypatch.setattr(recovery, "to_bytes", lambda state: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        recovery, "to_bytes", lambda state: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     assert main(arguments(inputs, tmp_path / "out", "--save", "masks")) == 0
     assert caplog.text.count("could not be resumed") == 1
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["masks", "run.json"]

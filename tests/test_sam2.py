@@ -19,8 +19,8 @@ from PIL import Image
 from transformers import EdgeTamVideoConfig, Sam2VideoConfig
 
 import vos
-from vos.engine import models
 from vos.command.cli import main
+from vos.engine import models
 from vos.errors import InputError, WeightsError
 from vos.geometry import Geometry
 from vos.structures import FirstMask, Frame
@@ -318,7 +318,10 @@ def test_an_absent_object_has_an_empty_mask_keeps_its_number_and_comes_back(sess
 def test_an_object_that_joins_is_as_if_it_were_alone_and_disturbs_nobody(weights):
     *seen, last = frames(8)
     labels = disc_labels(SIZE, 9)
-    with vos.open_session(tracker=weights, device="cpu") as both, vos.open_session(tracker=weights, device="cpu") as one:
+    with (
+        vos.open_session(tracker=weights, device="cpu") as both,
+        vos.open_session(tracker=weights, device="cpu") as one,
+    ):
         with vos.open_session(tracker=weights, device="cpu") as late:
             for session in (both, one):
                 session.start(seen[0], discs(1, SIZE))
@@ -436,7 +439,10 @@ def test_wrong_weights_are_one_clear_line(tmp_path, weights, tiny_sam, capfd):
     other = {"sam2": "edgetam", "edgetam": "sam2"}[name]
     cases = [f"{name}:{tmp_path / each}" for each in ("sam", "damaged", "pickled", "empty")] + [f"{other}:{folder}"]
     for case in cases:
-        with vos.open_session(tracker=case, device="cpu") as session, pytest.raises(WeightsError, match=case.split(":")[1]):
+        with (
+            vos.open_session(tracker=case, device="cpu") as session,
+            pytest.raises(WeightsError, match=case.split(":")[1]),
+        ):
             session.start(frames(1)[0], discs(1, SIZE))
     assert not capfd.readouterr().err  # no table of a library before the line
 

@@ -37,7 +37,9 @@ def test_weights_are_those_of_adamw_on_all_pixels(drawn, remainder):
     optimizer = torch.optim.AdamW([pair], lr=4e-3, eps=1e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 100)
     for _ in range(100):
-        mixed = (1 - pair.sum(1, keepdim=True)) * masks[:, remainder] + torch.einsum("nk,nkp->np", pair, masks[:, learned])
+        mixed = (1 - pair.sum(1, keepdim=True)) * masks[:, remainder] + torch.einsum(
+            "nk,nkp->np", pair, masks[:, learned]
+        )
         optimizer.zero_grad()
         (dice(mixed, target) + focal(mixed, target, target.shape[1])).sum().backward()
         optimizer.step()

@@ -22,7 +22,11 @@ def test_every_figure_of_the_official_evaluation(sequence):
     scores = score_sequence(DAVIS / "truth" / sequence, DAVIS / "prediction" / sequence, 2017)
     assert len(scores) == len(OFFICIAL[sequence])
     for score, official in zip(scores, OFFICIAL[sequence], strict=True):
-        ours = {f"{k.upper()}_{field}": getattr(getattr(score, k), field) for k in "jf" for field in ("mean", "recall", "decay")}
+        ours = {
+            f"{k.upper()}_{field}": getattr(getattr(score, k), field)
+            for k in "jf"
+            for field in ("mean", "recall", "decay")
+        }
         for name, value in ours.items():
             assert value == pytest.approx(official[name], abs=1e-6), name
         assert np.allclose(score.region, official["J_per_frame"], atol=1e-6)
@@ -33,7 +37,9 @@ def test_global_scores_have_the_official_columns():
     scores = [s for name in OFFICIAL for s in score_sequence(DAVIS / "truth" / name, DAVIS / "prediction" / name, 2017)]
     result = global_scores(scores)
     assert list(result) == ["J&F-Mean", "J-Mean", "J-Recall", "J-Decay", "F-Mean", "F-Recall", "F-Decay"]
-    assert result["J-Mean"] == pytest.approx(np.mean([o["J_mean"] for rows in OFFICIAL.values() for o in rows]), abs=1e-9)
+    assert result["J-Mean"] == pytest.approx(
+        np.mean([o["J_mean"] for rows in OFFICIAL.values() for o in rows]), abs=1e-9
+    )
 
 
 def test_empty_masks():

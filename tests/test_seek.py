@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from vos.errors import InputError
-from vos.readers.pyav import PyAVSource
 from vos.readers.open import open_reader
+from vos.readers.pyav import PyAVSource
 from vos.readers.seek import VideoFrames
 
 HEIGHT, WIDTH = 48, 64
@@ -21,7 +21,9 @@ HEIGHT, WIDTH = 48, 64
 
 def picture(index: int) -> np.ndarray:
     """Noise that no other frame has."""
-    return np.random.default_rng(index).integers(0, 255, (HEIGHT // 8, WIDTH // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    return (
+        np.random.default_rng(index).integers(0, 255, (HEIGHT // 8, WIDTH // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    )
 
 
 def encode(path: Path, codec: str, count: int, options: dict[str, str], times: list[int] | None = None) -> Path:
@@ -54,14 +56,26 @@ def sources(folder: Path) -> dict[str, Path]:
         "one-key-frame": encode(folder / "one.mp4", "libx264", 90, {"g": "1000"}),
         "uneven-times": encode(folder / "uneven.mkv", "libx264", 12, {"g": "3"}, uneven),
         "transport-stream": encode(folder / "stream.ts", "libx264", 60, {"g": "20", "bf": "2"}),
-        "vp8-hidden": encode(folder / "hidden.webm", "libvpx", 60, {"auto-alt-ref": "1", "lag-in-frames": "16", "b": "200000"}),
+        "vp8-hidden": encode(
+            folder / "hidden.webm", "libvpx", 60, {"auto-alt-ref": "1", "lag-in-frames": "16", "b": "200000"}
+        ),
         "avi": encode(folder / "a.avi", "mpeg4", 40, {"g": "10", "bf": "2"}),
         "gif": encode(folder / "a.gif", "gif", 12, {}),
         "images": images,
     }
 
 
-NAMES = ("b-frames", "open-gop", "one-key-frame", "uneven-times", "transport-stream", "vp8-hidden", "avi", "gif", "images")
+NAMES = (
+    "b-frames",
+    "open-gop",
+    "one-key-frame",
+    "uneven-times",
+    "transport-stream",
+    "vp8-hidden",
+    "avi",
+    "gif",
+    "images",
+)
 
 
 @pytest.fixture(scope="module")

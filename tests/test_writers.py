@@ -490,9 +490,7 @@ def test_thread_raises_on_leaving() -> None:
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, RuntimeError])
-def test_thread_finishes_after_an_error_of_the_caller(
-    tmp_path: Path, interruption: type[BaseException]
-) -> None:
+def test_thread_finishes_after_an_error_of_the_caller(tmp_path: Path, interruption: type[BaseException]) -> None:
     first = make_result(0)
     writers = open_writers(["masks", "overlay", "csv"], tmp_path, fps=24, first_frame=first.frame, object_ids=OBJECTS)
     failing = Recorder(fail_closing=True)  # its error is less than the caller's

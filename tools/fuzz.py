@@ -33,9 +33,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from vos.engine.merge import describe
 from vos.errors import InputError, VosError
 from vos.readers.first_mask import load_first_mask
-from vos.engine.merge import describe
 from vos.readers.open import open_reader
 from vos.writers.thread import WriterThread, open_writers
 
@@ -241,7 +241,9 @@ def fuzz(kind: str, examples: int, folder: Path) -> Counter[str]:
     breaker, read = (broken_mask, read_mask) if kind == "masks" else (broken_video, read_video)
     outcomes: Counter[str] = Counter()
 
-    @settings(max_examples=examples, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    )
     @given(st.integers(0, len(wholes) - 1), st.randoms(use_true_random=True))
     def feed(number: int, rng: Random) -> None:
         suffix, whole = wholes[number]

@@ -74,9 +74,7 @@ def load_sequences(davis: Path, names: list[str]) -> list[Sequence]:
         frames = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
         masks = [np.asarray(Image.open(davis / "Annotations/480p" / name / f"{path.stem}.png")) for path in paths]
         masks = [(mask if mask.ndim == 2 else mask.max(axis=2)) > 0 for mask in masks]
-        sequences.append(
-            Sequence(name, np.stack(frames), np.stack(masks).astype(np.uint8) * np.uint8(255))
-        )
+        sequences.append(Sequence(name, np.stack(frames), np.stack(masks).astype(np.uint8) * np.uint8(255)))
     return sequences
 
 

@@ -67,7 +67,9 @@ def parse() -> argparse.Namespace:
 def load(davis: Path, name: str) -> Sequence:
     paths = sorted((davis / "JPEGImages/480p" / name).glob("*.jpg"))
     frames = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
-    masks = [np.asarray(Image.open(davis / "Annotations/480p" / name / f"{p.stem}.png").convert("L")) > 0 for p in paths]
+    masks = [
+        np.asarray(Image.open(davis / "Annotations/480p" / name / f"{p.stem}.png").convert("L")) > 0 for p in paths
+    ]
     return Sequence(name, np.stack(frames), np.stack(masks))
 
 

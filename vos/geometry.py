@@ -17,7 +17,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-
 OUTSIDE_LOGIT = -20.0
 """Logit of frame pixels that the network's input did not show."""
 

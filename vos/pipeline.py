@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .engine.device import pick_device, pick_dtype
+from .engine.hints import Hint
+from .engine.models import defer_encoder, defer_segmenter, new_tracker
 from .engine.session import Session
 from .errors import InputError
 from .readers.first_mask import first_mask_from_array, load_first_mask
 from .readers.limits import MAX_PIXELS
-from .engine.hints import Hint
-from .engine.models import defer_encoder, defer_segmenter, new_tracker
-from .structures import FirstMask, Frame, Result
 from .readers.open import faults_line, open_reader, read_ahead
+from .structures import FirstMask, Frame, Result
 
 _log = logging.getLogger(__name__)
 
@@ -55,7 +55,11 @@ def open_session(
     """
     chosen = pick_device(device)
     precision = pick_dtype(dtype, chosen)
-    return Session(new_tracker(tracker, points=points), defer_segmenter(model, chosen, precision), defer_encoder(prior, chosen, precision))
+    return Session(
+        new_tracker(tracker, points=points),
+        defer_segmenter(model, chosen, precision),
+        defer_encoder(prior, chosen, precision),
+    )
 
 
 def track(

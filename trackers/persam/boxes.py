@@ -13,7 +13,7 @@ def tight_boxes(masks: Tensor, fallback: Tensor | None = None) -> Tensor:
     """Tight boxes (N, 4) float of masks (N, H, W) bool; fallback rows where empty."""
     rows, columns = masks.any(2), masks.any(1)
     height, width = masks.shape[1:]
-    first = lambda line: line.float().argmax(1)  # noqa: E731
+    first = lambda line: line.float().argmax(1)
     boxes = torch.stack(
         [first(columns), first(rows), width - 1 - first(columns.flip(1)), height - 1 - first(rows.flip(1))], dim=1
     ).float()

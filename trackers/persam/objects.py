@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vos.method.discriminant import Evidence
 from vos.engine.session import Shown
 from vos.geometry import Geometry
+from vos.method.discriminant import Evidence
 from vos.method.prior import Memory
 from vos.windows import cut
 
@@ -64,7 +64,7 @@ class Objects:
     @classmethod
     def restored(cls, state: dict, device: torch.device) -> Objects:
         """From :meth:`state`."""
-        on_device = lambda values: {  # noqa: E731
+        on_device = lambda values: {
             name: value.to(device) if isinstance(value, Tensor) else value for name, value in values.items()
         }
         parts = {name: state[name] and kind(**on_device(state[name])) for name, kind in _PARTS.items()}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vos.method import prior
 from vos.engine.session import Shown
+from vos.method import prior
 from vos.method.guidance import Guidance, standardised
 from vos.structures import PatchFeatures, Prompts
 from vos.windows import cut

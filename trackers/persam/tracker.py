@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vos.method import discriminant, prior
 from vos.engine.session import FrameContext, Shown
 from vos.geometry import Geometry, Region
-from vos.method.guidance import Guidance
 from vos.interfaces import Segmenter
+from vos.method import discriminant, prior
+from vos.method.guidance import Guidance
 from vos.point_trackers import load_point_tracker
 from vos.structures import Explanation, FirstMask, Masks, Prompts, Result, Tracked
 from vos.windows import cut, groups, paste
@@ -252,7 +252,9 @@ class PerSAM:
         """What a function gives for the objects of each look, joined in the order of the objects."""
         if len(self._looks) == 1:
             return function(self._looks[0].shown, self.objects)
-        order = torch.tensor([row for look in self._looks for row in look.rows], device=self.objects.boxes.device).argsort()
+        order = torch.tensor(
+            [row for look in self._looks for row in look.rows], device=self.objects.boxes.device
+        ).argsort()
         return joined([function(look.shown, self.objects.rows(look.rows)) for look in self._looks], order)
 
     def _sight(self, context: Shown, objects: Objects) -> Sight:
@@ -312,7 +314,7 @@ class PerSAM:
         masks = self._run(context, prompts, guidance, multimask=self.options.first_masks == 3)
         logits, scores = self._choose(masks, objects, first=True)
         geometry, windows = context.embedding.geometry, context.embedding.windows
-        everywhere = lambda maps, value=-MASK_LOGIT: paste(maps[:, None], windows, value)[:, 0]  # noqa: E731
+        everywhere = lambda maps, value=-MASK_LOGIT: paste(maps[:, None], windows, value)[:, 0]
         explanation = Explanation(
             paste(confidence[:, None], context.features.windows, outside=-1)[:, 0],
             context.features.geometry,

@@ -9,10 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from . import scale_weights
 from vos.engine.session import FrameContext
 from vos.structures import FirstMask, Masks
 
+from . import scale_weights
 from .objects import Objects
 from .options import PUBLISHED_IMAGE, PUBLISHED_VIDEO, PerSamOptions
 from .tracker import PerSAM

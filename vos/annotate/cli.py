@@ -13,8 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from .. import __version__
-from ..command.options import add_model_options
 from ..command.cli import exit_status
+from ..command.options import add_model_options
 from ..errors import InputError
 
 EPILOG = """examples:
@@ -42,7 +42,9 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     line.add_argument("video", metavar="VIDEO", help="a video file, or a folder of numbered images")
-    line.add_argument("--host", default="127.0.0.1", help="address to serve on (default: %(default)s, this machine alone)")
+    line.add_argument(
+        "--host", default="127.0.0.1", help="address to serve on (default: %(default)s, this machine alone)"
+    )
     line.add_argument("--port", type=int, help="port to serve on (default: the first free one from 7860 on)")
     add_model_options(line)
     line.add_argument("--traceback", action="store_true", help="show where an error came from")
@@ -57,7 +59,9 @@ def run(options: argparse.Namespace) -> int:
         VosError: one clear line for the user.
     """
     if find_spec("gradio") is None:
-        raise InputError("the page needs the package gradio; run: pip install 'vos-track[annotate]', or: pip install gradio")
+        raise InputError(
+            "the page needs the package gradio; run: pip install 'vos-track[annotate]', or: pip install gradio"
+        )
     from ..engine.device import keep_freed_memory
     from .project import Project
 

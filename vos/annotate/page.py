@@ -14,8 +14,8 @@ from pathlib import Path
 import gradio as gr
 from starlette.middleware import Middleware
 
-from ..errors import InputError, VosError
 from ..command.progress import Progress
+from ..errors import InputError, VosError
 from ..writers.overlay import bright_palette
 from .gate import LARGEST_BODY, Gate
 from .picture import draw_frame, enlargement
@@ -52,7 +52,9 @@ class Page:
         self._project = project
         self._shown = count()
         name = Path(project.frames.name).name
-        with gr.Blocks(title=f"{name} - vos-annotate", analytics_enabled=False, fill_width=True, delete_cache=(60, KEPT_S)) as self.blocks:
+        with gr.Blocks(
+            title=f"{name} - vos-annotate", analytics_enabled=False, fill_width=True, delete_cache=(60, KEPT_S)
+        ) as self.blocks:
             with gr.Row(equal_height=False):
                 with gr.Column(scale=4, elem_id="stage"):
                     self._add_stage()
@@ -77,7 +79,10 @@ class Page:
 
     def _add_steps(self, name: str) -> None:
         height, width = self._project.frames.size
-        gr.HTML(f"<h1>{html.escape(name)}</h1><p>{width} × {height}, {len(self._project.frames)} frames</p>", elem_id="title")
+        gr.HTML(
+            f"<h1>{html.escape(name)}</h1><p>{width} × {height}, {len(self._project.frames)} frames</p>",
+            elem_id="title",
+        )
         gr.HTML("<h2>1 · Objects</h2>")
         self.objects = gr.Radio([], show_label=False, container=False, elem_id="objects")
         self.name = gr.Textbox(
@@ -97,7 +102,10 @@ class Page:
             self.track = gr.Button("Track from here", variant="primary", size="md", elem_id="track", scale=3)
             self.stop = gr.Button("Stop", variant="stop", size="md", elem_id="stop", interactive=False, min_width=70)
         self.progress = gr.HTML(_progress(), elem_id="progress")
-        gr.HTML("<p>Went wrong somewhere? Mark the object again on that frame and track from there.</p>", elem_classes="note")
+        gr.HTML(
+            "<p>Went wrong somewhere? Mark the object again on that frame and track from there.</p>",
+            elem_classes="note",
+        )
         gr.HTML("<h2>4 · Download</h2>")
         self.prepare = gr.Button("Masks, overlay and table (zip)", size="md", elem_id="prepare")
         self.download = gr.DownloadButton("Save", visible="hidden", elem_id="download")
@@ -149,7 +157,9 @@ class Page:
             corner = self._project.corner
             shown = corner[1:] if corner is not None and corner[0] == index else None
             picture = draw_frame(result, self._project.hints.get(index, {}), shown)
-            picture.info["comment"] = str(next(self._shown))  # equal pictures would be one file, written while it is read
+            picture.info["comment"] = str(
+                next(self._shown)
+            )  # equal pictures would be one file, written while it is read
             return picture, _state(self._project, index, result.frame.time_s)
         return gr.skip(), gr.skip()
 
@@ -330,7 +340,9 @@ def _stretches(indices: tuple[int, ...]) -> list[tuple[int, int]]:
 def _proportions(height: int, width: int) -> str:
     """The picture as large as the window allows, with no bars beside it and not larger than it is: clicks are exact."""
     most = width * enlargement((height, width))
-    return f"#picture{{aspect-ratio:{width}/{height};max-width:min({most}px,calc((100vh - 110px)*{width / height:.5f}))}}"
+    return (
+        f"#picture{{aspect-ratio:{width}/{height};max-width:min({most}px,calc((100vh - 110px)*{width / height:.5f}))}}"
+    )
 
 
 def _colours() -> str:

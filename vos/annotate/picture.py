@@ -10,7 +10,6 @@ from ..engine.hints import Hint
 from ..structures import Result
 from ..writers.overlay import bright_palette, draw_overlay
 
-
 LONG_SIDE = 1280
 """Smaller frames are enlarged to about this many pixels, so that marks are sharp and clicks exact."""
 
@@ -20,7 +19,9 @@ def enlargement(frame_size: tuple[int, int]) -> int:
     return max(1, round(LONG_SIDE / max(frame_size)))
 
 
-def draw_frame(result: Result, hints: Mapping[int, Hint], corner: tuple[int, float, float] | None = None) -> Image.Image:
+def draw_frame(
+    result: Result, hints: Mapping[int, Hint], corner: tuple[int, float, float] | None = None
+) -> Image.Image:
     """The frame as the overlay has it, enlarged, and marks on it in the objects' colours.
 
     Args:

@@ -9,14 +9,14 @@ from threading import Event, RLock
 
 import numpy as np
 
+from ..engine.hints import Hint
+from ..engine.models import new_tracker
 from ..engine.session import Session
 from ..errors import InputError
-from ..engine.models import new_tracker
 from ..pipeline import follow, open_session
-from ..engine.hints import Hint
-from ..structures import MAX_OBJECT_ID, FirstMask, Frame, Result
 from ..readers.open import prefetch
 from ..readers.seek import VideoFrames
+from ..structures import MAX_OBJECT_ID, FirstMask, Frame, Result
 from .archive import write_archive
 from .label_maps import LabelMaps, described
 
@@ -304,7 +304,9 @@ class Project:
         for other, hints in self.hints.items():
             wanted = set(hints)
             if other < index:
-                wanted -= present | {each for later, more in self.hints.items() if other < later < index for each in more}
+                wanted -= present | {
+                    each for later, more in self.hints.items() if other < later < index for each in more
+                }
             if wanted and other != index:
                 masks[other] = FirstMask(self._given.read(other, wanted), tuple(sorted(wanted)))
         return masks

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .options import SAVES, hints_of, parser
 from ..errors import InputError, OutputError, ViewerGone, VosError
+from .options import SAVES, hints_of, parser
 from .progress import Progress
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
@@ -139,9 +140,9 @@ def _track(
 ) -> int:
     from ..engine.device import keep_freed_memory
     from ..pipeline import follow
-    from .run_record import write_run_record
     from ..readers.address import without_password
     from ..readers.open import faults_line, read_ahead
+    from .run_record import write_run_record
 
     keep_freed_memory()
     writers = window = None

@@ -34,11 +34,11 @@ except ImportError:  # Windows
 
 from .. import __version__
 from ..engine.device import pick_device
+from ..engine.merge import describe
 from ..engine.session import Session
 from ..errors import InputError, OutputError, PluginError, VosError
 from ..interfaces import Tracker, Writer
 from ..readers.limits import open_image
-from ..engine.merge import describe
 from ..state_file import from_bytes, to_bytes
 from ..structures import Frame, Result
 from ..writers.masks import MaskWriter
@@ -359,13 +359,17 @@ def _check_same(out: Path, before: Mapping, now: Mapping) -> None:
     for name in sorted((before["options"].keys() | now["options"].keys()) - set(_FREE)):
         old, new = before["options"].get(name), now["options"].get(name)
         if old != new:
-            shown = "VIDEO" if name == "video" else "--box or --point" if name == "hints" else f"--{name.replace('_', '-')}"
+            shown = (
+                "VIDEO" if name == "video" else "--box or --point" if name == "hints" else f"--{name.replace('_', '-')}"
+            )
             raise InputError(f"{out}: its run was begun with {shown} {_shown(old)}, not {_shown(new)}{advice}")
     for file, digest in before["inputs"].items():
         if now["inputs"].get(file) != digest:
             raise InputError(f"{file}: has changed since the run in {out} was begun; begin anew with --overwrite")
     if before["made_by"] != now["made_by"]:
-        raise InputError(f"{out}: its run was begun by {before['made_by']}, not {now['made_by']}; begin anew with --overwrite")
+        raise InputError(
+            f"{out}: its run was begun by {before['made_by']}, not {now['made_by']}; begin anew with --overwrite"
+        )
 
 
 def _shown(value: object) -> str:

@@ -84,8 +84,12 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--raw", metavar="WxH[@FPS]", help="standard input is bare rgb24 pixels (default: 25 per second)")
     line.add_argument("--show", action="store_true", help="a window (needs opencv-python); files only with -o")
     add_model_options(line)
-    line.add_argument("--points", default="none", help="propagate the prompts' points: none, lk, pips:FILE, cotracker (default: none)")
-    line.add_argument("--save", metavar="WHAT", help=f"masks, overlay, csv, cutout, matte, matte-webm, npz, coco (default: {SAVES})")
+    line.add_argument(
+        "--points", default="none", help="propagate the prompts' points: none, lk, pips:FILE, cotracker (default: none)"
+    )
+    line.add_argument(
+        "--save", metavar="WHAT", help=f"masks, overlay, csv, cutout, matte, matte-webm, npz, coco (default: {SAVES})"
+    )
     line.add_argument(
         "--debug", metavar="K", type=_positive, nargs="?", const=1,
         help="pictures of every frame, or every K-th: confidence map, prompts, masks of the three scales",
@@ -94,7 +98,13 @@ def parser() -> argparse.ArgumentParser:
     line.add_argument("--start", type=_count, default=0, metavar="F", help="frame that the mask belongs to")
     line.add_argument("--max-frames", type=_positive, metavar="N", help="stop after N frames")
     line.add_argument("--stride", type=_positive, default=1, metavar="K", help="take every K-th frame")
-    line.add_argument("--max-pixels", type=_positive, default=MAX_PIXELS, metavar="N", help="largest frame or mask that is read (default: %(default)s pixels)")
+    line.add_argument(
+        "--max-pixels",
+        type=_positive,
+        default=MAX_PIXELS,
+        metavar="N",
+        help="largest frame or mask that is read (default: %(default)s pixels)",
+    )
     line.add_argument("--reader", choices=("pyav", "decord"), default="pyav")
     line.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
     line.add_argument(
@@ -158,7 +168,9 @@ def _box(text: str) -> tuple[float, ...]:
 def _point(text: str) -> tuple[float, float, bool]:
     match = re.fullmatch(r"(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)(?::([01]))?", text)
     if not match:
-        raise argparse.ArgumentTypeError(f"{text!r}: give X,Y in pixels, such as 200,150, or 200,150:0 for a point outside")
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: give X,Y in pixels, such as 200,150, or 200,150:0 for a point outside"
+        )
     return float(match[1]), float(match[2]), match[3] != "0"
 
 

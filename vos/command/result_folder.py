@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 from ..errors import OutputError
-from .journal import FOLDER as RESUME
 from ..writers.thread import FILES, FOLDERS, partial_path
+from .journal import FOLDER as RESUME
 
 
 def check_output(out: Path, overwrite: bool, resume: bool = False) -> None:
@@ -27,7 +27,9 @@ def check_output(out: Path, overwrite: bool, resume: bool = False) -> None:
         stopped = (out / RESUME).is_dir()
         if any(out.iterdir()) and not (overwrite or (resume and stopped)):
             if stopped:
-                raise OutputError(f"{out}: holds a run that was stopped; go on with --resume, or begin anew with --overwrite")
+                raise OutputError(
+                    f"{out}: holds a run that was stopped; go on with --resume, or begin anew with --overwrite"
+                )
             nothing = ", and holds nothing to go on with" if resume else ""
             raise OutputError(f"{out}: already there and not empty{nothing}; pass --overwrite, or -o another folder")
         probe = out / ".vos-track"

@@ -13,9 +13,9 @@ import torch
 
 from .. import __version__
 from ..engine.session import Session
-from .journal import Journal
-from ..writers.thread import atomic_path, output_errors
 from ..weights import sha256
+from ..writers.thread import atomic_path, output_errors
+from .journal import Journal
 
 _PACKAGES = ("torch", "transformers", "safetensors", "numpy", "pillow", "av", "decord")
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..method import discriminant, prior
 from ..errors import InputError
 from ..geometry import Region
+from ..method import discriminant, prior
 from ..structures import FirstMask, Prompts
 
 if TYPE_CHECKING:
@@ -79,7 +79,9 @@ def mask_from_hints(
     labels = torch.where(best > 0, ids[row], 0).cpu().numpy()
     for number, hint in zip(object_ids, hints, strict=True):
         if not (labels == number).any():
-            raise InputError(f"object {number} ({_words(hint)}): no object was found there; give a box around it, or more points")
+            raise InputError(
+                f"object {number} ({_words(hint)}): no object was found there; give a box around it, or more points"
+            )
     return FirstMask(labels, object_ids)
 
 
@@ -133,12 +135,15 @@ def _maps(context: FrameContext, guess: Tensor, clicks: Sequence[tuple[float, fl
         rivals[..., row, column] = float(not inside)
     inside = geometry.inside().to(coverage)
     own, against, everything = (
-        discriminant.moments(context.rows, (inside * maps).flatten(1)) for maps in (coverage[:, 0], rivals[:, 0], inside[None])
+        discriminant.moments(context.rows, (inside * maps).flatten(1))
+        for maps in (coverage[:, 0], rivals[:, 0], inside[None])
     )
     given = discriminant.evidence(own, everything - own, against)
     separating = discriminant.maps(context.rows, geometry.grid, given, given)
     matching = geometry.resample(matching, features.geometry)
-    return torch.cat([matching, (separating + prior.contrasts(matching)) / 2], dim=1)  # a discriminant believes any guess
+    return torch.cat(
+        [matching, (separating + prior.contrasts(matching)) / 2], dim=1
+    )  # a discriminant believes any guess
 
 
 def _ellipse(box: Tensor, height: int, width: int) -> Tensor:
@@ -183,13 +188,17 @@ def _tight(logits: Tensor, fallback: Tensor) -> Tensor:
 
 def _check(hint: Hint, number: int, width: int, height: int) -> None:
     if hint.mask is not None and np.shape(hint.mask) != (height, width):
-        raise InputError(f"object {number}: its mask is {np.shape(hint.mask)} but the frame is {(height, width)} (H, W)")
+        raise InputError(
+            f"object {number}: its mask is {np.shape(hint.mask)} but the frame is {(height, width)} (H, W)"
+        )
     if hint.box is None and hint.mask is None and not any(positive for *_, positive in hint.points):
         raise InputError(f"object {number}: it has neither a box nor a point inside it")
     corners = [] if hint.box is None else [hint.box[:2], hint.box[2:]]
     for x, y in corners + [point[:2] for point in hint.points]:
         if not (0 <= x < width and 0 <= y < height):
-            raise InputError(f"object {number} ({_words(hint)}): {x:g},{y:g} lies outside of the {width} x {height} video")
+            raise InputError(
+                f"object {number} ({_words(hint)}): {x:g},{y:g} lies outside of the {width} x {height} video"
+            )
     if hint.box is not None and (hint.box[0] >= hint.box[2] or hint.box[1] >= hint.box[3]):
         raise InputError(f"object {number} ({_words(hint)}): a box is x0,y0,x1,y1 with x0 < x1 and y0 < y1")
 

@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..method import discriminant
 from ..errors import InputError, PluginError
-from ..readers.first_mask import first_mask_from_array
 from ..geometry import Region
 from ..interfaces import PriorEncoder, Segmenter, Tracker
-from .merge import describe, merge
-from .hints import Hint, mask_from_hints
+from ..method import discriminant
+from ..readers.first_mask import first_mask_from_array
 from ..structures import MAX_OBJECT_ID, FirstMask, Frame, ImageEmbedding, PatchFeatures, Result
 from ..windows import Windows, cut_rows
+from .hints import Hint, mask_from_hints
+from .merge import describe, merge
 
 
 class FrameContext:
@@ -306,7 +306,9 @@ class Session:
             if state["tracker"] is not None:
                 restore(self._context(frame), state["tracker"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"frame {frame.index}: the saved state is not of this video and tracker: {error}") from error
+            raise InputError(
+                f"frame {frame.index}: the saved state is not of this video and tracker: {error}"
+            ) from error
         self.object_ids, self._tracker_started = ids, state["tracker"] is not None
         return self._keep(last)
 

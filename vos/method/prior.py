@@ -227,9 +227,7 @@ def quadrupled(maps: Tensor) -> Tensor:
     return F.interpolate(maps[:, None], scale_factor=4, mode="bilinear", align_corners=False)[:, 0]
 
 
-def extreme_points(
-    confidence: Tensor, positives: int = 2, inside: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def extreme_points(confidence: Tensor, positives: int = 2, inside: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The best ``positives`` cells and the worst one of each map (eq. 7 and C.2).
 
     Args:

@@ -50,7 +50,9 @@ class PipsTracker:
         try:
             network.load_state_dict(tensors)
         except RuntimeError as error:
-            raise WeightsError(f"{file}: these are not the weights of PIPS: {str(error).splitlines()[1].strip()}") from error
+            raise WeightsError(
+                f"{file}: these are not the weights of PIPS: {str(error).splitlines()[1].strip()}"
+            ) from error
         return cls(network, device)
 
     def start(self, frame: Frame, points: Tensor) -> None:

@@ -23,8 +23,8 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
-from .limits import MAX_PIXELS, check_pixels, open_image
 from ..structures import MAX_OBJECT_ID, FirstMask
+from .limits import MAX_PIXELS, check_pixels, open_image
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _VOID = 255

@@ -15,11 +15,11 @@ import av
 from av.container import InputContainer
 
 from ..errors import InputError, TruncatedVideoError
-from .limits import MAX_PIXELS
 from ..structures import Frame
 from .address import Address
-from .pyav import Decoding, refuse_text
+from .limits import MAX_PIXELS
 from .open import SourceFrame, SourceReader, prefetch
+from .pyav import Decoding, refuse_text
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")

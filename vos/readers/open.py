@@ -19,9 +19,9 @@ from typing import Literal, Protocol
 import numpy as np
 
 from ..errors import InputError
-from .limits import MAX_PIXELS
 from ..structures import Frame
 from .address import Address, parse_address
+from .limits import MAX_PIXELS
 
 _FAULTS = {
     "damaged_packets": "damaged packets",
@@ -117,8 +117,7 @@ class SourceReader:
             frames.close()
         if not delivered:
             raise InputError(
-                f"{self.name}: has {total} frames, so none is left from frame {self._start} on; "
-                "choose a smaller start"
+                f"{self.name}: has {total} frames, so none is left from frame {self._start} on; choose a smaller start"
             )
 
     @property
@@ -183,7 +182,9 @@ def open_reader(
     return SourceReader(str(source), opened, start=start, max_frames=max_frames, stride=stride)
 
 
-def open_source(source: str | Path, backend: Literal["pyav", "decord"] = "pyav", max_pixels: int = MAX_PIXELS) -> Source:
+def open_source(
+    source: str | Path, backend: Literal["pyav", "decord"] = "pyav", max_pixels: int = MAX_PIXELS
+) -> Source:
     """Open a video file or a folder of images for a reader.
 
     Raises:

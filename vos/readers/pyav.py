@@ -18,11 +18,23 @@ from av.video.stream import VideoStream
 
 from ..errors import InputError, TruncatedVideoError
 from .limits import MAX_PIXELS, check_pixels
-from .pixels import Pixels, Turn, deinterlaced
 from .open import SourceFrame
+from .pixels import Pixels, Turn, deinterlaced
 
 _FALLBACK_FPS = 24.0
-_ONE_FRAME_PER_PACKET = ("h264", "hevc", "av1", "libdav1d", "vp9", "libvpx-vp9", "mpeg4", "mjpeg", "prores", "ffv1", "gif")
+_ONE_FRAME_PER_PACKET = (
+    "h264",
+    "hevc",
+    "av1",
+    "libdav1d",
+    "vp9",
+    "libvpx-vp9",
+    "mpeg4",
+    "mjpeg",
+    "prores",
+    "ffv1",
+    "gif",
+)
 """Decoders that show every packet; VP8 has packets that are never shown."""
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip")
 

@@ -22,8 +22,8 @@ from transformers.models.sam.configuration_sam import (
 from transformers.models.sam.modeling_sam import SamLayerNorm, SamPromptEncoder
 
 from ..method.guidance import Guidance
-from .mask_decoder import PUBLISHED_LAYER_NORM_EPS, GuidedMaskDecoder, taken_apart
 from ..method.prior import MATCHING_MAPS
+from .mask_decoder import PUBLISHED_LAYER_NORM_EPS, GuidedMaskDecoder, taken_apart
 
 STRIDE = 8
 """Pixels of the network's input per cell of the image embedding."""
@@ -92,9 +92,7 @@ class Backbone(nn.Module):
         for kernel, stride, expansion, outputs, repeats in _STAGES:
             blocks = []
             for index in range(repeats):
-                blocks.append(
-                    _Block(channels, outputs, kernel, stride if index == 0 else 1, expansion)
-                )
+                blocks.append(_Block(channels, outputs, kernel, stride if index == 0 else 1, expansion))
                 channels = outputs
             self.stages.append(nn.Sequential(*blocks))
 
@@ -122,9 +120,7 @@ class Pyramid(nn.Module):
         super().__init__()
         _, fine, eighth, sixteenth, coarse = _TAPS.values()
         self.fine = nn.Conv2d(fine * 4, channels, 1)
-        self.lateral = nn.ModuleList(
-            nn.Conv2d(width, channels, 1) for width in (eighth, sixteenth, coarse)
-        )
+        self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in (eighth, sixteenth, coarse))
         self.smooth16 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
         self.mix16 = nn.Conv2d(channels, channels, 1)
         self.smooth8 = nn.Conv2d(channels, channels, 3, padding=1)
@@ -175,7 +171,9 @@ class FineMaskDecoder(GuidedMaskDecoder):
             (B, P, 4, C / 4) and (B, P, 16, C / 8), see :func:`vos.segmenters.mask_decoder.taken_apart`.
         """
         return tuple(
-            F.linear(taken_apart(maps, times), *(each.to(maps.dtype) for each in (skip.weight.flatten(1), skip.bias + bias)))
+            F.linear(
+                taken_apart(maps, times), *(each.to(maps.dtype) for each in (skip.weight.flatten(1), skip.bias + bias))
+            )
             for maps, times, skip, bias in (
                 (features[1], 1, self.skip4, self.upscale_conv1.bias),
                 (features[0], 2, self.skip2, self.upscale_conv2.bias),
@@ -271,9 +269,7 @@ class LiteNetwork(nn.Module):
             dense = _precisely(self.prompt_encoder.mask_embed, mask_logits)
         if prior_maps is not None:
             dense = dense + _precisely(self.prior_embedding, prior_maps)
-        return self.mask_decoder.predict(
-            embeddings, positions, sparse[:, 0], dense, guidance, multimask, fine=fine
-        )
+        return self.mask_decoder.predict(embeddings, positions, sparse[:, 0], dense, guidance, multimask, fine=fine)
 
 
 def _precisely(module: nn.Module, maps: Tensor) -> Tensor:

@@ -120,9 +120,12 @@ def patches(maps: Tensor) -> Tensor:
 
 def attend(attention: SamAttention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention among tokens (N, n, C)."""
-    heads = lambda x: x.unflatten(2, (attention.num_attention_heads, -1)).transpose(1, 2)  # noqa: E731
+    heads = lambda x: x.unflatten(2, (attention.num_attention_heads, -1)).transpose(1, 2)
     attended = F.scaled_dot_product_attention(
-        heads(attention.q_proj(query)), heads(attention.k_proj(key)), heads(attention.v_proj(value)), scale=attention.scaling
+        heads(attention.q_proj(query)),
+        heads(attention.k_proj(key)),
+        heads(attention.v_proj(value)),
+        scale=attention.scaling,
     )
     return attention.out_proj(attended.transpose(1, 2).flatten(2))
 

@@ -13,10 +13,10 @@ from transformers.models.sam.modeling_sam import SamModel
 from ..errors import WeightsError
 from ..geometry import Geometry, Region
 from ..method.guidance import Guidance
-from .mask_decoder import PUBLISHED_LAYER_NORM_EPS, GuidedMaskDecoder
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights import model_files, pretrained
 from .checkpoint import load_published
+from .mask_decoder import PUBLISHED_LAYER_NORM_EPS, GuidedMaskDecoder
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)

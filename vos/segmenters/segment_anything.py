@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers.models.sam.configuration_sam import SamConfig
 
 from ..errors import WeightsError
-from .mask_decoder import GuidedMaskDecoder
 from .checkpoint import load_published, read_tensors
+from .mask_decoder import GuidedMaskDecoder
 from .sam import SamSegmenter
 
 
@@ -79,9 +79,7 @@ class PackageSegmenter(SamSegmenter):
     """``SamSegmenter`` over the package's modules."""
 
     @classmethod
-    def load(
-        cls, name: str, device: torch.device, dtype: torch.dtype, decoder_heads: int = 8
-    ) -> PackageSegmenter:
+    def load(cls, name: str, device: torch.device, dtype: torch.dtype, decoder_heads: int = 8) -> PackageSegmenter:
         """Load ``segment-anything:FILE``.
 
         Raises:

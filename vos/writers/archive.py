@@ -43,7 +43,14 @@ class NpzWriter:
         with output_errors(self._path):
             self._add(f"labels_{frame.index:05d}", result.labels)
         self._rows += [
-            (frame.index, frame.time_s, result.object_ids[row], result.boxes[row], result.areas[row], result.scores[row])
+            (
+                frame.index,
+                frame.time_s,
+                result.object_ids[row],
+                result.boxes[row],
+                result.areas[row],
+                result.scores[row],
+            )
             for row in range(len(result.object_ids))
         ]
 

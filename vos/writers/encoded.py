@@ -43,7 +43,9 @@ class Encoding:
 
 PRORES_4444 = Encoding("prores_ks", "yuva444p10le", {"profile": "4444", "vendor": "apl0"})
 """With transparency, for editing."""
-VP9_ALPHA = Encoding("libvpx-vp9", "yuva420p", {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6", "auto-alt-ref": "0"})
+VP9_ALPHA = Encoding(
+    "libvpx-vp9", "yuva420p", {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6", "auto-alt-ref": "0"}
+)
 """With transparency, for browsers."""
 
 

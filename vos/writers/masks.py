@@ -54,9 +54,7 @@ class MaskWriter:
         """Nothing is open between frames."""
 
 
-def open_writer(
-    out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]
-) -> MaskWriter:
+def open_writer(out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> MaskWriter:
     """Write to ``out/masks``.
 
     Raises:

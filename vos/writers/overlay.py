@@ -13,9 +13,8 @@ from ..structures import Frame, Result
 from .encoded import VideoFile, h264
 from .masks import davis_palette
 
-def draw_overlay(
-    rgb: np.ndarray, labels: np.ndarray, object_ids: Sequence[int], boxes: np.ndarray
-) -> np.ndarray:
+
+def draw_overlay(rgb: np.ndarray, labels: np.ndarray, object_ids: Sequence[int], boxes: np.ndarray) -> np.ndarray:
     """Tint each object half in its palette colour, outline it and write its number at its box.
 
     Args:
@@ -68,9 +67,7 @@ class OverlayWriter:
         self._video.close()
 
 
-def open_writer(
-    out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]
-) -> OverlayWriter:
+def open_writer(out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> OverlayWriter:
     """Write to ``out/overlay.mp4``.
 
     Raises:
@@ -114,9 +111,10 @@ def _number(object_id: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     font = ImageFont.load_default(size)
     stroke = max(1, size // 9)
     text = str(object_id)
-    x0, y0, x1, y1 = (round(edge) for edge in ImageDraw.Draw(Image.new("L", (1, 1))).textbbox(
-        (0, 0), text, font=font, stroke_width=stroke
-    ))
+    x0, y0, x1, y1 = (
+        round(edge)
+        for edge in ImageDraw.Draw(Image.new("L", (1, 1))).textbbox((0, 0), text, font=font, stroke_width=stroke)
+    )
     image = Image.new("RGBA", (x1 - x0 + 1, y1 - y0 + 1))
     ImageDraw.Draw(image).text(
         (-x0, -y0), text, font=font, fill=(255, 255, 255, 255), stroke_width=stroke, stroke_fill=(0, 0, 0, 255)

@@ -77,9 +77,7 @@ def _row(result: Result, row: int) -> str:
     return f"{frame.index},{frame.time_s:.6f},{result.object_ids[row]},{box},{area},{result.scores[row]:.4f}\n"
 
 
-def open_writer(
-    out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]
-) -> TableWriter:
+def open_writer(out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> TableWriter:
     """Write to ``out/objects.csv``.
 
     Raises:
