@@ -1,5 +1,6 @@
 # make demo   render a short clip and track it
 # make test   install the package and run the tests
+# make check  lint, format and types
 # make venv   make the virtual environment only
 # make clean  remove what these made, and the virtual environment
 # make test-everywhere   run the tests as other processors and loaded machines would (an hour or so)
@@ -9,7 +10,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test test-everywhere venv clean
+.PHONY: demo test check types test-everywhere venv clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -20,6 +21,17 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
+check: $(INSTALLED) types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy wants every package under its own name: folders of links stand for an installed tree
+types: $(INSTALLED)
+	mkdir -p .check/vos
+	find .check/vos -type l -delete
+	ln -s $(abspath $(filter-out %/__pycache__,$(wildcard vos/*)) trackers benchmarks) .check/vos
+	$(BIN)/mypy
+
 test-everywhere: $(INSTALLED)
 	$(BIN)/python tools/test_everywhere.py -o docs/tested-on.md
 
@@ -27,9 +39,9 @@ venv: $(INSTALLED)
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[test,demo]'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[test,demo,check]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist demo .pytest_cache vos_track.egg-info
+	rm -rf $(VENV) .check build dist demo .pytest_cache vos_track.egg-info
 	find vos trackers benchmarks tools tests -name __pycache__ -type d -prune -exec rm -rf {} +

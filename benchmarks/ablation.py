@@ -23,7 +23,8 @@ from ..errors import WeightsError
 from ..interfaces import Segmenter
 from ..pipeline import follow
 from ..readers.first_mask import load_first_mask
-from ..readers.open import open_reader, prefetch
+from ..readers.open import open_reader
+from ..readers.prefetch import prefetch
 from .davis import add_data_options, folders, frame_names, sequence_names
 from .scoring import SequenceScorer, global_scores
 

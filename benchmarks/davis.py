@@ -18,18 +18,20 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..command.cli import exit_status
 from ..command.run_record import write_run_record
+from ..command.status import exit_status
 from ..engine.device import keep_freed_memory, pick_device, pick_dtype
 from ..engine.models import load_encoder, load_segmenter, new_tracker
 from ..engine.session import Session
 from ..errors import InputError, OutputError
+from ..files import output_errors
 from ..pipeline import follow
 from ..readers.first_mask import load_first_mask
 from ..readers.images import image_paths
-from ..readers.open import open_reader, prefetch
+from ..readers.open import open_reader
+from ..readers.prefetch import prefetch
 from ..writers.masks import MaskWriter
-from ..writers.thread import WriterThread, output_errors
+from ..writers.thread import WriterThread
 from .report import write_report
 from .scoring import ObjectScore, global_scores, score_sequence
 

@@ -13,12 +13,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..engine.hints import Hint
 from ..engine.merge import describe
 from ..pipeline import open_session
 from ..readers.first_mask import load_first_mask
 from ..readers.open import open_reader
-from ..structures import FirstMask, Frame
+from ..structures import FirstMask, Frame, Hint
 from .davis import add_data_options, folders, frame_names, sequence_names
 from .quick import jaccard
 from .scoring import dilate

@@ -24,8 +24,10 @@ from PIL import Image
 from ..engine.device import keep_freed_memory
 from ..pipeline import follow, open_session
 from ..readers.first_mask import load_first_mask
-from ..readers.open import open_reader, prefetch
-from ..writers.thread import WriterThread, open_writers
+from ..readers.open import open_reader
+from ..readers.prefetch import prefetch
+from ..writers.open import open_writers
+from ..writers.thread import WriterThread
 
 DEFAULT_SEQUENCES = ("libby", "camel", "car-shadow")
 

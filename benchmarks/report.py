@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..writers.masks import davis_palette
-from ..writers.thread import atomic_path, output_errors
+from ..files import atomic_path, output_errors
+from ..palette import davis_palette
 from .scoring import VOID, ObjectScore, scores_by_sequence
 
 WORST = 5

@@ -21,9 +21,8 @@ from PIL import Image
 from ..engine.device import keep_freed_memory, pick_device, pick_dtype
 from ..engine.models import load_encoder, load_segmenter, new_tracker
 from ..engine.session import Session
-from ..readers.first_mask import first_mask_from_array
 from ..readers.images import image_paths
-from ..structures import Frame
+from ..structures import Frame, first_mask_from_array
 from .davis import add_data_options, folders, sequence_names
 from .scoring import boundary, dilate, region
 

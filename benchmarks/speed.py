@@ -33,10 +33,12 @@ from ..engine.models import load_segmenter
 from ..engine.session import Session
 from ..interfaces import Segmenter
 from ..pipeline import follow
-from ..readers.open import open_reader, prefetch
+from ..readers.open import open_reader
+from ..readers.prefetch import prefetch
 from ..structures import FirstMask, Frame
 from ..testing.clip import clip, discs
-from ..writers.thread import WriterThread, open_writers
+from ..writers.open import open_writers
+from ..writers.thread import WriterThread
 
 OBJECTS = (1, 2, 4, 8, 16, 32)
 MEMORY_FRAMES = (50, 500, 2000)

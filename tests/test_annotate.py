@@ -18,9 +18,9 @@ from vos.annotate.picture import draw_frame, enlargement
 from vos.annotate.project import Project
 from vos.command.cli import main
 from vos.errors import InputError
+from vos.palette import bright_palette
 from vos.segmenters.lite import LiteSegmenter
 from vos.structures import Masks
-from vos.writers.overlay import bright_palette
 
 
 @pytest.fixture(scope="module")

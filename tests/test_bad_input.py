@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from vos.command.cli import main
-from vos.writers.masks import davis_palette
+from vos.palette import davis_palette
 
 SIZE = (256, 454)
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from vos.benchmarks import davis as command
-from vos.writers.masks import davis_palette
+from vos.palette import davis_palette
 
 
 def run(davis, year, *arguments):

@@ -17,14 +17,14 @@ def random_case(objects: int = 2, channels: int = 6, size: tuple[int, int] = (5,
 
 def gather(embedding, coverage, inside=None, rivals=None):
     """Evidence of one frame from the share of each patch inside each object."""
-    rows = discriminant.rows(embedding)
+    rows = discriminant.samples(embedding)
     inside = torch.ones(coverage.shape[1:]) if inside is None else inside.float()
     own, rest = (discriminant.moments(rows, (inside * share).flatten(1)) for share in (coverage, 1 - coverage))
     return discriminant.evidence(own, rest, None if rivals is None else discriminant.moments(rows, rivals.flatten(1)))
 
 
 def maps(embedding, *evidences):
-    return discriminant.maps(discriminant.rows(embedding), embedding.shape[2:], *evidences)
+    return discriminant.maps(discriminant.samples(embedding), embedding.shape[2:], *evidences)
 
 
 def test_it_is_the_ridge_regression_that_numpy_solves():

@@ -13,10 +13,9 @@ from vos.encoders.same import SameEncoder
 from vos.engine.merge import describe
 from vos.engine.session import Session
 from vos.errors import InputError, PluginError
-from vos.method import discriminant, prior
-from vos.readers.first_mask import first_mask_from_array
+from vos.method import discriminant, matching
 from vos.segmenters.lite import LiteSegmenter
-from vos.structures import Frame, Tracked
+from vos.structures import Frame, Tracked, first_mask_from_array
 from vos.trackers.persam import PerSAM, PerSAMF, PerSamOptions
 from vos.trackers.persam.boxes import trimmed_boxes
 
@@ -269,7 +268,8 @@ def test_a_part_that_was_left_out_is_taken_back(lite, clip):
             tracked = super().step(context)
             logits = tracked.full_size()
             logits[..., : self.left_out] = -8
-            self._chosen[0] = tracked.geometry.mask_logits(logits > 0, self._chosen.shape[1:], 8.0)[0, 0]
+            chosen = self._pending.logits
+            chosen[0] = tracked.geometry.mask_logits(logits > 0, chosen.shape[1:], 8.0)[0, 0]
             return Tracked(logits, tracked.scores)
 
     tracker = HalfBlind()
@@ -290,10 +290,10 @@ def test_prior_maps_are_part_discriminant_part_contrast(lite, clip, share):
     seen = []
 
     class Watching(PerSAM):
-        def _maps(self, context, objects, confidence):
-            maps = super()._maps(context, objects, confidence)
-            given = discriminant.maps(context.rows, maps.shape[-2:], objects.given)[:, 0]
-            seen.append((maps[:, 6], given, prior.contrasts(maps)[:, 0]))
+        def _maps(self, view, objects, confidence):
+            maps = super()._maps(view, objects, confidence)
+            given = discriminant.maps(view.samples, maps.shape[-2:], objects.given)[:, 0]
+            seen.append((maps[:, 6], given, matching.contrasts(maps)[:, 0]))
             return maps
 
     session = Session(Watching(PerSamOptions(contrast_share=share)), lite, SameEncoder())

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from vos.errors import InputError
-from vos.readers.first_mask import first_mask_from_array, load_first_mask
+from vos.readers.first_mask import load_first_mask
+from vos.structures import first_mask_from_array
 
 SIZE = (48, 64)
 

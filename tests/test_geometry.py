@@ -9,8 +9,7 @@ import torch
 from vos.encoders.same import SameEncoder
 from vos.engine.session import Session
 from vos.geometry import OUTSIDE_LOGIT, Geometry, Region
-from vos.readers.first_mask import first_mask_from_array
-from vos.structures import Frame
+from vos.structures import Frame, first_mask_from_array
 from vos.trackers.persam import PerSAM
 
 SIZE = (480, 854)

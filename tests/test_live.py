@@ -32,7 +32,9 @@ from vos.errors import InputError, TruncatedVideoError
 from vos.readers import live
 from vos.readers.address import parse_address, without_password
 from vos.readers.live import LiveReader, StreamSource
-from vos.readers.open import SourceFrame, open_reader, prefetch
+from vos.readers.open import open_reader
+from vos.readers.prefetch import prefetch
+from vos.readers.source import SourceFrame
 from vos.structures import Frame
 
 SIZE = (48, 64)
@@ -381,8 +383,9 @@ class SlowTracker:
 def test_frames_are_dropped_rather_than_falling_behind() -> None:
     from vos.engine.session import Session
     from vos.pipeline import follow
-    from vos.readers.first_mask import first_mask_from_array
-    from vos.readers.open import faults_line, read_ahead
+    from vos.readers.prefetch import read_ahead
+    from vos.readers.source import faults_line
+    from vos.structures import first_mask_from_array
 
     steps = Steps(last=9)
     reader = live_reader(steps, max_frames=2)

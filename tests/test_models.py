@@ -16,15 +16,15 @@ from transformers import Dinov2Config, Dinov2Model
 import vos
 from vos.encoders.dinov2 import Dinov2Encoder
 from vos.engine.models import load_encoder, load_segmenter
-from vos.engine.session import FrameContext, Session
+from vos.engine.session import Session
 from vos.errors import PluginError, WeightsError
 from vos.geometry import Region
+from vos.interfaces import FrameContext
 from vos.method.guidance import Guidance
-from vos.readers.first_mask import first_mask_from_array
 from vos.segmenters.lite_network import LiteNetwork
 from vos.segmenters.sam import SamSegmenter
 from vos.segmenters.segment_anything import PackageSegmenter
-from vos.structures import Frame, Prompts
+from vos.structures import Frame, Prompts, first_mask_from_array
 from vos.trackers.persam import PerSAM
 from vos.weights import LITE
 

@@ -11,8 +11,7 @@ from vos.encoders.same import SameEncoder
 from vos.engine.session import Session
 from vos.method import prior
 from vos.method.guidance import Guidance, standardised
-from vos.readers.first_mask import first_mask_from_array
-from vos.structures import Frame, Prompts
+from vos.structures import Frame, Prompts, first_mask_from_array
 from vos.trackers.persam import PerSAM, PerSAMF, PerSamFOptions, PerSamOptions
 
 TOLERANCE = 2e-4

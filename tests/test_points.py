@@ -15,13 +15,12 @@ from vos.encoders.same import SameEncoder
 from vos.engine import models
 from vos.engine.session import Session
 from vos.errors import InputError, PluginError, WeightsError
-from vos.point_trackers import load_point_tracker
 from vos.point_trackers.cotracker import CoTracker
 from vos.point_trackers.pips import PipsTracker, _last_surely_visible
 from vos.point_trackers.pips_network import WINDOW, Pips, _correlate
 from vos.structures import Frame
 from vos.trackers.persam import PerSAM, PerSAMF, PerSamFOptions, PerSamOptions
-from vos.trackers.persam.points import PropagatedPoints
+from vos.trackers.persam.points import PropagatedPoints, load_point_tracker
 
 DATA = Path(__file__).parent / "data" / "pips"
 CPU = torch.device("cpu")

@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from vos.method import prior
+from vos.method import matching
+from vos.trackers.persam import rivals
 
 
 def test_a_contested_pixel_goes_to_the_object_that_looked_like_it():
@@ -16,7 +17,7 @@ def test_a_contested_pixel_goes_to_the_object_that_looked_like_it():
     logits[1, :, 4:] = 1.0  # the right half is claimed by both
     match = torch.full((2, 1, 2), 0.5)
     match[1, 0, 1] = 0.7  # and looks like the second
-    contested = prior.contest(logits, match, strength=40.0)
+    contested = rivals.contest(logits, match, strength=40.0)
     assert (contested.argmax(0)[:, :3] == 0).all() and (contested.argmax(0)[:, 5:] == 1).all()
     assert (contested[0, :, 5:] < 0).all()  # lost, so the next mask prompt does not show it
 
@@ -24,19 +25,19 @@ def test_a_contested_pixel_goes_to_the_object_that_looked_like_it():
 def test_nobody_wins_what_nobody_claims():
     logits = torch.full((3, 4, 4), -1.0)
     match = torch.tensor([0.9, 0.1, 0.2])[:, None, None]
-    assert torch.equal(prior.contest(logits, match, strength=40.0), logits)
+    assert torch.equal(rivals.contest(logits, match, strength=40.0), logits)
 
 
 def test_one_object_has_nothing_to_contest():
     logits = torch.randn(1, 4, 4, generator=torch.Generator().manual_seed(0))
-    assert prior.contest(logits, torch.ones(1, 1, 1), strength=40.0) is logits
+    assert rivals.contest(logits, torch.ones(1, 1, 1), strength=40.0) is logits
 
 
 def test_the_advantage_is_bounded():
     logits = torch.tensor([10.0, 1.0])[:, None, None].expand(2, 4, 4)
-    contested = prior.contest(logits, torch.tensor([-1.0, 1.0])[:, None, None], strength=40.0)
+    contested = rivals.contest(logits, torch.tensor([-1.0, 1.0])[:, None, None], strength=40.0)
     assert (contested.argmax(0) == 1).all()
-    contested = prior.contest(
+    contested = rivals.contest(
         logits + torch.tensor([10.0, 0.0])[:, None, None], torch.tensor([-1.0, 1.0])[:, None, None], strength=40.0
     )
     assert (contested.argmax(0) == 0).all()
@@ -52,23 +53,23 @@ def pieces(*columns: int) -> torch.Tensor:
 
 def test_a_piece_that_the_last_mask_does_not_explain_is_dropped():
     now, last = pieces(2, 3, 6, 15), pieces(2, 3)
-    assert torch.equal(prior.connected(now, last, reach=3) > 0, pieces(2, 3, 6) > 0)  # beyond a pole
-    assert torch.equal(prior.connected(now, last, reach=2) > 0, pieces(2, 3) > 0)
+    assert torch.equal(rivals.connected(now, last, reach=3) > 0, pieces(2, 3, 6) > 0)  # beyond a pole
+    assert torch.equal(rivals.connected(now, last, reach=2) > 0, pieces(2, 3) > 0)
 
 
 def test_a_piece_stays_whole_however_far_it_goes():
     now, last = pieces(*range(3, 18)), pieces(3)
-    assert torch.equal(prior.connected(now, last, reach=1), now)
+    assert torch.equal(rivals.connected(now, last, reach=1), now)
 
 
 def test_an_object_that_jumped_is_left_alone():
     now, last = pieces(15), pieces(2)
-    assert torch.equal(prior.connected(now, last, reach=4), now)
-    both = prior.connected(torch.cat([now, pieces(2, 15)]), last.expand(2, -1, -1), reach=4)
+    assert torch.equal(rivals.connected(now, last, reach=4), now)
+    both = rivals.connected(torch.cat([now, pieces(2, 15)]), last.expand(2, -1, -1), reach=4)
     assert torch.equal(both[:1], now) and torch.equal(both[1:] > 0, pieces(2) > 0)
 
 
 def test_a_contrast_weighs_foreground_against_background_of_the_same_frame():
-    matching = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.6, 1.0])[None, :, None, None]
-    first, last = prior.contrasts(matching).flatten().tolist()
-    assert last == 0.5 and first == pytest.approx(1 / (1 + math.exp(-0.1 * prior.CONTRAST)), abs=1e-6)
+    maps = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.6, 1.0])[None, :, None, None]
+    first, last = matching.contrasts(maps).flatten().tolist()
+    assert last == 0.5 and first == pytest.approx(1 / (1 + math.exp(-0.1 * matching.CONTRAST)), abs=1e-6)

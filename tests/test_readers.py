@@ -17,7 +17,8 @@ import pytest
 from PIL import Image
 
 from vos.errors import InputError, TruncatedVideoError
-from vos.readers.open import open_reader, prefetch
+from vos.readers.open import open_reader
+from vos.readers.prefetch import prefetch
 from vos.structures import Frame
 
 HEIGHT, WIDTH, COUNT, FPS = 48, 64, 12, 24

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 
 from vos.command import journal as recovery
+from vos.command import same_run
 from vos.command.cli import main
 from vos.engine.models import new_tracker
 from vos.engine.session import Session
@@ -244,13 +245,13 @@ def test_changed_inputs_are_refused(inputs, tmp_path, capsys):
 
 def test_an_image_folder_is_known_by_its_names_sizes_and_content(inputs, tmp_path):
     own = shutil.copytree(inputs / "frames", tmp_path / "frames")
-    first = recovery.fingerprint(own)
-    assert recovery.fingerprint(inputs / "frames") == first
+    first = same_run.fingerprint(own)
+    assert same_run.fingerprint(inputs / "frames") == first
     flip(own / "00003.png")
-    assert recovery.fingerprint(own) != first
+    assert same_run.fingerprint(own) != first
     shutil.copy(inputs / "frames/00003.png", own)
     (own / "00003.png").rename(own / "00030.png")
-    assert recovery.fingerprint(own) != first
+    assert same_run.fingerprint(own) != first
 
 
 def flip(path: Path) -> None:

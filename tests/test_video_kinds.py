@@ -14,7 +14,8 @@ from PIL import Image
 
 from vos.command.cli import main
 from vos.errors import InputError, TruncatedVideoError
-from vos.readers.open import open_reader, prefetch
+from vos.readers.open import open_reader
+from vos.readers.prefetch import prefetch
 
 SIZE = (48, 64)
 BT601, BT709, BT2020 = 6, 1, 9

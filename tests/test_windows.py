@@ -13,7 +13,7 @@ from vos.encoders.same import SameEncoder
 from vos.engine.session import Session
 from vos.testing.clip import clip, disc_labels, discs
 from vos.trackers.persam import PerSAM, PerSamOptions
-from vos.windows import Windows, cut, cut_rows, groups, paste
+from vos.windows import Windows, cut, cut_patches, groups, paste
 
 GRID = (36, 64)
 
@@ -34,7 +34,7 @@ def test_what_is_cut_out_is_pasted_back():
     one_for_all = cut(maps[:1], windows)
     assert torch.equal(one_for_all[1], maps[0, :, 40:72, 80:120])
     rows = maps[:, :, ::2, ::2].flatten(2).transpose(1, 2)
-    assert torch.equal(cut_rows(rows, windows)[1].T.unflatten(1, (16, 20)), maps[1, :, 40:72:2, 80:120:2])
+    assert torch.equal(cut_patches(rows, windows)[1].T.unflatten(1, (16, 20)), maps[1, :, 40:72:2, 80:120:2])
     assert cut(maps, None) is maps and paste(maps, None, 0.0) is maps
 
 

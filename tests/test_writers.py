@@ -21,13 +21,17 @@ import torch
 from PIL import Image
 
 from vos.errors import InputError, OutputError
+from vos.files import atomic_path
 from vos.interfaces import Writer
+from vos.palette import davis_palette
 from vos.structures import Frame, Result, Tracked
-from vos.writers import encoded, overlay
-from vos.writers.masks import MaskWriter, davis_palette
-from vos.writers.overlay import OverlayWriter, draw_overlay
+from vos.writers import drawing, encoded
+from vos.writers.drawing import draw_overlay
+from vos.writers.masks import MaskWriter
+from vos.writers.open import open_writers
+from vos.writers.overlay import OverlayWriter
 from vos.writers.table import TableWriter
-from vos.writers.thread import WriterThread, atomic_path, open_writers
+from vos.writers.thread import WriterThread
 
 OBJECTS = (1, 7)
 
@@ -249,7 +253,7 @@ def test_overlay_number_stays_inside(box: tuple[int, int, int, int]) -> None:
     rgb = np.full((48, 64, 3), 128, np.uint8)
     labels = np.zeros((48, 64), np.uint8)
     drawn = draw_overlay(rgb, labels, [255], np.array([box], np.int32))
-    colour, opacity = overlay._number(255, 10)
+    colour, opacity = drawing._number(255, 10)
     assert (drawn != rgb).any(axis=2).sum() == (opacity > 0).sum()  # all of it
     assert drawn.max() > 240 and drawn.min() < 15
 

@@ -37,7 +37,8 @@ from vos.engine.merge import describe
 from vos.errors import InputError, VosError
 from vos.readers.first_mask import load_first_mask
 from vos.readers.open import open_reader
-from vos.writers.thread import WriterThread, open_writers
+from vos.writers.open import open_writers
+from vos.writers.thread import WriterThread
 
 GROWTH = 1 << 30
 """Bytes of memory that reading may take."""

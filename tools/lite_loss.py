@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vos.method import prior
+from vos.method import matching, prior
 from vos.method.guidance import Guidance
 from vos.segmenters.lite import PIXEL_MEAN, PIXEL_STD
 from vos.segmenters.lite_network import STRIDE, Backbone, LiteNetwork
@@ -120,7 +120,7 @@ class Track:
         self.coverage = F.avg_pool2d(mask, STRIDE)
         self.prototype = prior.prototype(frames[0].features, self.coverage)
         self.target = prior.prototype(frames[0].embedding, self.coverage)
-        self.first = prior.remember(frames[0].features, self.coverage)
+        self.first = matching.remember(frames[0].features, self.coverage)
         self.logits = (F.avg_pool2d(mask, LOW_RES) * 2 - 1)[:, None] * MASK_LOGIT
         height, width = mask.shape[-2:]
         self.box = mask.new_tensor([0.0, 0.0, width, height]).repeat(len(mask), 1)
@@ -135,7 +135,7 @@ class Track:
             [damaged(one, box, self.generator) for one, box in zip(self.logits, boxed, strict=True)]
         )
         self.coverage = self._shown()
-        self.last = prior.remember(self.frames[time_ - 1].features, self.coverage, background_block=2)
+        self.last = matching.remember(self.frames[time_ - 1].features, self.coverage, background_block=2)
         self.box = jitter(boxes(self.logits[:, 0], boxed), self.generator)
         self.confidence, self.maps = self._compared(self.frames[time_])
         logits, scores = self._decode(self.frames[time_], self.logits, self.box)
@@ -161,8 +161,8 @@ class Track:
         """
         confidence = prior.similarity(frame.features, self.prototype)
         with torch.autocast(confidence.device.type, torch.bfloat16):  # which match is best, not how good it is
-            matching = prior.matching_maps(frame.features, confidence, self.first, self.last, self.coverage)
-        return confidence, torch.cat([matching, prior.contrasts(matching)], dim=1)
+            maps = matching.matching_maps(frame.features, confidence, self.first, self.last, self.coverage)
+        return confidence, torch.cat([maps, matching.contrasts(maps)], dim=1)
 
     def _decode(self, frame: Encoded, mask_logits: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
         cells, point_labels = prior.extreme_points(self.confidence)

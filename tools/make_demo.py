@@ -159,7 +159,7 @@ def frames(count: int = FRAMES) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 def save_labels(path: Path, labels: np.ndarray) -> None:
     """Save (H, W) uint8 labels as an indexed PNG with the DAVIS palette."""
-    from vos.writers.masks import davis_palette
+    from vos.palette import davis_palette
 
     image = Image.fromarray(labels)
     image.putpalette(davis_palette().tobytes())

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vos.engine.session import FrameContext
-from vos.errors import PluginError, WeightsError
-from vos.geometry import Geometry
-from vos.segmenters.checkpoint import read_tensors
-from vos.structures import FirstMask, Result, Tracked
+from ..errors import PluginError, WeightsError
+from ..geometry import Geometry
+from ..interfaces import FrameContext
+from ..structures import FirstMask, Result, Tracked
+from ..weights.tensors import read_tensors
 
 SHORT_SIDE = 480
 """Pixels of the short side above which frames are shrunk, as in Cutie's own evaluation, ..."""

@@ -15,11 +15,11 @@ import transformers
 from torch import Tensor
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-from vos.engine.session import FrameContext
-from vos.errors import WeightsError
-from vos.geometry import Geometry
-from vos.structures import FirstMask, Result, Tracked
-from vos.weights import model_files, pretrained
+from ..errors import WeightsError
+from ..geometry import Geometry
+from ..interfaces import FrameContext
+from ..structures import FirstMask, Result, Tracked
+from ..weights import model_files, pretrained
 
 CONDITIONING_FRAMES = 8
 """True masks kept of one object: the first, and the latest corrections."""

@@ -5,20 +5,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
-__all__ = ["FirstMask", "Frame", "Hint", "Result", "Session", "VosError", "open_session", "track"]
+from .version import __version__
+
+__all__ = ["FirstMask", "Frame", "Hint", "Result", "Session", "VosError", "__version__", "open_session", "track"]
 
 if TYPE_CHECKING:
-    from .engine.hints import Hint
     from .engine.session import Session
     from .errors import VosError
     from .pipeline import open_session, track
-    from .structures import FirstMask, Frame, Result
+    from .structures import FirstMask, Frame, Hint, Result
 
 _HOMES = {
     "FirstMask": "structures",
     "Frame": "structures",
-    "Hint": "engine.hints",
+    "Hint": "structures",
     "Result": "structures",
     "Session": "engine.session",
     "VosError": "errors",

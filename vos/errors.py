@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 
+def parameter(name: str, value: object = None) -> str:
+    """Name a parameter of the Python interface in a message; the command shows its flag instead.
+
+    Args:
+        name: as :func:`vos.track` or :func:`vos.open_session` has it, such as ``resize_mask``.
+        value: what to pass; None: the name alone.
+
+    Returns:
+        ```resize_mask=True```, which :func:`vos.command.status.with_flags` turns into ``--resize-mask``.
+    """
+    return f"`{name}`" if value is None else f"`{name}={value}`"
+
+
 class VosError(Exception):
     """Base of all errors that a user can mend; the command line prints its message and exits 2."""
 

@@ -6,18 +6,19 @@ one line.
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from torch import Tensor, device, dtype
+import torch
+from torch import Tensor
 
 from .geometry import Geometry, Region
+from .method.guidance import Guidance
 from .structures import FirstMask, Frame, ImageEmbedding, Masks, PatchFeatures, Prompts, Result, Tracked
-
-if TYPE_CHECKING:
-    from .engine.session import FrameContext
-    from .method.guidance import Guidance
 
 
 @runtime_checkable
@@ -34,8 +35,8 @@ class Segmenter(Protocol):
     """
 
     name: str
-    device: device
-    dtype: dtype
+    device: torch.device
+    dtype: torch.dtype
     files: tuple[str, ...]
     wants_prior_maps: bool
     wants_last_mask: bool
@@ -72,6 +73,61 @@ class PriorEncoder(Protocol):
     def features(self, context: FrameContext) -> PatchFeatures:
         """Patch features of ``context.region``; from ``context.embedding`` or ``context.frame.rgb``."""
         ...
+
+
+class FrameContext:
+    """What a tracker may ask of one frame: each encoding is made on first use, at most once.
+
+    Attributes:
+        frame: the frame itself.
+        region: the part of it that is encoded; None for all, see :meth:`look_at`.
+    """
+
+    def __init__(self, frame: Frame, segmenter: Segmenter, encoder: PriorEncoder, seconds: Counter):
+        self.frame = frame
+        self.segmenter = segmenter
+        self.encoder = encoder
+        self.seconds = seconds
+        self.region: Region | None = None
+
+    def look_at(self, region: Region | None) -> None:
+        """Encode this part of the frame alone, enlarged to the input's size; before any encoding."""
+        if "embedding" in vars(self) or "features" in vars(self):
+            raise RuntimeError("look_at() must come before embedding and features are asked for")
+        self.region = region
+
+    @property
+    def device(self) -> torch.device:
+        """Where models are to run; asking for it loads none."""
+        return self.segmenter.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """How precisely they are to run; asking for it loads none."""
+        return self.segmenter.dtype
+
+    @cached_property
+    def embedding(self) -> ImageEmbedding:
+        """The segmenter's image embedding."""
+        began = time.perf_counter()
+        embedding = self.segmenter.embed(self.frame.rgb, self.region)
+        self.seconds["encode"] += time.perf_counter() - began
+        return embedding
+
+    @cached_property
+    def features(self) -> PatchFeatures:
+        """The prior encoder's patch features."""
+        if self.encoder.name == "same":
+            _ = self.embedding  # its time counts as encoding
+        began = time.perf_counter()
+        features = self.encoder.features(self)
+        self.seconds["prior"] += time.perf_counter() - began
+        return features
+
+    @property
+    def raw_features(self) -> Tensor:
+        """The segmenter's features as the prior ``same`` compares them, before normalisation."""
+        return self.segmenter.match_features(self.embedding)
 
 
 class Tracker(Protocol):
@@ -137,6 +193,40 @@ class Tracker(Protocol):
 
     def close(self) -> None:
         """Release files, processes and the like; called once, also after an error."""
+        ...
+
+
+class PointTracker(Protocol):
+    """Follows points; made by ``Class.load(name, device)``, ``name`` as given to ``--points``.
+
+    Points are independent of each other; their arrangement as (N, P) is the caller's. Every answer
+    comes with its own frame: a network that wants a window of frames pads it (latency 0), so
+    that a live stream is followed as it comes.
+    """
+
+    def start(self, frame: Frame, points: Tensor) -> None:
+        """Take points (N, P, 2) xy in frame pixels; also called again, to begin anew."""
+        ...
+
+    def step(self, frame: Frame) -> tuple[Tensor, Tensor]:
+        """Points (N, P, 2) in the next frame, and (N, P) bool: whether each is visible there."""
+        ...
+
+    def replace(self, which: Tensor, points: Tensor) -> None:
+        """Put some points elsewhere on the last frame.
+
+        Args:
+            which: (N, P) bool.
+            points: (N, P, 2); only the rows of ``which`` are read.
+        """
+        ...
+
+    def state(self) -> dict:
+        """All that later frames depend on, as ``Tracker.state``; it and ``restore`` may be left out."""
+        ...
+
+    def restore(self, frame: Frame, state: dict) -> None:
+        """Take a state up, instead of ``start``; ``frame`` is the one last followed then."""
         ...
 
 

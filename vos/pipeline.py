@@ -5,27 +5,39 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 
 from .engine.device import pick_device, pick_dtype
-from .engine.hints import Hint
 from .engine.models import defer_encoder, defer_segmenter, new_tracker
 from .engine.session import Session
 from .errors import InputError
-from .readers.first_mask import first_mask_from_array, load_first_mask
+from .readers.first_mask import load_first_mask
 from .readers.limits import MAX_PIXELS
-from .readers.open import faults_line, open_reader, read_ahead
-from .structures import FirstMask, Frame, Result
+from .readers.open import open_reader
+from .readers.prefetch import read_ahead
+from .readers.source import faults_line
+from .structures import FirstMask, Frame, Hint, Result, first_mask_from_array
 
 _log = logging.getLogger(__name__)
 
-if TYPE_CHECKING:
-    from .command.journal import Saved
-
 MaskSource = np.ndarray | str | Path | Sequence[str | Path]
 Hints = Sequence[Hint]
+
+
+class Replay(Protocol):
+    """Results of an earlier run, which take the place of tracking as far as they go.
+
+    Attributes:
+        frame: index of the last frame that is known.
+    """
+
+    frame: int
+
+    def take_up(self, frame: Frame, session: Session) -> Result:
+        """The result that a frame had then; at the last known one, bring the session to where it was."""
+        ...
 
 
 def open_session(
@@ -129,7 +141,7 @@ def follow(
     frames: Generator[Frame, None, None],
     first_mask: FirstMask | Hints,
     masks_at: Mapping[int, FirstMask] | None = None,
-    saved: Saved | None = None,
+    saved: Replay | None = None,
 ) -> Generator[Result, None, None]:
     """Push frames through a session; the first one takes the mask.
 

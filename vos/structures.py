@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .errors import InputError
 from .geometry import Geometry
-from .windows import Windows, cut, cut_rows
+from .windows import Windows, cut, cut_patches
 
 MAX_OBJECT_ID = 255
 """Object ids are 1 to 255: the values an indexed PNG can hold beside the background."""
@@ -85,7 +85,7 @@ class ImageEmbedding:
 
     def within(self, windows: Windows | None) -> ImageEmbedding:
         """What it shows in windows."""
-        fine = tuple(cut_rows(level, windows) for level in self.fine)
+        fine = tuple(cut_patches(level, windows) for level in self.fine)
         return ImageEmbedding(cut(self.values, windows), self.geometry, fine, windows)
 
 
@@ -129,7 +129,7 @@ class Prompts:
         boxes: (N, 4) float, or None.
         mask_logits: (N, 1, 4h, 4w) float low-res logits of an earlier decoding, or None.
         prior_maps: (N, K, h, w) float, or None; only for segmenters with ``wants_prior_maps``: those of
-            :func:`vos.method.prior.matching_maps`, then how clearly each patch is on the object's side rather than on
+            :func:`vos.method.matching.matching_maps`, then how clearly each patch is on the object's side rather than on
             that of its surroundings, by the first frame and by all frames.
     """
 
@@ -255,3 +255,77 @@ class Result:
     def __repr__(self) -> str:
         present = [i for i, area in zip(self.object_ids, self.areas, strict=True) if area]
         return f"Result({self.frame!r}, present={present} of {list(self.object_ids)})"
+
+
+def first_mask_from_array(labels: np.ndarray) -> FirstMask:
+    """Check an array of labels; numbers are taken as they are, 255 included.
+
+    Args:
+        labels: (H, W) bool for one object (number 1), or integers: 0 background, 1 to 255 objects.
+
+    Raises:
+        InputError: wrong shape or type, numbers out of range, or no object.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 2 or labels.size == 0:
+        raise InputError(f"first mask: the shape must be (H, W), not {labels.shape}")
+    if labels.dtype != np.bool_ and not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(f"first mask: the type must be bool or integer, not {labels.dtype}")
+    values = np.unique(labels)
+    check_object_count("first mask", int(np.count_nonzero(values)))
+    if values[0] < 0 or values[-1] > MAX_OBJECT_ID:
+        wrong = values[0] if values[0] < 0 else values[-1]
+        raise InputError(f"first mask: object ids are 1 to {MAX_OBJECT_ID}, not {wrong}")
+    if values[-1] == 0:
+        raise InputError("first mask: it is empty, every pixel is background")
+    checked = labels.astype(np.uint8)
+    return FirstMask(checked, object_ids_of(checked))
+
+
+@dataclass(frozen=True)
+class Hint:
+    """Where one object is.
+
+    Attributes:
+        box: x0, y0, x1, y1 in frame pixels, inclusive; None: points alone.
+        points: x, y and whether the object is there.
+        mask: (H, W) bool, a mask of it that is about right and that the points correct.
+    """
+
+    box: tuple[float, float, float, float] | None = None
+    points: tuple[tuple[float, float, bool], ...] = ()
+    mask: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+
+def alpha(result: Result) -> np.ndarray:
+    """Opacity of all objects together, (H, W) uint8; soft at the edges where the tracker gave logits.
+
+    What the labels say is never contradicted: pixels of an object are at least half opaque, others
+    at most.
+    """
+    if result.opacity is not None:
+        return result.opacity
+    inside = result.labels > 0
+    if result.tracked is None or not len(result.object_ids):
+        return inside.astype(np.uint8) * np.uint8(255)
+    largest = result.logits.max(axis=0)
+    soft = 255 / (1 + np.exp(-np.clip(largest, -20, 20)))
+    soft[soft < 4] = 0  # a haze that the eye does not see and that a key would
+    soft[soft > 251] = 255
+    return np.where(inside, np.maximum(soft, 128), np.minimum(soft, 127)).astype(np.uint8)
+
+
+def object_ids_of(labels: np.ndarray) -> tuple[int, ...]:
+    return tuple(int(value) for value in np.flatnonzero(value_counts(labels)) if value)
+
+
+def value_counts(values: np.ndarray) -> np.ndarray:
+    """How often each number occurs, (largest + 1,) int64; in blocks, as each is widened to int64."""
+    flat, size = values.ravel(), int(values.max()) + 1
+    blocks = (flat[start : start + 2**20] for start in range(0, len(flat), 2**20))
+    return sum(np.bincount(block, minlength=size) for block in blocks)
+
+
+def check_object_count(name: str, count: int) -> None:
+    if count > MAX_OBJECT_ID:
+        raise InputError(f"{name}: {count} objects, but at most {MAX_OBJECT_ID} can be followed")

@@ -98,7 +98,7 @@ def cut(maps: Tensor, windows: Windows | None) -> Tensor:
     return _cut(maps.permute(0, 2, 3, 1), windows).permute(0, 3, 1, 2)
 
 
-def cut_rows(rows: Tensor, windows: Windows | None) -> Tensor:
+def cut_patches(rows: Tensor, windows: Windows | None) -> Tensor:
     """The same of values patch by patch: (1 or N, h * w, …) to (N, h' * w', …)."""
     if windows is None:
         return rows

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vos.structures import Result
+from ...structures import Result
 
 
 def tight_boxes(masks: Tensor, fallback: Tensor | None = None) -> Tensor:

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vos.engine.session import Shown
-from vos.geometry import Geometry
-from vos.method.discriminant import Evidence
-from vos.method.prior import Memory
-from vos.windows import cut
+from ...geometry import Geometry
+from ...method.discriminant import Evidence
+from ...method.matching import Memory
+from ...windows import cut
+from .looks import View
 
 Part = TypeVar("Part")
 
@@ -75,13 +75,13 @@ class Objects:
         moved = geometry.resample(self.mask_logits, self.geometry, outside=outside)
         return replace(self, mask_logits=moved, geometry=geometry)
 
-    def covered(self, shown: Shown) -> Tensor:
-        """The masks as share of each of the embedding's patches that are shown, (N, 1, h, w) in [0, 1]."""
-        return F.avg_pool2d(cut(self.mask_logits, shown.embedding.windows).sigmoid(), 4)
+    def covered(self, view: View) -> Tensor:
+        """The masks as share of each of the embedding's patches that the view shows, (N, 1, h, w) in [0, 1]."""
+        return F.avg_pool2d(cut(self.mask_logits, view.embedding.windows).sigmoid(), 4)
 
-    def coverage(self, shown: Shown) -> Tensor:
+    def coverage(self, view: View) -> Tensor:
         """The same of the prior's patches, (N, h, w)."""
-        return shown.features.geometry.resample(self.covered(shown), self.geometry)[:, 0]
+        return view.features.geometry.resample(self.covered(view), self.geometry)[:, 0]
 
     def rows(self, index: Tensor) -> Objects:
         """Some of the objects, by index (M,) or mask (N,)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from vos.method.guidance import AttentionRule
+from ...method.guidance import AttentionRule
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class PerSamOptions:
         learning_rate: share of each new frame in the running discriminant, see :mod:`vos.method.discriminant`.
         given_share: share in it of the frame whose mask was given; 1: of no other frame.
         contrast_share: share of the best matches in the maps that set an object against its surroundings, see
-            :func:`vos.method.prior.contrasts`; the rest is the discriminant's, which alone would give up for good a part
+            :func:`vos.method.matching.contrasts`; the rest is the discriminant's, which alone would give up for good a part
             that a mask left out once.
         contest: how strongly objects contest the pixels that any of them claims, in logits per
-            unit of cosine, see :func:`vos.method.prior.contest`; None: 100 for models that take prior
+            unit of cosine, see :func:`vos.trackers.persam.rivals.contest`; None: 100 for models that take prior
             maps, else 0.
         reach: patches from the last mask within which each piece of the mask of an object that is seen
-            whole must come, see :func:`vos.method.prior.connected`; 0: pieces may be anywhere; None: 4 for models
+            whole must come, see :func:`vos.trackers.persam.rivals.connected`; 0: pieces may be anywhere; None: 4 for models
             that take the last mask, else 0.
         refine_box: which of these steps get the box of the mask so far; the paper: the second.
     """

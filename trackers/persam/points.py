@@ -5,9 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vos.errors import PluginError
-from vos.point_trackers import PointTracker
-from vos.structures import Frame
+from ... import plugins
+from ...errors import PluginError
+from ...interfaces import PointTracker
+from ...structures import Frame
+
+
+def load_point_tracker(name: str, device: torch.device) -> PointTracker:
+    """Load a point tracker by name; what follows a colon is its own argument, as in ``pips:FILE``.
+
+    Raises:
+        PluginError: there is none of this name, or it fails to load.
+        WeightsError: its weights are missing or do not fit.
+    """
+    return plugins.load("vos.point_trackers", name.partition(":")[0]).load(name, device)
 
 
 class PropagatedPoints:

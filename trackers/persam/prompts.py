@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vos.engine.session import Shown
-from vos.method import prior
-from vos.method.guidance import Guidance, standardised
-from vos.structures import PatchFeatures, Prompts
-from vos.windows import cut
-
+from ...method import prior
+from ...method.guidance import Guidance, standardised
+from ...structures import PatchFeatures, Prompts
+from ...windows import cut
 from .boxes import widened_boxes
+from .looks import View
 from .objects import Objects
 from .options import PerSamOptions
 from .points import PropagatedPoints
@@ -19,7 +18,7 @@ from .points import PropagatedPoints
 
 def first_prompts(
     options: PerSamOptions,
-    shown: Shown,
+    view: View,
     objects: Objects,
     confidence: Tensor,
     maps: Tensor | None,
@@ -29,21 +28,21 @@ def first_prompts(
 
     Args:
         options: none of them None.
-        shown: the frame, or the objects' windows in it.
+        view: the frame, or the objects' windows in it.
         objects: as they were in the last frame.
         confidence: S of eq. 6, (N, h, w).
         maps: prior maps, see :class:`vos.structures.Prompts`.
         propagated: gives the points in the place of the confidence map.
     """
-    boxes = widened_boxes(objects.boxes, options.box_margin, shown.frame.size)
-    points, labels = prior_points(options, shown.features, confidence)
+    boxes = widened_boxes(objects.boxes, options.box_margin, view.frame.size)
+    points, labels = prior_points(options, view.features, confidence)
     if propagated:
-        points = propagated.step(shown.frame, inner_points(options, shown, objects, confidence))
+        points = propagated.step(view.frame, inner_points(options, view, objects, confidence))
     if options.centre_point:
         centres = ((boxes[:, None, :2] + boxes[:, None, 2:]) / 2).floor()
         points = torch.cat([points, centres], dim=1)
         labels = torch.cat([labels, torch.ones_like(labels[:, :1])], dim=1)
-    last_mask = cut(objects.mask_logits, shown.features.windows) if shown.segmenter.wants_last_mask else None
+    last_mask = cut(objects.mask_logits, view.features.windows) if view.segmenter.wants_last_mask else None
     return Prompts(points, labels, boxes if options.last_box else None, last_mask, maps)
 
 
@@ -62,11 +61,11 @@ def prior_points(options: PerSamOptions, features: PatchFeatures, confidence: Te
     return points, labels
 
 
-def inner_points(options: PerSamOptions, shown: Shown, objects: Objects, confidence: Tensor) -> Tensor:
+def inner_points(options: PerSamOptions, view: View, objects: Objects, confidence: Tensor) -> Tensor:
     """As :func:`prior_points`, the positive ones inside the last masks where these have room for them, (N, P, 2)."""
-    features = shown.features
+    features = view.features
     points, _ = prior_points(options, features, confidence)
-    within = (objects.coverage(shown) > 0.5) & features.inside()
+    within = (objects.coverage(view) > 0.5) & features.inside()
     inner, _ = prior.extreme_points(confidence, options.positives, within)
     roomy = within.flatten(1).sum(1) >= options.positives
     positive = torch.arange(points.shape[1], device=points.device) < options.positives
@@ -75,14 +74,14 @@ def inner_points(options: PerSamOptions, shown: Shown, objects: Objects, confide
     return torch.where(take[..., None], inner, points)
 
 
-def first_guidance(options: PerSamOptions, shown: Shown, objects: Objects, confidence: Tensor) -> Guidance:
+def first_guidance(options: PerSamOptions, view: View, objects: Objects, confidence: Tensor) -> Guidance:
     """What steers the decoder's attention (eq. 8) and joins its tokens (eq. 10)."""
-    geometry = shown.embedding.geometry
+    geometry = view.embedding.geometry
     similarity = None
     if options.guided_attention and options.attention == "softmax":
-        similarity = geometry.resample(confidence[:, None], shown.features.geometry)[:, 0]
+        similarity = geometry.resample(confidence[:, None], view.features.geometry)[:, 0]
     elif options.guided_attention:
-        whole = shown.features.geometry.upsample_region(prior.quadrupled(confidence))
+        whole = view.features.geometry.upsample_region(prior.quadrupled(confidence))
         similarity = standardised(whole, geometry.grid)
     target = objects.target if options.semantic_prompting else None
     return Guidance(similarity, target, options.alpha, options.attention)

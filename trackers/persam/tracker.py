@@ -9,32 +9,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vos.engine.session import FrameContext, Shown
-from vos.geometry import Geometry, Region
-from vos.interfaces import Segmenter
-from vos.method import discriminant, prior
-from vos.method.guidance import Guidance
-from vos.point_trackers import load_point_tracker
-from vos.structures import Explanation, FirstMask, Masks, Prompts, Result, Tracked
-from vos.windows import cut, groups, paste
-
+from ...geometry import Geometry
+from ...interfaces import FrameContext, Segmenter
+from ...method import discriminant, matching, prior
+from ...method.guidance import Guidance
+from ...structures import Explanation, FirstMask, Masks, Prompts, Result, Tracked
+from ...windows import cut, paste
+from . import rivals
 from .boxes import tight_boxes, trimmed_boxes
+from .looks import Group, View, grouped, region_around
 from .objects import Objects, Part, choose_rows, joined
 from .options import PerSamOptions
-from .points import PropagatedPoints
+from .points import PropagatedPoints, load_point_tracker
 from .prompts import first_guidance, first_prompts, inner_points
 
 MASK_LOGIT = 8.0
 """A given mask becomes low-res logits of plus or minus this."""
-
-SMALLEST_REGION = 0.4
-"""A zoom shows at least this share of the frame's sides, ..."""
-
-MAGNIFICATION = 1.5
-"""... or, of large frames, a smaller region that gives so many input pixels per frame pixel."""
-
-LEAST_WINDOW = 16
-"""Shortest side of an object's window, in patches."""
 
 DISCRIMINANT_SHARE = 0.1
 """Cosines that the discriminant is worth where objects contest a pixel."""
@@ -44,14 +34,6 @@ AREA_RATE = 0.1
 
 WHOLE = 0.7
 """Share of its usual area from which on an object counts as seen whole."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """Rows of the objects that are looked for in one part of a frame, and that part."""
-
-    rows: list[int]
-    shown: Shown
 
 
 @dataclass(frozen=True)
@@ -72,7 +54,7 @@ class Decoded:
 
 
 @dataclass(frozen=True)
-class Sight:
+class Observation:
     """What is to be remembered of N objects in one frame.
 
     Attributes:
@@ -80,8 +62,23 @@ class Sight:
         moments: for the discriminant, (N, C + 1, C + 1).
     """
 
-    memory: prior.Memory
+    memory: matching.Memory
     moments: Tensor
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A frame between ``step``, which segmented it, and ``observe``, which remembers it.
+
+    Attributes:
+        view: the whole of the encoded region.
+        groups: what the objects were looked for in.
+        logits: of the chosen masks, (N, 4h, 4w).
+    """
+
+    view: View
+    groups: list[Group]
+    logits: Tensor
 
 
 class PerSAM:
@@ -98,7 +95,7 @@ class PerSAM:
         self.options = options or self.Options()
         self.decoder_calls = 0
         self._propagated: PropagatedPoints | None = None
-        self._looks: list[Look] = []
+        self._pending: Pending | None = None
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
         self._settle_options(context.segmenter)
@@ -139,24 +136,27 @@ class PerSAM:
         self.options = replace(self.options, **unset)
 
     def step(self, context: FrameContext) -> Tracked:
-        context.look_at(self._region(context, self.objects))
-        geometry = context.embedding.geometry
+        context.look_at(region_around(self.options, context, self.objects.boxes) if self.objects.found.all() else None)
+        view = View(context)
+        geometry = view.embedding.geometry
         self.objects = self.objects.on(geometry, outside=-MASK_LOGIT)
-        self._looks = self._look(context, self.objects)
-        decoded = self._of_each(self._decode)
-        self._chosen = decoded.logits
+        lost = ~self._whole(geometry, self.objects, self.objects.mask_logits)
+        groups = grouped(self.options, view, self.objects.boxes, lost)
+        decoded = self._of_each(groups, self._decode)
+        logits = decoded.logits
         if self.options.contest and decoded.match is not None:
-            self._chosen = prior.contest(decoded.logits, decoded.match, self.options.contest)
-        return Tracked(self._chosen, decoded.scores.clamp(0, 1), geometry, decoded.explanation)
+            logits = rivals.contest(logits, decoded.match, self.options.contest)
+        self._pending = Pending(view, groups, logits)
+        return Tracked(logits, decoded.scores.clamp(0, 1), geometry, decoded.explanation)
 
     def observe(self, context: FrameContext, result: Result) -> None:
         """Remember the objects that were found; the others keep what was last known of them."""
-        old = self.objects
+        pending, self._pending, old = self._pending, None, self.objects
         found = torch.tensor(result.areas > 0, device=old.boxes.device)
         boxes = trimmed_boxes(result, self.options.box_trim)
         boxes = torch.tensor(boxes, device=old.boxes.device, dtype=old.boxes.dtype)
         areas = torch.tensor(result.areas, device=old.boxes.device, dtype=old.boxes.dtype)
-        logits = self._chosen[:, None].clamp(-20, 20)
+        logits = pending.logits[:, None].clamp(-20, 20)
         self.objects = replace(
             old,
             found=found,
@@ -165,10 +165,10 @@ class PerSAM:
             mask_logits=torch.where(found[:, None, None, None], logits, old.mask_logits),
         )
         if old.last is not None:
-            sight = self._of_each(self._sight)
-            seen = old.seen.blended(self._evidence(context, sight.moments), self.options.learning_rate * found)
-            self.objects = replace(self.objects, last=choose_rows(found, sight.memory, old.last), seen=seen)
-        self._looks = []
+            observed = self._of_each(pending.groups, self._observed)
+            evidence = self._evidence(pending.view, observed.moments)
+            seen = old.seen.blended(evidence, self.options.learning_rate * found)
+            self.objects = replace(self.objects, last=choose_rows(found, observed.memory, old.last), seen=seen)
 
     def add(self, context: FrameContext, first_mask: FirstMask) -> None:
         whole = context.segmenter.geometry(context.frame.size)
@@ -196,97 +196,75 @@ class PerSAM:
         """Objects as they are on a frame whose masks are given."""
         masks = torch.tensor(first_mask.masks(), device=context.segmenter.device)
         boxes = tight_boxes(masks)
-        found = torch.ones(len(boxes), dtype=torch.bool, device=boxes.device)
-        context.look_at(self._zoomed(context, boxes))
-        embedding, features = context.embedding, context.features
+        context.look_at(region_around(self.options, context, boxes))
+        return self._learn(View(context), masks, boxes)
+
+    def _learn(self, view: View, masks: Tensor, boxes: Tensor) -> Objects:
+        """What a frame tells of objects with these masks (N, H, W) bool and boxes (N, 4)."""
+        embedding, features = view.embedding, view.features
         coverage = self._foreground(features.geometry, masks)
         height, width = embedding.geometry.grid
         embedded = self._foreground(embedding.geometry, masks)
         objects = Objects(
-            prototype=self._prototype(context, coverage),
+            prototype=self._prototype(view, coverage),
             target=prior.prototype(embedding.values, embedded),
             boxes=boxes,
-            found=found,
+            found=torch.ones(len(boxes), dtype=torch.bool, device=boxes.device),
             usual_area=masks.flatten(1).sum(1).float(),
             mask_logits=embedding.geometry.mask_logits(masks, (4 * height, 4 * width), MASK_LOGIT),
             geometry=embedding.geometry,
         )
-        if not context.segmenter.wants_prior_maps:
+        if not view.segmenter.wants_prior_maps:
             return objects
-        given = self._evidence(context, self._moments(context, embedded))
-        first = prior.remember(features.values, coverage)
-        last = prior.remember(features.values, coverage, background_block=2)
+        given = self._evidence(view, self._moments(view, embedded))
+        first = matching.remember(features.values, coverage)
+        last = matching.remember(features.values, coverage, background_block=2)
         return replace(objects, first=first, last=last, given=given, seen=given)
 
-    def _prototype(self, context: FrameContext, coverage: Tensor) -> Tensor:
+    def _prototype(self, view: View, coverage: Tensor) -> Tensor:
         if self.options.prototype == "mean":
-            return prior.prototype(context.features.values, coverage)
+            return prior.prototype(view.features.values, coverage)
         if self.options.prototype == "raw-mean":
-            return F.normalize(prior.prototype(context.raw_features, coverage), dim=1)
-        return prior.mean_max_prototype(context.raw_features, coverage)
+            return F.normalize(prior.prototype(view.raw_features, coverage), dim=1)
+        return prior.mean_max_prototype(view.raw_features, coverage)
 
-    def _region(self, context: FrameContext, objects: Objects) -> Region | None:
-        """Where to look: around the last boxes, or everywhere while an object is lost."""
-        return self._zoomed(context, objects.boxes) if objects.found.all() else None
-
-    def _zoomed(self, context: FrameContext, boxes: Tensor) -> Region | None:
-        """The region around boxes (N, 4), or None without a zoom."""
-        if not self.options.zoom:
-            return None
-        size = context.frame.size
-        least = min(SMALLEST_REGION, context.segmenter.geometry(size).magnification / MAGNIFICATION)
-        return Region.around(boxes, size, self.options.zoom, least)
-
-    def _look(self, context: FrameContext, objects: Objects) -> list[Look]:
-        """Where each object is looked for: near its last box, or in all of the region unless it was seen whole."""
-        options, geometry = self.options, context.embedding.geometry
-        by_patch = options.point_grid == "patch" and options.attention == "softmax"  # the rest wants maps at frame size
-        if not (options.window and by_patch) or self._propagated or context.features.geometry != geometry:
-            return [Look(list(range(len(objects))), context)]
-        boxes = geometry.boxes_to_input(objects.boxes + objects.boxes.new_tensor([0, 0, 1, 1])) / geometry.stride
-        lost = ~self._whole(geometry, objects, objects.mask_logits)
-        split = groups(boxes, lost, geometry.grid, options.window, LEAST_WINDOW)
-        return [Look(rows, context.within(windows)) for rows, windows in split]
-
-    def _of_each(self, function: Callable[[Shown, Objects], Part]) -> Part:
-        """What a function gives for the objects of each look, joined in the order of the objects."""
-        if len(self._looks) == 1:
-            return function(self._looks[0].shown, self.objects)
+    def _of_each(self, groups: list[Group], function: Callable[[View, Objects], Part]) -> Part:
+        """Call a function for each group of objects; join the parts in the order of the objects."""
+        if len(groups) == 1:
+            return function(groups[0].view, self.objects)
         order = torch.tensor(
-            [row for look in self._looks for row in look.rows], device=self.objects.boxes.device
+            [row for group in groups for row in group.rows], device=self.objects.boxes.device
         ).argsort()
-        return joined([function(look.shown, self.objects.rows(look.rows)) for look in self._looks], order)
+        return joined([function(group.view, self.objects.rows(group.rows)) for group in groups], order)
 
-    def _sight(self, context: Shown, objects: Objects) -> Sight:
+    def _observed(self, view: View, objects: Objects) -> Observation:
         """What a frame shows of objects, whose masks are known."""
-        covered = objects.covered(context)
-        coverage = context.features.geometry.resample(covered, objects.geometry)[:, 0]
-        memory = prior.remember(context.features.values, coverage, background_block=2)
-        return Sight(memory, self._moments(context, covered[:, 0]))
+        covered = objects.covered(view)
+        coverage = view.features.geometry.resample(covered, objects.geometry)[:, 0]
+        memory = matching.remember(view.features.values, coverage, background_block=2)
+        return Observation(memory, self._moments(view, covered[:, 0]))
 
-    def _moments(self, context: Shown, coverage: Tensor) -> Tensor:
+    def _moments(self, view: View, coverage: Tensor) -> Tensor:
         """Moments of what objects cover, as share of each of the embedding's patches that are shown, (N, h, w)."""
-        embedding = context.embedding
+        embedding = view.embedding
         inside = cut(embedding.geometry.inside().to(coverage)[None, None], embedding.windows)[:, 0]
-        return discriminant.moments(context.rows, (coverage * inside).flatten(1))
+        return discriminant.moments(view.samples, (coverage * inside).flatten(1))
 
-    def _evidence(self, context: FrameContext, own: Tensor) -> discriminant.Evidence:
+    def _evidence(self, view: View, own: Tensor) -> discriminant.Evidence:
         """What tells objects, of which these are the moments, from each other and from the rest of a frame."""
-        inside = context.embedding.geometry.inside().to(own)
-        everything = discriminant.moments(context.rows, inside.flatten()[None])
-        rivals = own.sum(0) - own if len(own) > 1 else None
-        return discriminant.evidence(own, everything - own, rivals)
+        inside = view.embedding.geometry.inside().to(own)
+        everything = discriminant.moments(view.samples, inside.flatten()[None])
+        others = own.sum(0) - own if len(own) > 1 else None
+        return discriminant.evidence(own, everything - own, others)
 
-    def _maps(self, context: Shown, objects: Objects, confidence: Tensor) -> Tensor:
+    def _maps(self, view: View, objects: Objects, confidence: Tensor) -> Tensor:
         """Prior maps of the objects, (N, K, h, w), see :class:`vos.structures.Prompts`."""
-        features, embedding = context.features, context.embedding
-        matching = prior.matching_maps(
-            features.values, confidence, objects.first, objects.last, objects.coverage(context)
-        )
-        matching = embedding.geometry.resample(matching, features.geometry)
+        features, embedding = view.features, view.embedding
+        maps = matching.matching_maps(features.values, confidence, objects.first, objects.last, objects.coverage(view))
+        maps = embedding.geometry.resample(maps, features.geometry)
         seen = objects.seen.blended(objects.given, self.options.given_share)
-        separating = discriminant.maps(context.rows, embedding.values.shape[-2:], objects.given, seen)
-        return torch.cat([matching, separating.lerp(prior.contrasts(matching), self.options.contrast_share)], dim=1)
+        separating = discriminant.maps(view.samples, embedding.values.shape[-2:], objects.given, seen)
+        return torch.cat([maps, separating.lerp(matching.contrasts(maps), self.options.contrast_share)], dim=1)
 
     def _foreground(self, geometry: Geometry, masks: Tensor) -> Tensor:
         """Weight of each patch as foreground, (N, h, w); at least one patch of each object counts."""
@@ -308,16 +286,16 @@ class PerSAM:
         rows = torch.arange(len(best), device=best.device)
         return masks.low_res_logits[rows, best], masks.scores[rows, best]
 
-    def _decode(self, context: Shown, objects: Objects) -> Decoded:
+    def _decode(self, view: View, objects: Objects) -> Decoded:
         """First pass, then the cascaded post-refinement: mask, then mask and its box."""
-        prompts, guidance, confidence = self._prompts(context, objects, self._propagated)
-        masks = self._run(context, prompts, guidance, multimask=self.options.first_masks == 3)
+        prompts, guidance, confidence = self._prompts(view, objects, self._propagated)
+        masks = self._run(view, prompts, guidance, multimask=self.options.first_masks == 3)
         logits, scores = self._choose(masks, objects, first=True)
-        geometry, windows = context.embedding.geometry, context.embedding.windows
+        geometry, windows = view.embedding.geometry, view.embedding.windows
         everywhere = lambda maps, value=-MASK_LOGIT: paste(maps[:, None], windows, value)[:, 0]
         explanation = Explanation(
-            paste(confidence[:, None], context.features.windows, outside=-1)[:, 0],
-            context.features.geometry,
+            paste(confidence[:, None], view.features.windows, outside=-1)[:, 0],
+            view.features.geometry,
             replace(prompts, mask_logits=None, prior_maps=None),
             replace(masks, low_res_logits=paste(masks.low_res_logits, windows, outside=-MASK_LOGIT)),
             objects.weights,
@@ -329,19 +307,19 @@ class PerSAM:
             if step == 2 or self.options.refine_box == "both":
                 boxes = tight_boxes(geometry.upsample(everywhere(logits)) > 0, objects.boxes)
             refined = replace(prompts, boxes=boxes, mask_logits=logits[:, None])
-            logits, scores = self._choose(self._run(context, refined, guidance), objects)
+            logits, scores = self._choose(self._run(view, refined, guidance), objects)
         if self.options.reach:
-            logits = self._connected(context, objects, logits)
+            logits = self._connected(view, objects, logits)
         match = None
         if prompts.prior_maps is not None:
-            match = prompts.prior_maps[:, prior.LAST_FOREGROUND] + DISCRIMINANT_SHARE * prompts.prior_maps[:, -1]
+            match = prompts.prior_maps[:, matching.LAST_FOREGROUND] + DISCRIMINANT_SHARE * prompts.prior_maps[:, -1]
             match = everywhere(match, -1)
         return Decoded(everywhere(logits), scores, match, explanation)
 
-    def _connected(self, context: Shown, objects: Objects, logits: Tensor) -> Tensor:
+    def _connected(self, view: View, objects: Objects, logits: Tensor) -> Tensor:
         """Without pieces that the last masks do not explain; behind something, an object may come out anywhere."""
-        embedding = context.embedding
-        near = prior.connected(logits, cut(objects.mask_logits, embedding.windows)[:, 0], self.options.reach)
+        embedding = view.embedding
+        near = rivals.connected(logits, cut(objects.mask_logits, embedding.windows)[:, 0], self.options.reach)
         whole = self._whole(embedding.geometry, objects, near)
         return torch.where(whole[:, None, None], near, logits)
 
@@ -350,23 +328,24 @@ class PerSAM:
         area = (logits > 0).flatten(1).sum(1) * geometry.pixels_per_value(4)
         return objects.found & (area > WHOLE * objects.usual_area)
 
-    def _run(self, context: Shown, prompts: Prompts, guidance: Guidance, multimask: bool = True) -> Masks:
+    def _run(self, view: View, prompts: Prompts, guidance: Guidance, multimask: bool = True) -> Masks:
         self.decoder_calls += 1
-        return context.segmenter.decode(context.embedding, prompts, guidance, multimask)
+        return view.segmenter.decode(view.embedding, prompts, guidance, multimask)
 
     def _prompts(
-        self, context: Shown, objects: Objects, propagated: PropagatedPoints | None = None
+        self, view: View, objects: Objects, propagated: PropagatedPoints | None = None
     ) -> tuple[Prompts, Guidance, Tensor]:
         """Prompts, guidance and confidence map of the first pass; points from the map, or else propagated ones."""
-        confidence = prior.similarity(context.features.values, objects.prototype)
-        maps = self._maps(context, objects, confidence) if context.segmenter.wants_prior_maps else None
-        prompts = first_prompts(self.options, context, objects, confidence, maps, propagated)
-        return prompts, first_guidance(self.options, context, objects, confidence), confidence
+        confidence = prior.similarity(view.features.values, objects.prototype)
+        maps = self._maps(view, objects, confidence) if view.segmenter.wants_prior_maps else None
+        prompts = first_prompts(self.options, view, objects, confidence, maps, propagated)
+        return prompts, first_guidance(self.options, view, objects, confidence), confidence
 
     def _new_points(self, context: FrameContext, objects: Objects) -> Tensor:
         """Points (N, P, 2) to propagate from a frame whose masks are given."""
-        confidence = prior.similarity(context.features.values, objects.prototype)
-        return inner_points(self.options, context, objects, confidence)
+        view = View(context)
+        confidence = prior.similarity(view.features.values, objects.prototype)
+        return inner_points(self.options, view, objects, confidence)
 
 
 def _at_least_one_cell(coverage: Tensor) -> Tensor:

@@ -9,10 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vos.engine.session import FrameContext
-from vos.structures import FirstMask, Masks
-
+from ...interfaces import FrameContext
+from ...structures import Masks
 from . import scale_weights
+from .looks import View
 from .objects import Objects
 from .options import PUBLISHED_IMAGE, PUBLISHED_VIDEO, PerSamOptions
 from .tracker import PerSAM
@@ -75,13 +75,12 @@ class PerSAMF(PerSAM):
         """Scale weights, (N, 3)."""
         return self.objects.weights
 
-    def _take(self, context: FrameContext, first_mask: FirstMask) -> Objects:
-        objects = super()._take(context, first_mask)
+    def _learn(self, view: View, masks: Tensor, boxes: Tensor) -> Objects:
+        objects = super()._learn(view, masks, boxes)
         began = time.perf_counter()
-        options, geometry = self.options, context.embedding.geometry
-        prompts, guidance, _ = self._prompts(context, objects)
-        logits = self._run(context, prompts, guidance).low_res_logits
-        masks = torch.tensor(first_mask.masks(), device=logits.device)
+        options, geometry = self.options, view.embedding.geometry
+        prompts, guidance, _ = self._prompts(view, objects)
+        logits = self._run(view, prompts, guidance).low_res_logits
         if options.fit_at == "frame":
             logits = geometry.upsample(logits.flatten(0, 1)).unflatten(0, (-1, 3))
             truth = masks.float()

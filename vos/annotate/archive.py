@@ -9,8 +9,10 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from ..files import atomic_path, output_errors
 from ..structures import Result
-from ..writers.thread import WriterThread, atomic_path, open_writers, output_errors
+from ..writers.open import open_writers
+from ..writers.thread import WriterThread
 
 SAVES = ("masks", "overlay", "csv")
 

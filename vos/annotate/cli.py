@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from .. import __version__
-from ..command.cli import exit_status
 from ..command.options import add_model_options
+from ..command.status import exit_status
 from ..errors import InputError
+from ..version import __version__
 
 EPILOG = """examples:
   vos-annotate dog.mp4

@@ -16,7 +16,7 @@ from starlette.middleware import Middleware
 
 from ..command.progress import Progress
 from ..errors import InputError, VosError
-from ..writers.overlay import bright_palette
+from ..palette import bright_palette
 from .gate import LARGEST_BODY, Gate
 from .picture import draw_frame, enlargement
 from .project import LONGEST_NAME, Project

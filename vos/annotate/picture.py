@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from PIL import Image, ImageDraw
 
-from ..engine.hints import Hint
-from ..structures import Result
-from ..writers.overlay import bright_palette, draw_overlay
+from ..palette import bright_palette
+from ..structures import Hint, Result
+from ..writers.drawing import draw_overlay
 
 LONG_SIDE = 1280
 """Smaller frames are enlarged to about this many pixels, so that marks are sharp and clicks exact."""

@@ -9,14 +9,13 @@ from threading import Event, RLock
 
 import numpy as np
 
-from ..engine.hints import Hint
 from ..engine.models import new_tracker
 from ..engine.session import Session
 from ..errors import InputError
 from ..pipeline import follow, open_session
-from ..readers.open import prefetch
+from ..readers.prefetch import prefetch
 from ..readers.seek import VideoFrames
-from ..structures import MAX_OBJECT_ID, FirstMask, Frame, Result
+from ..structures import MAX_OBJECT_ID, FirstMask, Frame, Hint, Result
 from .archive import write_archive
 from .label_maps import LabelMaps, described
 

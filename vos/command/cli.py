@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..errors import InputError, OutputError, ViewerGone, VosError
+from ..errors import InputError, OutputError, ViewerGone
 from .options import SAVES, hints_of, parser
 from .progress import Progress
+from .status import exit_status, say
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -24,38 +23,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_status("vos-track", lambda: run(options), options.traceback, "the finished frames are valid")
 
 
-def exit_status(program: str, action: Callable[[], int], show_traceback: bool, after_stop: str) -> int:
-    """Run a command's action: its own status, 2 and one line on a user's mistake, 130 on Ctrl-C."""
-    try:
-        status = action()
-        sys.stdout.flush()
-        return status
-    except VosError as error:
-        if show_traceback:
-            traceback.print_exc()
-        return _say(f"{program}: {error}", 2)
-    except BrokenPipeError:  # the reader of the standard output has left
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would fail once more when it ends
-        return _say(f"{program}: the standard output was closed; {after_stop}", 2)
-    except KeyboardInterrupt:
-        return _say(f"{program}: stopped; {after_stop}", 130)
-
-
-def _say(text: str, status: int) -> int:
-    """Print one line, whatever is in the names in it; a closed terminal is no reason to fail."""
-    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
-    with suppress(OSError, ValueError):
-        print(shown, file=sys.stderr, flush=True)
-    return status
-
-
 def run(options: argparse.Namespace) -> int:
     """Track one video; paths are checked before any weights load.
 
     Raises:
         VosError: one clear line for the user.
     """
-    from ..writers.thread import WRITERS
+    from ..writers.open import WRITERS
 
     if bool(options.first_mask) == bool(options.hints):
         raise InputError("give the objects by --first-mask, or by --box and --point; not both" if options.hints else
@@ -83,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         with open_session(**{name: getattr(options, name) for name in names}) as session:
             journal = _prepared(options, saves, out, session)
             if journal is None:
-                return _say(f"vos-track: {out}: is finished already, nothing to do", 0)
+                return say(f"vos-track: {out}: is finished already, nothing to do", 0)
             return _track(options, saves, out, reader, session, journal, mask, later)
 
 
@@ -110,7 +84,7 @@ def _prepared(options: argparse.Namespace, saves: list[str], out: Path | None, s
     if saved is None:
         check_output(out, options.overwrite, options.resume)
     elif not options.quiet:
-        _say(f"vos-track: {out}: goes on after frame {saved.frame}", 0)
+        say(f"vos-track: {out}: goes on after frame {saved.frame}", 0)
     return journal
 
 
@@ -126,7 +100,7 @@ def destination(options: argparse.Namespace) -> Path | None:
         if options.save is not None or options.debug:
             raise InputError("--save and --debug write files: give them a folder by -o")
         if options.output is not None:
-            from ..writers.viewers import check_pipe
+            from ..writers.stream import check_pipe
 
             check_pipe()
         return None
@@ -141,13 +115,14 @@ def _track(
     from ..engine.device import keep_freed_memory
     from ..pipeline import follow
     from ..readers.address import without_password
-    from ..readers.open import faults_line, read_ahead
+    from ..readers.prefetch import read_ahead
+    from ..readers.source import faults_line
     from .run_record import write_run_record
 
     keep_freed_memory()
     writers = window = None
     if options.show:
-        from ..writers.viewers import Window
+        from ..writers.window import Window
 
         window = Window()
     began = time.perf_counter()
@@ -195,7 +170,8 @@ def _track(
 
 def _open_writers(options: argparse.Namespace, saves: list[str], out: Path | None, fps: float | None, first, journal):
     """A writer thread for whatever is to be written, ``first`` being the first result."""
-    from ..writers.thread import WriterThread, open_writers
+    from ..writers.open import open_writers
+    from ..writers.thread import WriterThread
 
     opened = []
     if out is not None:
@@ -205,7 +181,7 @@ def _open_writers(options: argparse.Namespace, saves: list[str], out: Path | Non
 
             opened.append(DebugWriter(out / "debug", options.debug))
     elif options.output is not None:
-        from ..writers.viewers import TransportWriter
+        from ..writers.stream import TransportWriter
 
         opened = [TransportWriter(fps=fps, size=first.frame.size)]
     return WriterThread(journal.behind(opened))

@@ -8,7 +8,6 @@ PNGs are kept beside.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
@@ -17,33 +16,29 @@ import re
 import shutil
 import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
 import numpy as np
-import torch
 from PIL import Image
+
+from .same_run import check_same, describe_run
+from .saved import Saved, read_json, read_rows, read_state
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
 
-from .. import __version__
 from ..engine.device import pick_device
-from ..engine.merge import describe
 from ..engine.session import Session
 from ..errors import InputError, OutputError, PluginError, VosError
+from ..files import atomic_path, output_errors, save_png
 from ..interfaces import Tracker, Writer
-from ..readers.limits import open_image
-from ..state_file import from_bytes, to_bytes
-from ..structures import Frame, Result
+from ..state_file import to_bytes
+from ..structures import Result, alpha
 from ..writers.masks import MaskWriter
-from ..writers.matte import alpha
-from ..writers.thread import atomic_path, output_errors, save_png
 
 _log = logging.getLogger(__name__)
 
@@ -55,95 +50,8 @@ EVERY_S = 5.0
 SHARE = 0.01
 """... or more, so that saving takes at most this share of a run."""
 
-_FREE = ("output", "overwrite", "resume", "quiet", "traceback", "max_pixels")
-"""Options that may differ when a run goes on."""
 
-_BLOCK, _BLOCKS = 1 << 16, 64  # what is read of a file to know it again
 _SOFT = {"matte", "matte-webm", "cutout"}
-
-
-def describe_run(options: Mapping[str, object], files: Iterable[str | Path], device: torch.device) -> dict:
-    """What must be the same for a run to go on: options, input files and what computes.
-
-    Args:
-        options: of the command line.
-        files: inputs; those that are no files or folders are left out.
-        device: where the models run.
-    """
-    chosen = {name: value for name, value in options.items() if name not in _FREE}
-    return {
-        "made_by": f"vos-track {__version__}, torch {torch.__version__}, {device}",
-        "options": json.loads(json.dumps(chosen, default=str)),
-        "inputs": {str(file): fingerprint(Path(file)) for file in files if os.path.exists(file)},
-    }
-
-
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a file's size and 64 blocks spread over it; of a folder: of all names and sizes, and 64 files.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        files = [path]
-        if path.is_dir():
-            files = sorted(each for each in path.iterdir() if each.is_file() and not each.name.startswith("."))
-        for file in files:
-            name = file.name.encode("utf-8", "surrogateescape") if path.is_dir() else b""
-            digest.update(name + b" %d\n" % file.stat().st_size)
-        for file in files[:: max(1, math.ceil(len(files) / _BLOCKS))]:
-            _add_blocks(digest, file)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    return digest.hexdigest()
-
-
-def _add_blocks(digest, file: Path) -> None:
-    size = file.stat().st_size
-    step = max(_BLOCK, size // _BLOCKS)
-    with file.open("rb") as stream:
-        for start in range(0, size, step):
-            stream.seek(start)
-            digest.update(stream.read(_BLOCK))
-        stream.seek(max(0, size - _BLOCK))
-        digest.update(stream.read())
-
-
-@dataclass(frozen=True)
-class Saved:
-    """A run as it was after one of its frames.
-
-    Attributes:
-        frame: index of that frame.
-        state: of the session there.
-        rows: what is known of each frame up to it.
-        masks: folder of the label maps.
-        opacity: folder of the mattes' soft edges; None without mattes.
-    """
-
-    frame: int
-    state: dict
-    rows: Sequence[dict]
-    masks: Path
-    opacity: Path | None
-
-    def take_up(self, frame: Frame, session: Session) -> Result:
-        """The result that a frame had; at the last of them the session goes on.
-
-        Raises:
-            OutputError: its mask is no longer as it was written.
-        """
-        row = self.rows[frame.index]
-        labels = _read_png(self.masks, frame)
-        if zlib.crc32(labels) != row["crc"]:
-            raise _changed(self.masks, frame)
-        result = describe(frame, tuple(row["ids"]), labels, np.array(row["scores"], np.float32))
-        if self.opacity is not None:
-            result = replace(result, opacity=_read_png(self.opacity, frame))
-        if frame.index == self.frame:
-            session.restore(frame, self.state)
-        return result
 
 
 class Journal:
@@ -216,10 +124,10 @@ class Journal:
         Raises:
             InputError: it holds that of a run with other options or inputs.
         """
-        record = _read_json(self.out / "run.json")
+        record = read_json(self.out / "run.json")
         if record is None or record.get("outcome") != "finished" or not record.get("inputs"):
             return False
-        _check_same(self.out, {**record, "made_by": self.run["made_by"]}, self.run)
+        check_same(self.out, {**record, "made_by": self.run["made_by"]}, self.run)
         self.remove()
         return True
 
@@ -229,14 +137,14 @@ class Journal:
         Raises:
             InputError: the run there had other options or inputs.
         """
-        before = _read_json(self._folder / "run.json")
+        before = read_json(self._folder / "run.json")
         if before is None:
             return None
-        _check_same(self.out, before, self.run)
-        rows = _read_rows(self._folder / "frames.jsonl")
+        check_same(self.out, before, self.run)
+        rows = read_rows(self._folder / "frames.jsonl")
         masks = (self._folder if self._own_masks else self.out) / "masks"
         for path in self._states()[::-1]:
-            frame, state = int(path.name[:8]), _read_state(path)
+            frame, state = int(path.name[:8]), read_state(path)
             if state is not None and frame < len(rows):
                 opacity = self._folder / "opacity" if self._soft else None
                 self.saved = Saved(frame, state, rows[: frame + 1], masks, opacity)
@@ -351,76 +259,6 @@ class NewFrames:
 
     def close(self) -> None:
         self._writer.close()
-
-
-def _check_same(out: Path, before: Mapping, now: Mapping) -> None:
-    """Raises InputError with what differs first."""
-    advice = "; give the same command line, or begin anew with --overwrite"
-    for name in sorted((before["options"].keys() | now["options"].keys()) - set(_FREE)):
-        old, new = before["options"].get(name), now["options"].get(name)
-        if old != new:
-            shown = (
-                "VIDEO" if name == "video" else "--box or --point" if name == "hints" else f"--{name.replace('_', '-')}"
-            )
-            raise InputError(f"{out}: its run was begun with {shown} {_shown(old)}, not {_shown(new)}{advice}")
-    for file, digest in before["inputs"].items():
-        if now["inputs"].get(file) != digest:
-            raise InputError(f"{file}: has changed since the run in {out} was begun; begin anew with --overwrite")
-    if before["made_by"] != now["made_by"]:
-        raise InputError(
-            f"{out}: its run was begun by {before['made_by']}, not {now['made_by']}; begin anew with --overwrite"
-        )
-
-
-def _shown(value: object) -> str:
-    if value is None or value == []:
-        return "unset"
-    return value if isinstance(value, str) else json.dumps(value)
-
-
-def _read_json(path: Path) -> dict | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
-
-
-def _read_rows(path: Path) -> list[dict]:
-    """The whole rows of the table, without a gap; the last may be torn."""
-    rows = []
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        for line in path.read_bytes().splitlines():
-            row = json.loads(line)
-            if row["frame"] != len(rows) or not row.keys() >= {"ids", "scores", "crc"}:
-                break
-            rows.append(row)
-    return rows
-
-
-def _read_state(path: Path) -> dict | None:
-    try:
-        content = path.read_bytes()
-        return from_bytes(content) if path.stem.endswith(f"-{zlib.crc32(content):08x}") else None
-    except (OSError, InputError):
-        return None
-
-
-def _read_png(folder: Path, frame: Frame) -> np.ndarray:
-    """(H, W) uint8 as it was written for a frame."""
-    try:
-        path = folder / f"{frame.index:05d}.png"
-        with open_image(path, ("PNG",), frame.size[0] * frame.size[1]) as image:
-            if image.size == frame.size[::-1] and image.mode in ("P", "L"):
-                return np.array(image)
-    except Exception as error:  # the decoder raises half a dozen types for damaged files
-        raise _changed(folder, frame) from error
-    raise _changed(folder, frame)
-
-
-def _changed(folder: Path, frame: Frame) -> OutputError:
-    path = folder / f"{frame.index:05d}.png"
-    return OutputError(f"{path}: missing, or changed since it was written; begin anew with --overwrite")
 
 
 def _write(path: Path, content: bytes) -> None:

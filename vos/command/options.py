@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import __version__
 from ..readers.limits import MAX_PIXELS
+from ..version import __version__
 
 SAVES = "masks,overlay,csv"
 
@@ -140,7 +140,7 @@ class _HintAction(argparse.Action):
 
 def hints_of(given: Sequence[tuple[str, tuple | None]]) -> list:
     """Boxes and points as one hint per object; a second box begins another object, as --object does."""
-    from ..engine.hints import Hint
+    from ..structures import Hint
 
     objects: list[dict] = [{"box": None, "points": ()}]
     for kind, value in given:

@@ -7,7 +7,8 @@ import shutil
 from pathlib import Path
 
 from ..errors import OutputError
-from ..writers.thread import FILES, FOLDERS, partial_path
+from ..files import partial_path
+from ..writers.open import FILES, FOLDERS
 from .journal import FOLDER as RESUME
 
 

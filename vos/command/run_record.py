@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
-from .. import __version__
 from ..engine.session import Session
+from ..files import atomic_path, output_errors
+from ..version import __version__
 from ..weights import sha256
-from ..writers.thread import atomic_path, output_errors
 from .journal import Journal
 
 _PACKAGES = ("torch", "transformers", "safetensors", "numpy", "pillow", "av", "decord")

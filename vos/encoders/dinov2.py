@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch.nn import functional as F
 from transformers import Dinov2Model
 
 from ..geometry import Geometry
+from ..interfaces import FrameContext
 from ..structures import PatchFeatures
 from ..weights import model_files, pretrained
-
-if TYPE_CHECKING:
-    from ..engine.session import FrameContext
 
 HUB_NAMES = {f"dinov2-{size}": f"facebook/dinov2-{size}" for size in ("small", "base", "large", "giant")}
 LONG_SIDE = 840

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch.nn import functional as F
 
+from ..interfaces import FrameContext
 from ..structures import PatchFeatures
-
-if TYPE_CHECKING:
-    from ..engine.session import FrameContext
 
 
 class SameEncoder:

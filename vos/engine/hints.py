@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,11 +12,9 @@ from torch.nn import functional as F
 
 from ..errors import InputError
 from ..geometry import Region
-from ..method import discriminant, prior
-from ..structures import FirstMask, Prompts
-
-if TYPE_CHECKING:
-    from .session import FrameContext
+from ..interfaces import FrameContext
+from ..method import discriminant, matching, prior
+from ..structures import FirstMask, Hint, Prompts
 
 ROUNDS = 4
 """Decodings: each sees the mask of the one before."""
@@ -33,21 +30,6 @@ TOUCHED = 1 / 30
 
 POINT_BOX = 0.3
 """Share of the frame's sides of the box that stands for an object with points alone."""
-
-
-@dataclass(frozen=True)
-class Hint:
-    """Where one object is.
-
-    Attributes:
-        box: x0, y0, x1, y1 in frame pixels, inclusive; None: points alone.
-        points: x, y and whether the object is there.
-        mask: (H, W) bool, a mask of it that is about right and that the points correct.
-    """
-
-    box: tuple[float, float, float, float] | None = None
-    points: tuple[tuple[float, float, bool], ...] = ()
-    mask: np.ndarray | None = field(default=None, compare=False, repr=False)
 
 
 def mask_from_hints(
@@ -96,6 +78,7 @@ def _segment(context: FrameContext, hint: Hint) -> Tensor:
     if segmenter.wants_last_mask:  # such a model is small: it sees more when the object fills its input
         context.look_at(Region.around(box, (height, width), ROOM, 0.15))
     embedding = context.embedding
+    samples = discriminant.samples(embedding.values) if segmenter.wants_prior_maps else None
     geometry = embedding.geometry
     grid = tuple(4 * side for side in geometry.grid)
     points = torch.tensor([[(x, y) for x, y, _ in hint.points]], device=device).view(1, -1, 2)
@@ -110,7 +93,7 @@ def _segment(context: FrameContext, hint: Hint) -> Tensor:
     for number in range(ROUNDS):
         prompts = replace(prompts, mask_logits=guess)
         if segmenter.wants_prior_maps and (number or given is not None):  # an ellipse matches its surroundings too
-            prompts = replace(prompts, prior_maps=_maps(context, guess, hint.points))
+            prompts = replace(prompts, prior_maps=_maps(context, samples, guess, hint.points))
         masks = segmenter.decode(embedding, prompts, multimask=True)
         best = masks.scores.argmax(dim=1)
         guess = masks.low_res_logits[:, best[0]][:, None].clamp(-20, 20)
@@ -119,15 +102,15 @@ def _segment(context: FrameContext, hint: Hint) -> Tensor:
     return geometry.upsample(guess[:, 0])[0]
 
 
-def _maps(context: FrameContext, guess: Tensor, clicks: Sequence[tuple[float, float, bool]]) -> Tensor:
+def _maps(context: FrameContext, samples: Tensor, guess: Tensor, clicks: Sequence[tuple[float, float, bool]]) -> Tensor:
     """Prior maps (1, K, h, w) as if the guess were the mask of the frame before, right where there are points."""
     features, geometry = context.features, context.embedding.geometry
     coverage = F.avg_pool2d(guess.sigmoid(), 4)
     matched = features.geometry.resample(coverage, geometry)[:, 0]
-    first = prior.remember(features.values, matched)
-    last = prior.remember(features.values, matched, background_block=2)
+    first = matching.remember(features.values, matched)
+    last = matching.remember(features.values, matched, background_block=2)
     confidence = prior.similarity(features.values, prior.prototype(features.values, matched))
-    matching = prior.matching_maps(features.values, confidence, first, last, matched)
+    maps = matching.matching_maps(features.values, confidence, first, last, matched)
     rivals = torch.zeros_like(coverage)
     for x, y, inside in clicks:
         column, row = geometry.cells_of(coverage.new_tensor([x, y]))
@@ -135,15 +118,13 @@ def _maps(context: FrameContext, guess: Tensor, clicks: Sequence[tuple[float, fl
         rivals[..., row, column] = float(not inside)
     inside = geometry.inside().to(coverage)
     own, against, everything = (
-        discriminant.moments(context.rows, (inside * maps).flatten(1))
+        discriminant.moments(samples, (inside * maps).flatten(1))
         for maps in (coverage[:, 0], rivals[:, 0], inside[None])
     )
     given = discriminant.evidence(own, everything - own, against)
-    separating = discriminant.maps(context.rows, geometry.grid, given, given)
-    matching = geometry.resample(matching, features.geometry)
-    return torch.cat(
-        [matching, (separating + prior.contrasts(matching)) / 2], dim=1
-    )  # a discriminant believes any guess
+    separating = discriminant.maps(samples, geometry.grid, given, given)
+    maps = geometry.resample(maps, features.geometry)
+    return torch.cat([maps, (separating + matching.contrasts(maps)) / 2], dim=1)  # a discriminant believes any guess
 
 
 def _ellipse(box: Tensor, height: int, width: int) -> Tensor:

@@ -5,99 +5,22 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ..errors import InputError, PluginError
-from ..geometry import Region
-from ..interfaces import PriorEncoder, Segmenter, Tracker
-from ..method import discriminant
-from ..readers.first_mask import first_mask_from_array
-from ..structures import MAX_OBJECT_ID, FirstMask, Frame, ImageEmbedding, PatchFeatures, Result
-from ..windows import Windows, cut_rows
-from .hints import Hint, mask_from_hints
+from ..interfaces import FrameContext, PriorEncoder, Segmenter, Tracker
+from ..structures import (
+    MAX_OBJECT_ID,
+    FirstMask,
+    Frame,
+    Hint,
+    Result,
+    first_mask_from_array,
+)
+from .hints import mask_from_hints
 from .merge import describe, merge
-
-
-class FrameContext:
-    """What a tracker may ask of one frame: each encoding is made on first use, at most once.
-
-    Attributes:
-        frame: the frame itself.
-        region: the part of it that is encoded; None for all, see :meth:`look_at`.
-    """
-
-    def __init__(self, frame: Frame, segmenter: Segmenter, encoder: PriorEncoder, seconds: Counter):
-        self.frame = frame
-        self.segmenter = segmenter
-        self.encoder = encoder
-        self.seconds = seconds
-        self.region: Region | None = None
-
-    def look_at(self, region: Region | None) -> None:
-        """Encode this part of the frame alone, enlarged to the input's size; before any encoding."""
-        if "embedding" in vars(self) or "features" in vars(self):
-            raise RuntimeError("look_at() must come before embedding and features are asked for")
-        self.region = region
-
-    @property
-    def device(self) -> torch.device:
-        """Where models are to run; asking for it loads none."""
-        return self.segmenter.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """How precisely they are to run; asking for it loads none."""
-        return self.segmenter.dtype
-
-    @cached_property
-    def embedding(self) -> ImageEmbedding:
-        """The segmenter's image embedding."""
-        began = time.perf_counter()
-        embedding = self.segmenter.embed(self.frame.rgb, self.region)
-        self.seconds["encode"] += time.perf_counter() - began
-        return embedding
-
-    @cached_property
-    def features(self) -> PatchFeatures:
-        """The prior encoder's patch features."""
-        if self.encoder.name == "same":
-            _ = self.embedding  # its time counts as encoding
-        began = time.perf_counter()
-        features = self.encoder.features(self)
-        self.seconds["prior"] += time.perf_counter() - began
-        return features
-
-    @cached_property
-    def rows(self) -> Tensor:
-        """The image embedding as a discriminant takes it, see :func:`vos.method.discriminant.rows`."""
-        return discriminant.rows(self.embedding.values)
-
-    @property
-    def raw_features(self) -> Tensor:
-        """The segmenter's features as the prior ``same`` compares them, before normalisation."""
-        return self.segmenter.match_features(self.embedding)
-
-    def within(self, windows: Windows | None) -> FrameWindows | FrameContext:
-        """The encodings as N objects are to be looked for in them; None: the whole of them, for all objects."""
-        return self if windows is None else FrameWindows(self, windows)
-
-
-class FrameWindows:
-    """Windows of a frame's encodings, one for each of N objects; otherwise as :class:`FrameContext`."""
-
-    def __init__(self, context: FrameContext, windows: Windows):
-        self.frame = context.frame
-        self.segmenter = context.segmenter
-        self.embedding = context.embedding.within(windows)
-        self.features = context.features.within(windows)
-        self.rows = cut_rows(context.rows, windows)
-
-
-Shown = FrameContext | FrameWindows
 
 
 class Session:

@@ -56,7 +56,7 @@ class Evidence:
         )
 
 
-def rows(embedding: Tensor) -> Tensor:
+def samples(embedding: Tensor) -> Tensor:
     """Features as the discriminant takes them: of a mean length of 1, and the constant.
 
     Args:
@@ -70,14 +70,14 @@ def rows(embedding: Tensor) -> Tensor:
     return torch.cat([patches, patches.new_full((*patches.shape[:2], 1), _CONSTANT)], dim=2)
 
 
-def moments(rows: Tensor, weight: Tensor) -> Tensor:
+def moments(samples: Tensor, weight: Tensor) -> Tensor:
     """Weighted sum of the features' outer products, (N, C + 1, C + 1); sums of patches that share none add up.
 
     Args:
-        rows: (N or 1, P, C + 1), see :func:`rows`.
+        samples: (N or 1, P, C + 1), see :func:`samples`.
         weight: (N or 1, P).
     """
-    return (weight[..., None] * rows).transpose(1, 2) @ rows
+    return (weight[..., None] * samples).transpose(1, 2) @ samples
 
 
 def evidence(foreground: Tensor, background: Tensor, rivals: Tensor | None = None) -> Evidence:
@@ -100,14 +100,14 @@ def _mean(moments: Tensor) -> Tensor:
     return moments / (moments[:, -1:, -1:] / _CONSTANT**2).clamp_min(1e-3)
 
 
-def maps(rows: Tensor, size: tuple[int, int], *evidences: Evidence) -> Tensor:
+def maps(samples: Tensor, size: tuple[int, int], *evidences: Evidence) -> Tensor:
     """How clearly each patch is on the object's side of each discriminant, (N, K, h, w) in [0, 1].
 
     Args:
-        rows: of the frame, (N or 1, h * w, C + 1), see :func:`rows`.
+        samples: of the frame, (N or 1, h * w, C + 1), see :func:`samples`.
         size: (h, w).
         evidences: K of them.
     """
     weights = torch.stack([evidence.weights for evidence in evidences], dim=2)
-    margins = (rows @ weights).transpose(1, 2)
+    margins = (samples @ weights).transpose(1, 2)
     return torch.sigmoid(STEEPNESS * margins).unflatten(2, size)

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import WeightsError
-from ..segmenters.checkpoint import read_tensors
 from ..structures import Frame
+from ..weights.tensors import read_tensors
 from .pips_network import WINDOW, Pips
 
 LONGEST_SIDE = 640

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from .limits import MAX_PIXELS
-from .open import SourceFrame
+from .source import SourceFrame
 
 try:
     import decord
@@ -24,7 +24,8 @@ except ImportError as error:
     ) from error
 
 try:
-    from .pyav import Probe, probe, truncated
+    from .decoding import Probe, truncated
+    from .pyav import probe
 except ImportError:
     probe = None
 

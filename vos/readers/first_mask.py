@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import InputError
-from ..structures import MAX_OBJECT_ID, FirstMask
+from ..structures import MAX_OBJECT_ID, FirstMask, check_object_count, object_ids_of, value_counts
 from .limits import MAX_PIXELS, check_pixels, open_image
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -60,55 +60,14 @@ def load_first_mask(
         raise InputError(f"{len(files)} first masks were given; at most {MAX_OBJECT_ID} objects can be followed")
     read = [_read_labels(file, tuple(frame_size), resize, max_pixels) for file in files]
     labels = read[0] if len(files) == 1 else _combine(files, read)
-    return FirstMask(labels, _object_ids(labels))
-
-
-def first_mask_from_array(labels: np.ndarray) -> FirstMask:
-    """Check an array of labels; numbers are taken as they are, 255 included.
-
-    Args:
-        labels: (H, W) bool for one object (number 1), or integers: 0 background, 1 to 255 objects.
-
-    Raises:
-        InputError: wrong shape or type, numbers out of range, or no object.
-    """
-    labels = np.asarray(labels)
-    if labels.ndim != 2 or labels.size == 0:
-        raise InputError(f"first mask: the shape must be (H, W), not {labels.shape}")
-    if labels.dtype != np.bool_ and not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(f"first mask: the type must be bool or integer, not {labels.dtype}")
-    values = np.unique(labels)
-    _check_count("first mask", int(np.count_nonzero(values)))
-    if values[0] < 0 or values[-1] > MAX_OBJECT_ID:
-        wrong = values[0] if values[0] < 0 else values[-1]
-        raise InputError(f"first mask: object ids are 1 to {MAX_OBJECT_ID}, not {wrong}")
-    if values[-1] == 0:
-        raise InputError("first mask: it is empty, every pixel is background")
-    checked = labels.astype(np.uint8)
-    return FirstMask(checked, _object_ids(checked))
-
-
-def _object_ids(labels: np.ndarray) -> tuple[int, ...]:
-    return tuple(int(value) for value in np.flatnonzero(_counts(labels)) if value)
-
-
-def _counts(values: np.ndarray) -> np.ndarray:
-    """How often each number occurs, (largest + 1,) int64; in blocks, as each is widened to int64."""
-    flat, size = values.ravel(), int(values.max()) + 1
-    blocks = (flat[start : start + 2**20] for start in range(0, len(flat), 2**20))
-    return sum(np.bincount(block, minlength=size) for block in blocks)
-
-
-def _check_count(name: str, count: int) -> None:
-    if count > MAX_OBJECT_ID:
-        raise InputError(f"{name}: {count} objects, but at most {MAX_OBJECT_ID} can be followed")
+    return FirstMask(labels, object_ids_of(labels))
 
 
 def _resized(path: Path, labels: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
     """Labels at frame size (H, W), nearest neighbour; every object must survive."""
     height, width = frame_size
     resized = np.array(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
-    lost = sorted(set(_object_ids(labels)) - set(_object_ids(resized)))
+    lost = sorted(set(object_ids_of(labels)) - set(object_ids_of(resized)))
     if lost:
         raise InputError(f"{path}: objects {lost} vanish when the mask is resized to {width} x {height}")
     return resized
@@ -118,11 +77,11 @@ def _combine(files: list[Path], masks: list[np.ndarray]) -> np.ndarray:
     """One object per file into one array of labels; later files win."""
     combined = np.zeros_like(masks[0])
     for number, (file, mask) in enumerate(zip(files, masks, strict=True), start=1):
-        ids = _object_ids(mask)
+        ids = object_ids_of(mask)
         if len(ids) > 1:
             raise InputError(f"{file}: {len(ids)} objects; of several first masks each must hold one object")
         combined[mask > 0] = number
-    present = _object_ids(combined)
+    present = object_ids_of(combined)
     for number, file in enumerate(files, start=1):
         if number not in present:
             raise InputError(f"{file}: its object is wholly covered by the first masks after it")
@@ -191,12 +150,12 @@ def _decode(path: Path, max_pixels: int) -> tuple[str, np.ndarray]:
 def _from_numbers(path: Path, values: np.ndarray, *, void: bool) -> np.ndarray:
     """Values that are object numbers, (H, W) unsigned, to (H, W) uint8 labels."""
     _check_hard_edges(path, values)
-    present = [int(value) for value in np.flatnonzero(_counts(values)) if value]
+    present = [int(value) for value in np.flatnonzero(value_counts(values)) if value]
     if present == [_VOID]:
         return (values == _VOID).astype(np.uint8)
     if void and _VOID in present:
         return np.where(values == _VOID, 0, values).astype(np.uint8)
-    _check_count(str(path), len(present))
+    check_object_count(str(path), len(present))
     if present and present[-1] > MAX_OBJECT_ID:
         raise InputError(
             f"{path}: a 16-bit image with values up to {present[-1]}, but object ids are 1 to"
@@ -223,7 +182,7 @@ def _from_channels(path: Path, values: np.ndarray) -> np.ndarray:
     if alpha is not None:
         if np.all(values == values[0, 0]):
             _check_hard_edges(path, alpha)
-            if np.count_nonzero(_counts(alpha)) > 2:
+            if np.count_nonzero(value_counts(alpha)) > 2:
                 raise InputError(f"{path}: the transparency has more than two values; {_ACCEPTED}")
             return (alpha > alpha.min()).astype(np.uint8)
         if np.any((alpha > 0) & (alpha < 255)):
@@ -236,7 +195,7 @@ def _from_channels(path: Path, values: np.ndarray) -> np.ndarray:
 
 def _from_colours(path: Path, rgb: np.ndarray) -> np.ndarray:
     """Colours, (H, W, 3) uint8, to labels by the DAVIS palette, or one colour on black."""
-    from ..writers.masks import davis_palette
+    from ..palette import davis_palette
 
     colours = np.zeros(0, np.uint32)
     blocks = [rgb[start : start + 256] for start in range(0, len(rgb), 256)]  # of packed colours little at a time
@@ -269,7 +228,7 @@ def _check_hard_edges(path: Path, values: np.ndarray) -> None:
     Raises:
         InputError: too many of the values are edges.
     """
-    counts = _counts(values)
+    counts = value_counts(values)
     present = np.flatnonzero(counts)
     present = present[present > 0]
     if len(present) < 2:

@@ -12,7 +12,7 @@ from PIL import ImageOps
 
 from ..errors import InputError, TruncatedVideoError
 from .limits import MAX_PIXELS, open_image
-from .open import SourceFrame
+from .source import SourceFrame
 
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")

@@ -17,9 +17,10 @@ from av.container import InputContainer
 from ..errors import InputError, TruncatedVideoError
 from ..structures import Frame
 from .address import Address
+from .decoding import Decoding, refuse_text
 from .limits import MAX_PIXELS
-from .open import SourceFrame, SourceReader, prefetch
-from .pyav import Decoding, refuse_text
+from .prefetch import prefetch
+from .source import SourceFrame, SourceReader
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")

@@ -11,7 +11,8 @@ from threading import Lock
 
 from ..errors import InputError, TruncatedVideoError
 from ..structures import Frame
-from .open import SourceFrame, open_source
+from .open import open_source
+from .source import SourceFrame
 
 _NEAR = 64  # frames: so far ahead decoding on is quicker than seeking
 _SAME_S = 1e-6

@@ -7,11 +7,8 @@ off the tensors, so one function loads ViT-B, L, H and fine-tuned variants alike
 from __future__ import annotations
 
 import re
-import warnings
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from transformers.models.sam.configuration_sam import (
     SamConfig,
@@ -21,6 +18,7 @@ from transformers.models.sam.configuration_sam import (
 )
 
 from ..errors import WeightsError
+from ..weights.tensors import read_tensors
 from .mask_decoder import PUBLISHED_LAYER_NORM_EPS
 
 # Published name -> transformers' name; applied in this order.
@@ -82,28 +80,6 @@ def load_published(path: Path, decoder_heads: int = 8) -> tuple[SamConfig, dict[
     positions = renamed["prompt_encoder.shared_embedding.positional_embedding"]
     renamed["shared_image_embedding.positional_embedding"] = positions
     return config, renamed
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file, under their own names.
-
-    Raises:
-        WeightsError: unreadable, or unsafe to unpickle.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        with warnings.catch_warnings(action="ignore"):  # about unusual pickles, which are refused anyway
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged or hostile file provokes is the same to a user
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path}: cannot be read as weights: {reason}") from error
-    for nested in ("model", "model_state_dict"):  # training code often nests them so
-        if isinstance(tensors, dict) and isinstance(tensors.get(nested), dict):
-            tensors = tensors[nested]
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
-        raise WeightsError(f"{path}: holds no plain dictionary of tensors")
-    return tensors
 
 
 def _infer_config(tensors: dict[str, Tensor], decoder_heads: int) -> SamConfig:

@@ -22,7 +22,7 @@ from transformers.models.sam.configuration_sam import (
 from transformers.models.sam.modeling_sam import SamLayerNorm, SamPromptEncoder
 
 from ..method.guidance import Guidance
-from ..method.prior import MATCHING_MAPS
+from ..method.matching import MATCHING_MAPS
 from .mask_decoder import PUBLISHED_LAYER_NORM_EPS, GuidedMaskDecoder, taken_apart
 
 STRIDE = 8

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from transformers.models.sam.configuration_sam import SamConfig
 
 from ..errors import WeightsError
-from .checkpoint import load_published, read_tensors
+from ..weights.tensors import read_tensors
+from .checkpoint import load_published
 from .mask_decoder import GuidedMaskDecoder
 from .sam import SamSegmenter
 

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from ..readers.first_mask import first_mask_from_array
-from ..structures import FirstMask, Frame
+from ..structures import FirstMask, Frame, first_mask_from_array
 
 COLUMNS, ROWS = 8, 5
 """The discs stand in a grid of so many; no clip has more."""

@@ -9,10 +9,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ..files import output_errors, save_png
+from ..palette import davis_palette
 from ..structures import Explanation, Result
-from .masks import davis_palette
-from .overlay import draw_overlay
-from .thread import output_errors, save_png
+from .drawing import draw_overlay
 
 TILE = 320
 """Width of a tile, pixels."""

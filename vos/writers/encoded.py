@@ -13,7 +13,7 @@ import numpy as np
 from av.container import OutputContainer
 
 from ..errors import OutputError
-from .thread import output_errors, partial_path
+from ..files import output_errors, partial_path
 
 _log = logging.getLogger(__name__)
 

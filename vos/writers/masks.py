@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from ..files import output_errors, save_png
+from ..palette import davis_palette
 from ..structures import Frame, Result
-from .thread import output_errors, save_png
-
-
-@cache
-def davis_palette() -> np.ndarray:
-    """The PASCAL VOC colour map that DAVIS uses, (256, 3) uint8, read-only.
-
-    The bits of the index go in turn to red, green and blue, each time one bit lower.
-    """
-    index = np.arange(256)
-    palette = np.zeros((256, 3), np.uint8)
-    for round_ in range(8):
-        for channel in range(3):
-            bit = (index >> (3 * round_ + channel)) & 1
-            palette[:, channel] |= (bit << (7 - round_)).astype(np.uint8)
-    palette.flags.writeable = False
-    return palette
 
 
 class MaskWriter:

@@ -8,30 +8,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..structures import Frame, Result
+from ..files import output_errors, save_png
+from ..structures import Frame, Result, alpha
 from .encoded import PRORES_4444, VP9_ALPHA, VideoFile, h264
-from .thread import output_errors, save_png
 
 GREEN = np.array([0, 177, 64], np.float32)
 """The colour of a green screen."""
-
-
-def alpha(result: Result) -> np.ndarray:
-    """Opacity of all objects together, (H, W) uint8; soft at the edges where the tracker gave logits.
-
-    What the labels say is never contradicted: pixels of an object are at least half opaque, others
-    at most.
-    """
-    if result.opacity is not None:
-        return result.opacity
-    inside = result.labels > 0
-    if result.tracked is None or not len(result.object_ids):
-        return inside.astype(np.uint8) * np.uint8(255)
-    largest = result.logits.max(axis=0)
-    soft = 255 / (1 + np.exp(-np.clip(largest, -20, 20)))
-    soft[soft < 4] = 0  # a haze that the eye does not see and that a key would
-    soft[soft > 251] = 255
-    return np.where(inside, np.maximum(soft, 128), np.minimum(soft, 127)).astype(np.uint8)
 
 
 class MatteWriter:

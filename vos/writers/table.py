@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ..files import output_errors, partial_path
 from ..structures import Frame, Result
-from .thread import output_errors, partial_path
 
 HEADER = "frame,time_s,object,x0,y0,x1,y1,area,confidence"
 

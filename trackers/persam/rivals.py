@@ -1,0 +1,63 @@
+"""Cleans up the masks of N objects: pixels that several claim, pieces that belong to none."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def contest(logits: Tensor, match: Tensor, strength: float, limit: float = 6.0) -> Tensor:
+    """Set N objects against each other wherever one of them claims a pixel.
+
+    The decoder sees one object at a time; what tells two that touch apart is which of them looked
+    like this in the last frame. Each gains what its match is ahead of the best other's, or loses what
+    it is behind; a pixel that another wins is then lost outright, so that the next mask prompt does
+    not show it.
+
+    Args:
+        logits: low-res logits (N, 4h, 4w).
+        match: best match of each patch with each object's last foreground, cosines (N, h, w).
+        strength: logits per unit of cosine.
+        limit: most that a pixel gains or loses.
+
+    Returns:
+        Logits (N, 4h, 4w); those of a single object as they are.
+    """
+    if len(logits) < 2:
+        return logits
+    ahead = (strength * (match - _best_other(match))).clamp(-limit, limit)
+    ahead = F.interpolate(ahead[:, None], logits.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+    logits = torch.where(logits.amax(0) > 0, logits + ahead, logits)
+    other = _best_other(logits)
+    return torch.where((other > logits) & (other > 0), torch.minimum(logits, -other), logits)
+
+
+def _best_other(values: Tensor) -> Tensor:
+    """For each of N >= 2 rows (N, ...) the largest value among the others."""
+    best, row = values.max(dim=0, keepdim=True)
+    second = values.scatter(0, row, -torch.inf).amax(dim=0, keepdim=True)
+    return best.expand_as(values).scatter(0, row, second)
+
+
+def connected(logits: Tensor, last: Tensor, reach: int) -> Tensor:
+    """Drop pieces of N masks that have nothing to do with the last ones: look-alikes that come near.
+
+    A piece stays if it comes within ``reach`` of the last mask. A mask of which nothing would stay is
+    left alone: the object may have jumped.
+
+    Args:
+        logits: low-res logits (N, 4h, 4w).
+        last: those of the last frame, (N, 4h, 4w).
+        reach: in patches.
+
+    Returns:
+        Logits (N, 4h, 4w), negative where pieces were dropped.
+    """
+    inside, near = (F.max_pool2d((each > 0).float()[:, None], 4) for each in (logits, last))
+    kept = F.max_pool2d(near, 2 * reach + 1, 1, reach) * inside
+    while (grown := F.max_pool2d(kept, 3, 1, 1) * inside).sum() > kept.sum():
+        kept = grown
+    dropped = (kept == 0) & (kept.amax((2, 3), keepdim=True) > 0)
+    dropped = F.interpolate(dropped.float(), logits.shape[-2:])[:, 0] > 0
+    return torch.where(dropped, -logits.abs(), logits)

@@ -1,0 +1,49 @@
+"""Shows the overlay in a window while it runs."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ..errors import InputError, ViewerGone
+from ..structures import Result
+from .drawing import draw_overlay
+
+
+class Window:
+    """The overlay in a window; to be used from the main thread alone, as some systems demand.
+
+    Raises:
+        InputError: there is no OpenCV with windows, or no screen.
+    """
+
+    _TITLE = "vos-track (q to end)"
+
+    def __init__(self) -> None:
+        if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise InputError("--show: there is no screen (DISPLAY is not set); use -o - and a player, or write files")
+        try:
+            import cv2
+
+            cv2.namedWindow(self._TITLE, cv2.WINDOW_NORMAL)
+        except Exception as error:  # not installed, or an error of OpenCV's own, which has no useful base
+            raise InputError(
+                "--show needs OpenCV with windows: pip install opencv-python (opencv-python-headless has none)"
+            ) from error
+        self._cv2 = cv2
+
+    def show(self, result: Result) -> None:
+        """Draw one frame.
+
+        Raises:
+            ViewerGone: the window was closed, or q or Esc pressed.
+        """
+        picture = draw_overlay(result.frame.rgb, result.labels, result.object_ids, result.boxes)
+        self._cv2.imshow(self._TITLE, picture[..., ::-1])
+        pressed = self._cv2.waitKey(1) & 0xFF
+        if pressed in (27, ord("q")) or self._cv2.getWindowProperty(self._TITLE, self._cv2.WND_PROP_VISIBLE) < 1:
+            raise ViewerGone("the window was closed")
+
+    def close(self) -> None:
+        """Remove the window."""
+        self._cv2.destroyAllWindows()
