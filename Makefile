@@ -1,6 +1,9 @@
 # make demo   render a short clip and track it
 # make test   install the package and run the tests
 # make check  lint, format and types
+# make docs   build the API reference into build/docs
+# make coverage   run the tests and print which lines they leave out
+# make release    build the wheel and the sdist that are published into dist
 # make venv   make the virtual environment only
 # make clean  remove what these made, and the virtual environment
 # make test-everywhere   run the tests as other processors and loaded machines would (an hour or so)
@@ -10,7 +13,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test check types test-everywhere venv clean
+.PHONY: demo test check types docs coverage release test-everywhere venv clean
 .DELETE_ON_ERROR:
 
 demo: $(INSTALLED)
@@ -32,6 +35,18 @@ types: $(INSTALLED)
 	ln -s $(abspath $(filter-out %/__pycache__,$(wildcard vos/*)) trackers benchmarks) .check/vos
 	$(BIN)/mypy
 
+docs: $(INSTALLED)
+	$(BIN)/python tools/build_docs.py -o build/docs
+
+coverage: $(INSTALLED)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+release: $(INSTALLED)
+	$(BIN)/python tools/build_release.py -o dist
+
 test-everywhere: $(INSTALLED)
 	$(BIN)/python tools/test_everywhere.py -o docs/tested-on.md
 
@@ -39,9 +54,9 @@ venv: $(INSTALLED)
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[test,demo,check]'
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[test,demo,check,docs]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) .check build dist demo .pytest_cache vos_track.egg-info
+	rm -rf $(VENV) .check build dist demo htmlcov .coverage .pytest_cache vos_track.egg-info
 	find vos trackers benchmarks tools tests -name __pycache__ -type d -prune -exec rm -rf {} +

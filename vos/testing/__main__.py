@@ -12,7 +12,7 @@ def main() -> int:
     except ImportError:
         print("vos.testing: the conformance tests need pytest: pip install pytest", file=sys.stderr)
         return 2
-    own = ["-p", "vos.testing.plugin", "--import-mode=importlib", "-c", str(Path(__file__).parent / "pytest.ini")]
+    own = ["-p", f"{__package__}.plugin", "--import-mode=importlib", "-c", str(Path(__file__).parent / "pytest.ini")]
     return pytest.main([*own, str(Path(__file__).parent), *sys.argv[1:]])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vos.pipeline import open_session
+from ..pipeline import open_session
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,9 +9,9 @@ import sys
 import numpy as np
 import pytest
 
-from vos.state_file import from_bytes, to_bytes
-from vos.structures import Frame
-from vos.testing.clip import clip, disc_labels, discs, sway
+from ..state_file import from_bytes, to_bytes
+from ..structures import Frame
+from .clip import clip, disc_labels, discs, sway
 
 SIZE = (120, 200)
 
