@@ -29,7 +29,7 @@ from vos.writers import drawing, encoded
 from vos.writers.drawing import draw_overlay
 from vos.writers.masks import MaskWriter
 from vos.writers.open import open_writers
-from vos.writers.overlay import OverlayWriter
+from vos.writers.overlay import OverlayWriter, open_overlay
 from vos.writers.table import TableWriter
 from vos.writers.thread import WriterThread
 
@@ -50,6 +50,11 @@ def make_result(index: int, time_s: float | None = None, size: tuple[int, int] =
     scores = np.array([0.9, 0.5 if areas[1] else 0.0], np.float32)
     frame = Frame(index, index / 24 if time_s is None else time_s, rgb)
     return Result(frame, OBJECTS, labels, boxes, areas, scores)
+
+
+def overlay_writer(out: Path, *, fps: float | None, size: tuple[int, int]) -> OverlayWriter:
+    first = Frame(0, 0.0, np.zeros((*size, 3), np.uint8))
+    return open_overlay(out, fps=fps, first_frame=first, object_ids=OBJECTS)
 
 
 def full_disk(*_: Any, **__: Any) -> None:
@@ -214,7 +219,7 @@ def test_table_whose_folder_is_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [(48, 64), (47, 63)])
 def test_overlay_read_back(tmp_path: Path, size: tuple[int, int]) -> None:
     times = [1.0, 1.04, 1.5, 1.5, 1.6, 3.0]  # neither even nor strictly rising; the first is not 0
-    writer = OverlayWriter(tmp_path / "overlay.mp4", fps=24, size=size)
+    writer = overlay_writer(tmp_path, fps=24, size=size)
     drawn = []
     for index, time_s in enumerate(times):
         result = make_result(index, time_s, size)
@@ -253,7 +258,7 @@ def test_overlay_number_stays_inside(box: tuple[int, int, int, int]) -> None:
     rgb = np.full((48, 64, 3), 128, np.uint8)
     labels = np.zeros((48, 64), np.uint8)
     drawn = draw_overlay(rgb, labels, [255], np.array([box], np.int32))
-    colour, opacity = drawing._number(255, 10)
+    _, opacity = drawing._number(255, 10)
     assert (drawn != rgb).any(axis=2).sum() == (opacity > 0).sum()  # all of it
     assert drawn.max() > 240 and drawn.min() < 15
 
@@ -267,12 +272,12 @@ def test_overlay_of_nothing(tmp_path: Path) -> None:
     rgb = np.full((48, 64, 3), 128, np.uint8)
     empty = np.zeros((48, 64), np.uint8)
     np.testing.assert_array_equal(draw_overlay(rgb, empty, [1], np.full((1, 4), -1)), rgb)
-    OverlayWriter(tmp_path / "overlay.mp4", fps=None, size=(48, 64)).close()
+    overlay_writer(tmp_path, fps=None, size=(48, 64)).close()
     assert not list(tmp_path.iterdir())
 
 
 def test_overlay_one_frame(tmp_path: Path) -> None:
-    writer = OverlayWriter(tmp_path / "overlay.mp4", fps=None, size=(48, 64))
+    writer = overlay_writer(tmp_path, fps=None, size=(48, 64))
     writer.write(make_result(0))
     writer.close()
     with av.open(str(tmp_path / "overlay.mp4")) as container:
@@ -281,7 +286,7 @@ def test_overlay_one_frame(tmp_path: Path) -> None:
 
 def test_overlay_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoded, "_h264_encoder", lambda: "mpeg4")  # holds no frames back
-    writer = OverlayWriter(tmp_path / "overlay.mp4", fps=24, size=(48, 64))
+    writer = overlay_writer(tmp_path, fps=24, size=(48, 64))
 
     class Full:
         mux = staticmethod(full_disk)
@@ -299,7 +304,7 @@ def test_overlay_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_overlay_on_a_device_that_is_full(tmp_path: Path) -> None:
     (tmp_path / ".overlay.partial.mp4").symlink_to("/dev/full")
     with pytest.raises(OutputError, match="overlay.mp4: cannot be written"):
-        writer = OverlayWriter(tmp_path / "overlay.mp4", fps=24, size=(48, 64))
+        writer = overlay_writer(tmp_path, fps=24, size=(48, 64))
         try:
             for index in range(5):
                 writer.write(make_result(index))
@@ -313,7 +318,7 @@ def test_overlay_without_h264(
 ) -> None:
     monkeypatch.setattr(encoded, "_H264_ENCODERS", ("no_such_encoder",))
     with caplog.at_level(logging.WARNING):
-        writer = OverlayWriter(tmp_path / "overlay.mp4", fps=24, size=(48, 64))
+        writer = overlay_writer(tmp_path, fps=24, size=(48, 64))
     for index in range(3):
         writer.write(make_result(index))
     writer.close()

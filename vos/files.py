@@ -1,10 +1,13 @@
-"""Files that appear under their own name only when they are whole."""
+"""Output files that appear under their own name only once they are complete.
+
+The writers, the journal of a run and the reports of the benchmarks write through these functions.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from PIL import Image
@@ -14,7 +17,7 @@ from .errors import OutputError
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path``, with its suffix; renamed to ``path`` on success, else removed."""
+    """Yield a temporary path beside ``path``; rename it to ``path`` on success, remove it on any error."""
     partial = partial_path(path)
     try:
         yield partial
@@ -24,16 +27,52 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def completed(path: Path) -> Iterator[None]:
+    """Run the block that completes the partial file of ``path``, then rename that file to ``path``.
+
+    For a file that is written bit by bit; :func:`atomic_path` is for one that is written at once. An interruption
+    leaves the partial file where it is.
+
+    Raises:
+        OutputError: the file cannot be completed; the partial file is then removed.
+    """
+    partial = partial_path(path)
+    with output_errors(path):
+        try:
+            yield
+            partial.replace(path)
+        except OSError:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise
+
+
 def partial_path(path: Path) -> Path:
-    """The name of a file that is not finished: ``.overlay.partial.mp4`` for ``overlay.mp4``."""
+    """Return the temporary name of an unfinished file: ``.overlay.partial.mp4`` for ``overlay.mp4``."""
     return path.with_name(f".{path.stem}.partial{path.suffix}")
 
 
-def save_png(image: Image.Image, path: Path) -> None:
-    """Write a picture under a temporary name first.
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; one that exists is left as it is.
 
     Raises:
-        OutputError: it cannot be written; it is then not there.
+        OutputError: it cannot be made.
+    """
+    with output_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def frame_png(folder: Path, index: int) -> Path:
+    """Return the path of a frame's picture in a folder with one PNG per frame: ``00000.png`` for frame 0."""
+    return folder / f"{index:05d}.png"
+
+
+def save_png(image: Image.Image, path: Path) -> None:
+    """Write a PNG under a temporary name, then rename it.
+
+    Raises:
+        OutputError: it cannot be written; no file is left.
     """
     with output_errors(path), atomic_path(path) as partial:
         image.save(partial, format="PNG", compress_level=1)
@@ -41,10 +80,14 @@ def save_png(image: Image.Image, path: Path) -> None:
 
 @contextmanager
 def output_errors(path: Path) -> Iterator[None]:
-    """Turns an ``OSError`` into an :class:`~vos.errors.OutputError` that names ``path``."""
+    """Turn an ``OSError`` of the block into an :class:`~vos.errors.OutputError` that names ``path``."""
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error}); free some space there or choose another folder"
-        ) from error
+        raise cannot_write(path, error) from error
+
+
+def cannot_write(path: Path, error: Exception) -> OutputError:
+    """Return the error that tells why ``path`` cannot be written and what to do."""
+    reason = getattr(error, "strerror", None) or error
+    return OutputError(f"{path}: cannot be written ({reason}); free some space there or choose another folder")

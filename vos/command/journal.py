@@ -39,6 +39,7 @@ from ..interfaces import Tracker, Writer
 from ..state_file import to_bytes
 from ..structures import Result, alpha
 from ..writers.masks import MaskWriter
+from ..writers.outputs import need_soft_edges
 
 _log = logging.getLogger(__name__)
 
@@ -49,9 +50,6 @@ EVERY_S = 5.0
 
 SHARE = 0.01
 """... or more, so that saving takes at most this share of a run."""
-
-
-_SOFT = {"matte", "matte-webm", "cutout"}
 
 
 class Journal:
@@ -75,7 +73,7 @@ class Journal:
         self._folder = out / FOLDER
         self._idle = run is None
         self._own_masks = "masks" not in saves
-        self._soft = bool(_SOFT & set(saves))
+        self._soft = need_soft_edges(saves)
         self._state: tuple[int, dict] | None = None
         self._lock: IO[bytes] | None = None
 

@@ -1,4 +1,7 @@
-"""The options of ``vos-track``."""
+"""The options of ``vos-track``: the parser, their types, and the checks that need nothing else.
+
+``vos-annotate`` shares the options of the models.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,28 @@ import argparse
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
+from ..errors import InputError
 from ..readers.limits import MAX_PIXELS
 from ..version import __version__
 
+if TYPE_CHECKING:  # imports torch
+    from ..structures import Hint
+
+Box = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in frame pixels, inclusive."""
+
+Point = tuple[float, float, bool]
+"""x, y in frame pixels, and whether the object is there."""
+
+GivenHint = tuple[Literal["box"], Box] | tuple[Literal["point"], Point] | tuple[Literal["object"], None]
+"""One ``--box``, ``--point`` or ``--object`` with its value."""
+
 SAVES = "masks,overlay,csv"
+"""Outputs that are written without ``--save``."""
 
 EPILOG = """examples:
   vos-track dog.mp4 --first-mask dog.png
@@ -23,7 +42,7 @@ EPILOG = """examples:
   vos-track dog.mp4 --box 120,80,340,290
       no mask yet: the model makes it from a box (or --point X,Y)
   vos-track dog.mp4 --first-mask dog.png --mask-at 120=dog-120.png
-      the same, set right where it went wrong
+      the same, corrected from frame 120 on
   vos-track dog.mp4 --first-mask dog.png --resume
       the same command again, after it was stopped or killed: it goes on from there
   vos-track dog.mp4 --first-mask dog.png --model sam-vit-h --prior dinov2-large
@@ -43,129 +62,246 @@ to end: 0; a stream that does not come back: 2. A closed pipe or window: 0.
 """
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    line = argparse.ArgumentParser(
+class Options(argparse.Namespace):
+    """The options of ``vos-track`` with their types; the help texts below say what each means.
+
+    Attributes:
+        save: names of the outputs, separated by commas; None until the default is filled in.
+    """
+
+    video: str
+    start: int
+    max_frames: int | None
+    stride: int
+    max_pixels: int
+    reader: Literal["pyav", "decord"]
+    live: bool
+    raw: str | None
+    first_mask: list[str] | None
+    hints: list[GivenHint] | None
+    mask_at: list[tuple[int, str]]
+    resize_mask: bool
+    tracker: str
+    model: str
+    prior: str
+    points: str
+    device: str
+    dtype: str
+    output: Path | None
+    save: str | None
+    show: bool
+    debug: int | None
+    overwrite: bool
+    resume: bool
+    quiet: bool
+    traceback: bool
+
+
+def check_options(options: Options) -> None:
+    """Check that the options go together.
+
+    Raises:
+        InputError: they do not, or none says which objects to follow.
+    """
+    if options.first_mask and options.hints:
+        raise InputError("give the objects by --first-mask, or by --box and --point; not both")
+    if not options.first_mask and not options.hints:
+        raise InputError(
+            "give the objects of the first frame: --first-mask PNG, --box X0,Y0,X1,Y1 or --point X,Y",
+        )
+    if options.resume and options.overwrite:
+        raise InputError("--resume goes on with what --overwrite would remove; give one of them")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line; parse into :class:`Options`."""
+    parser = argparse.ArgumentParser(
         prog="vos-track",
+        usage="%(prog)s VIDEO (--first-mask MASK | --box X0,Y0,X1,Y1 | --point X,Y) [options]",
         description="Follow every object of a first mask through a video.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    line.add_argument(
-        "video", metavar="VIDEO",
-        help="a video file, a folder of numbered images, a camera's number, an address, or - for standard input",
-    )  # fmt: skip
-    line.add_argument(
-        "--first-mask", metavar="MASK", action="append",
-        help="PNG of the objects in the first frame: every non-zero value is an object; repeat for one file per object",
-    )  # fmt: skip
-    line.add_argument(
-        "--box", metavar="X0,Y0,X1,Y1", dest="hints", action=_HintAction, type=_box,
-        help="instead of a mask: a box around an object; each further one is another object",
-    )  # fmt: skip
-    line.add_argument(
-        "--point", metavar="X,Y[:0]", dest="hints", action=_HintAction, type=_point,
-        help="instead of a mask, or beside a box: a point inside the object, or with :0 outside of it",
-    )  # fmt: skip
-    line.add_argument(
-        "--object", dest="hints", action=_HintAction, nargs=0, help="the points and the box after it are another object's",
-    )  # fmt: skip
-    line.add_argument(
-        "--mask-at", metavar="FRAME=PNG", action="append", default=[], type=_mask_at,
-        help="true mask of a later frame, numbered as in masks/: corrects its objects, new ones join; repeatable",
-    )  # fmt: skip
-    line.add_argument(
-        "-o", "--output", metavar="OUT", type=Path,
-        help="result folder (default: <video stem>-vos), or - for an MPEG-TS overlay on standard output",
-    )  # fmt: skip
-    line.add_argument(
-        "--live", action="store_true", help="of a stream: drop frames rather than fall behind, and open it again if it breaks",
-    )  # fmt: skip
-    line.add_argument("--raw", metavar="WxH[@FPS]", help="standard input is bare rgb24 pixels (default: 25 per second)")
-    line.add_argument("--show", action="store_true", help="a window (needs opencv-python); files only with -o")
-    add_model_options(line)
-    line.add_argument(
+    _add_input_options(parser)
+    _add_object_options(parser)
+    models = add_model_options(parser)
+    models.add_argument(
         "--points", default="none", help="propagate the prompts' points: none, lk, pips:FILE, cotracker (default: none)"
     )
-    line.add_argument(
-        "--save", metavar="WHAT", help=f"masks, overlay, csv, cutout, matte, matte-webm, npz, coco (default: {SAVES})"
+    models.add_argument(
+        "--dtype",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        default="auto",
+        help="precision of the models (default: auto)",
     )
-    line.add_argument(
-        "--debug", metavar="K", type=_positive, nargs="?", const=1,
-        help="pictures of every frame, or every K-th: confidence map, prompts, masks of the three scales",
-    )  # fmt: skip
-    line.add_argument("--resize-mask", action="store_true", help="allow a mask of another size than the video")
-    line.add_argument("--start", type=_count, default=0, metavar="F", help="frame that the mask belongs to")
-    line.add_argument("--max-frames", type=_positive, metavar="N", help="stop after N frames")
-    line.add_argument("--stride", type=_positive, default=1, metavar="K", help="take every K-th frame")
-    line.add_argument(
+    _add_output_options(parser)
+    _add_run_options(parser)
+    return parser
+
+
+def _add_input_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("input")
+    group.add_argument(
+        "video",
+        metavar="VIDEO",
+        help="a video file, a folder of numbered images, a camera's number, an address, or - for standard input",
+    )
+    group.add_argument("--start", type=_count, default=0, metavar="F", help="frame that the mask belongs to")
+    group.add_argument("--max-frames", type=_positive, metavar="N", help="stop after N frames")
+    group.add_argument("--stride", type=_positive, default=1, metavar="K", help="take every K-th frame")
+    group.add_argument(
+        "--live",
+        action="store_true",
+        help="of a stream: drop frames rather than fall behind, and open it again if it breaks",
+    )
+    group.add_argument("--raw", metavar="WxH[@FPS]", help="standard input is bare rgb24 pixels (default: 25 per second)")
+    group.add_argument(
+        "--reader", choices=("pyav", "decord"), default="pyav", help="reader of video files (default: pyav)"
+    )
+    group.add_argument(
         "--max-pixels",
         type=_positive,
         default=MAX_PIXELS,
         metavar="N",
         help="largest frame or mask that is read (default: %(default)s pixels)",
     )
-    line.add_argument("--reader", choices=("pyav", "decord"), default="pyav")
-    line.add_argument("--dtype", choices=("auto", "float32", "bfloat16", "float16"), default="auto")
-    line.add_argument(
-        "--resume", action="store_true",
-        help="go on where a run with the same command line was stopped; from the beginning if there is none",
-    )  # fmt: skip
-    line.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
-    line.add_argument("--quiet", action="store_true", help="no progress")
-    line.add_argument("--traceback", action="store_true", help="show where an error came from")
-    line.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    return line
 
 
-def add_model_options(line: argparse.ArgumentParser) -> None:
-    """What follows the objects, and where it runs."""
-    line.add_argument(
-        "--tracker", default="persam-f",
+def _add_object_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("objects")
+    group.add_argument(
+        "--first-mask",
+        metavar="MASK",
+        action="append",
+        help="PNG of the objects in the first frame: every non-zero value is an object; repeat for one file per object",
+    )
+    group.add_argument(
+        "--box",
+        metavar="X0,Y0,X1,Y1",
+        dest="hints",
+        action=_HintAction,
+        type=_box,
+        help="instead of a mask: a box around an object; each further one is another object",
+    )
+    group.add_argument(
+        "--point",
+        metavar="X,Y[:0]",
+        dest="hints",
+        action=_HintAction,
+        type=_point,
+        help="instead of a mask, or beside a box: a point inside the object, or with :0 outside of it",
+    )
+    group.add_argument(
+        "--object",
+        dest="hints",
+        action=_HintAction,
+        nargs=0,
+        help="the points and the box after it are another object's",
+    )
+    group.add_argument(
+        "--mask-at",
+        metavar="FRAME=PNG",
+        action="append",
+        default=[],
+        type=_mask_at,
+        help="true mask of a later frame, numbered as in masks/: corrects its objects, new ones join; repeatable",
+    )
+    group.add_argument("--resize-mask", action="store_true", help="allow a mask of another size than the video")
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the options that choose the tracker, its models and the device; return their group."""
+    group = parser.add_argument_group("models")
+    group.add_argument(
+        "--tracker",
+        default="persam-f",
         help="persam, persam-f, sam2, sam2:WEIGHTS, edgetam, cutie:FILE, or another one installed (default: %(default)s)",
-    )  # fmt: skip
-    line.add_argument("--model", default="lite", help="lite, sam-vit-b, sam-vit-l, sam-vit-h, a folder or a .pth file")
-    line.add_argument("--prior", default="same", help="same, dinov2-small|base|large|giant, or a folder")
-    line.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    )
+    group.add_argument("--model", default="lite", help="lite, sam-vit-b, sam-vit-l, sam-vit-h, a folder or a .pth file")
+    group.add_argument("--prior", default="same", help="same, dinov2-small|base|large|giant, or a folder")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
+    return group
+
+
+def _add_output_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        type=Path,
+        help="result folder (default: <video stem>-vos), or - for an MPEG-TS overlay on standard output",
+    )
+    group.add_argument(
+        "--save", metavar="WHAT", help=f"masks, overlay, csv, cutout, matte, matte-webm, npz, coco (default: {SAVES})"
+    )
+    group.add_argument("--show", action="store_true", help="a window (needs opencv-python); files only with -o")
+    group.add_argument(
+        "--debug",
+        metavar="K",
+        type=_positive,
+        nargs="?",
+        const=1,
+        help="pictures of every frame, or every K-th: confidence map, prompts, masks of the three scales",
+    )
+    group.add_argument("--overwrite", action="store_true", help="write into a folder that is not empty")
+
+
+def _add_run_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("run")
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on where a run with the same command line was stopped; from the beginning if there is none",
+    )
+    group.add_argument("--quiet", action="store_true", help="no progress")
+    group.add_argument("--traceback", action="store_true", help="show where an error came from")
+    group.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
 
 
 class _HintAction(argparse.Action):
     """Notes --box, --point and --object in the order in which they are given."""
 
-    def __call__(self, parser, namespace, values, option_string=None) -> None:
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
         hints = list(getattr(namespace, self.dest) or [])
-        hints.append((option_string.lstrip("-"), values or None))
+        hints.append(((option_string or "").lstrip("-"), values or None))
         setattr(namespace, self.dest, hints)
 
 
-def hints_of(given: Sequence[tuple[str, tuple | None]]) -> list:
-    """Boxes and points as one hint per object; a second box begins another object, as --object does."""
+def hints_of(given: Sequence[GivenHint]) -> list[Hint]:
+    """Return one hint per object; a second box begins another object, as ``--object`` does."""
     from ..structures import Hint
 
-    objects: list[dict] = [{"box": None, "points": ()}]
-    for kind, value in given:
-        last = objects[-1]
-        if (kind == "object" and (last["box"] or last["points"])) or (kind == "box" and last["box"]):
-            objects.append(last := {"box": None, "points": ()})
-        if kind == "box":
-            last["box"] = value
-        elif kind == "point":
-            last["points"] += (value,)
-    return [Hint(**each) for each in objects]
+    objects = [Hint()]
+    for one in given:
+        begun = objects[-1]
+        if (one[0] == "object" and (begun.box or begun.points)) or (one[0] == "box" and begun.box):
+            begun = Hint()
+            objects.append(begun)
+        if one[0] == "box":
+            objects[-1] = replace(begun, box=one[1])
+        elif one[0] == "point":
+            objects[-1] = replace(begun, points=(*begun.points, one[1]))
+    return objects
 
 
-def _box(text: str) -> tuple[float, ...]:
-    parts = text.split(",")
+def _box(text: str) -> Box:
     try:
-        box = tuple(float(part) for part in parts)
+        x0, y0, x1, y1 = (float(part) for part in text.split(","))
     except ValueError:
-        box = ()
-    if len(box) != 4 or not all(math.isfinite(edge) for edge in box):
+        x0 = y0 = x1 = y1 = math.nan
+    if not all(math.isfinite(edge) for edge in (x0, y0, x1, y1)):
         raise argparse.ArgumentTypeError(f"{text!r}: give X0,Y0,X1,Y1 in pixels, such as 120,80,340,290")
-    return box
+    return x0, y0, x1, y1
 
 
-def _point(text: str) -> tuple[float, float, bool]:
+def _point(text: str) -> Point:
     match = re.fullmatch(r"(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)(?::([01]))?", text)
     if not match:
         raise argparse.ArgumentTypeError(

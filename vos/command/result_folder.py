@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import OutputError
 from ..files import partial_path
-from ..writers.open import FILES, FOLDERS
+from ..writers.outputs import FILES, FOLDERS
 from .journal import FOLDER as RESUME
 
 

@@ -1,1 +1,8 @@
-"""Writers: from results to files, streams and windows; each is a :class:`~vos.interfaces.Writer`."""
+"""Writers turn results into files, streams and windows; each is a :class:`~vos.interfaces.Writer`.
+
+- ``outputs``: one record per output; ``open``: opens them by name; ``thread``: runs writers on a thread.
+- ``masks``, ``overlay``, ``table``, ``matte``, ``npz``, ``coco``: the outputs of ``--save``; ``debug``: pictures
+  of ``--debug``.
+- ``stream``: the overlay on standard output; ``window``: the overlay on the screen.
+- ``encoded``: video files, used by ``overlay``, ``matte`` and ``stream``; ``drawing``: the overlay's pixels.
+"""

@@ -1,4 +1,4 @@
-"""Writes ``debug/00000.png`` …: what each decision was made of, one row per object."""
+"""Writes ``debug/00000.png`` and so on: what each decision was based on, one strip of tiles per object."""
 
 from __future__ import annotations
 
@@ -9,30 +9,36 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..files import output_errors, save_png
+from ..files import frame_png, make_folder, save_png
 from ..palette import davis_palette
-from ..structures import Explanation, Result
+from ..structures import Explanation, Result, Tracked
 from .drawing import draw_overlay
 
 TILE = 320
 """Width of a tile, pixels."""
 
 MOST_OBJECTS = 12
-"""Rows of a picture; further objects are left out."""
+"""Largest number of strips in a picture; further objects are left out."""
 
 _POINTS = {1: (40, 255, 40), 0: (255, 40, 40)}
-_CAPTION = 18  # pixels
+"""Colours of the points by their prompt label, RGB; padding (-1) is not drawn."""
+
+_CAPTION = 18
+"""Height of a tile's caption, pixels."""
 
 
 class DebugWriter:
-    """One picture per frame: result and prompts, confidence map S, the first pass's masks.
+    """Writes one picture per frame: the result with its prompts, the confidence map S and the first decoding's masks.
 
-    Green points are positive, red ones negative, the white rectangle is the prompted box. The masks are
-    shown as probabilities, with their predicted IoU and, for PerSAM-F, their weight.
+    Green points are positive, red ones negative, the white rectangle is the prompted box. The masks are shown as
+    probabilities, with their predicted IoU and, for PerSAM-F, their weight.
 
     Args:
-        folder: where the pictures go.
-        every: only each so-many-th frame.
+        folder: where the pictures go; made if need be.
+        every: draw every so-many-th frame.
+
+    Raises:
+        OutputError: the folder cannot be made.
     """
 
     file_per_frame = True
@@ -40,38 +46,37 @@ class DebugWriter:
     def __init__(self, folder: Path, every: int = 1) -> None:
         self._folder = folder
         self._every = every
-        with output_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
 
     def write(self, result: Result) -> None:
-        """Draw one frame; the first has no decision to show, nor has a tracker without explanations.
+        """Draw one frame, if its tracker gave an explanation; the first frame has none.
 
         Raises:
             OutputError: the picture cannot be written.
         """
-        explanation = result.tracked and result.tracked.explanation
-        if explanation is None or result.frame.index % self._every:
+        tracked = result.tracked
+        if tracked is None or tracked.explanation is None or result.frame.index % self._every:
             return
-        picture = draw(result, explanation)
-        save_png(picture, self._folder / f"{result.frame.index:05d}.png")
+        save_png(draw(result, tracked, tracked.explanation), frame_png(self._folder, result.frame.index))
 
     def close(self) -> None:
-        """Nothing is open between frames."""
+        """Do nothing: no file is open between frames."""
 
 
 @torch.inference_mode()
-def draw(result: Result, explanation: Explanation) -> Image.Image:
-    """The picture of one frame."""
-    rows = [_row(result, explanation, row) for row in range(min(len(result.object_ids), MOST_OBJECTS))]
-    return Image.fromarray(np.vstack(rows))
+def draw(result: Result, tracked: Tracked, explanation: Explanation) -> Image.Image:
+    """Draw the picture of one frame from its result and what the tracker gave for it."""
+    count = min(len(result.object_ids), MOST_OBJECTS)
+    return Image.fromarray(np.vstack([_strip(result, tracked, explanation, row) for row in range(count)]))
 
 
-def _row(result: Result, explanation: Explanation, row: int) -> np.ndarray:
-    rgb, object_id, tracked = result.frame.rgb, result.object_ids[row], result.tracked
+def _strip(result: Result, tracked: Tracked, explanation: Explanation, row: int) -> np.ndarray:
+    """Draw the tiles of one object side by side, (h, w, 3) uint8."""
+    rgb, object_id = result.frame.rgb, result.object_ids[row]
     own = np.where(result.labels == object_id, result.labels, 0).astype(np.uint8)
-    shown = draw_overlay(rgb, own, [object_id], result.boxes[row : row + 1])
+    overlay = draw_overlay(rgb, own, [object_id], result.boxes[row : row + 1])
     tiles = [
-        _with_prompts(shown, explanation, row, f"object {object_id}: score {result.scores[row]:.2f}"),
+        _with_prompts(overlay, explanation, row, f"object {object_id}: score {result.scores[row]:.2f}"),
         _confidence(explanation, row),
     ]
     for scale in range(explanation.masks.low_res_logits.shape[1]):
@@ -85,7 +90,7 @@ def _row(result: Result, explanation: Explanation, row: int) -> np.ndarray:
 
 
 def _with_prompts(picture: np.ndarray, explanation: Explanation, row: int, caption: str) -> np.ndarray:
-    """The frame with the points and the box that were prompted."""
+    """Draw an object's prompted points and box over the frame, as a tile."""
     scale = TILE / picture.shape[1]
     image = Image.fromarray(_small(picture))
     pen = ImageDraw.Draw(image)
@@ -94,13 +99,13 @@ def _with_prompts(picture: np.ndarray, explanation: Explanation, row: int, capti
         pen.rectangle([float(edge) * scale for edge in prompts.boxes[row]], outline=(255, 255, 255))
     for (x, y), label in zip(prompts.points[row].tolist(), prompts.point_labels[row].tolist(), strict=True):
         if label in _POINTS:
-            at = [x * scale - 3, y * scale - 3, x * scale + 3, y * scale + 3]
-            pen.ellipse(at, fill=_POINTS[label], outline=(0, 0, 0))
+            disc = [x * scale - 3, y * scale - 3, x * scale + 3, y * scale + 3]
+            pen.ellipse(disc, fill=_POINTS[label], outline=(0, 0, 0))
     return _captioned(np.asarray(image), caption)
 
 
 def _confidence(explanation: Explanation, row: int) -> np.ndarray:
-    """S from its smallest value, dark blue, to its largest, yellow; grey where nothing was encoded."""
+    """Draw S (eq. 6) as a tile, from dark blue at its minimum to yellow at its maximum; grey outside the region."""
     geometry = explanation.prior_geometry
     part = geometry.upsample_region(explanation.confidence[row : row + 1])[0].float().cpu().numpy()
     low, high = float(part.min()), float(part.max())
@@ -114,18 +119,19 @@ def _confidence(explanation: Explanation, row: int) -> np.ndarray:
 
 
 def _tinted(rgb: np.ndarray, probability: Tensor, colour: np.ndarray) -> np.ndarray:
+    """Tint the darkened frame by a probability map (H, W), at the size of a tile."""
     share = probability.float().cpu().numpy()[..., None] * 0.75
     return _small((rgb // 2 * (1 - share) + colour * share).astype(np.uint8))
 
 
 def _small(picture: np.ndarray) -> np.ndarray:
+    """Resize a picture to the width of a tile."""
     height = max(1, round(picture.shape[0] * TILE / picture.shape[1]))
     return np.asarray(Image.fromarray(picture).resize((TILE, height), Image.Resampling.BILINEAR))
 
 
 def _captioned(tile: np.ndarray, text: str) -> np.ndarray:
-    if tile.shape[1] != TILE:
-        tile = _small(tile)
+    """Put a line of text above a tile."""
     image = Image.new("RGB", (TILE, tile.shape[0] + _CAPTION), (20, 20, 20))
     image.paste(Image.fromarray(tile), (0, _CAPTION))
     ImageDraw.Draw(image).text((4, 2), text, font=ImageFont.load_default(12), fill=(235, 235, 235))

@@ -1,4 +1,4 @@
-"""Draws objects over a frame: tinted, outlined and numbered."""
+"""Draws the overlay: the objects tinted, outlined and numbered over their frame."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from ..palette import bright_palette, davis_palette
 
 
 def draw_overlay(rgb: np.ndarray, labels: np.ndarray, object_ids: Sequence[int], boxes: np.ndarray) -> np.ndarray:
-    """Tint each object half in its palette colour, outline it and write its number at its box.
+    """Tint each object half in its palette colour, outline it and write its number above its box.
 
     Args:
-        rgb: (H, W, 3) uint8; left as it is.
+        rgb: (H, W, 3) uint8; not changed.
         labels: (H, W) uint8, 0 background, else the object id.
         object_ids: ids in the order of ``boxes``.
-        boxes: (N, 4) inclusive; a box of -1 is not numbered.
+        boxes: (N, 4) inclusive; an absent object, whose box is -1, is not numbered.
 
     Returns:
         (H, W, 3) uint8.
     """
     out = rgb.copy()
-    rows = np.flatnonzero(labels.any(axis=1))
-    columns = np.flatnonzero(labels.any(axis=0))
-    if len(rows):
-        region = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    ys = np.flatnonzero(labels.any(axis=1))
+    xs = np.flatnonzero(labels.any(axis=0))
+    if len(ys):
+        region = np.s_[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
         width = 1 if min(labels.shape) < 360 else 2
         _tint(out[region], labels[region], _edges(labels, width)[region])
     size = max(10, round(min(labels.shape) / 22))
     for object_id, box in zip(object_ids, boxes, strict=True):
         if box[2] >= 0:
-            _stamp(out, _number(int(object_id), size), box)
+            _stamp(out, *_number(int(object_id), size), box)
     return out
 
 
 def _tint(region: np.ndarray, labels: np.ndarray, edges: np.ndarray) -> None:
-    """Colour a part of the frame in place."""
+    """Colour a part of the frame in place; ``labels`` and ``edges`` are of that part."""
     inside = labels > 0
     half = davis_palette() >> 1
     region[inside] = (region[inside] >> 1) + half[labels[inside]]
@@ -46,7 +46,7 @@ def _tint(region: np.ndarray, labels: np.ndarray, edges: np.ndarray) -> None:
 
 
 def _edges(labels: np.ndarray, width: int) -> np.ndarray:
-    """Pixels of an object within ``width`` of another label, left, right, above or below: (H, W) bool."""
+    """Mark the pixels of objects that are within ``width`` of another label along x or y, (H, W) bool."""
     edges = np.zeros(labels.shape, bool)
     for step in range(1, width + 1):
         across = labels[:, step:] != labels[:, :-step]
@@ -60,7 +60,7 @@ def _edges(labels: np.ndarray, width: int) -> np.ndarray:
 
 @cache
 def _number(object_id: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """White digits with a dark outline: colour (h, w, 3) uint8 and opacity (h, w, 1) uint16, 0 to 255."""
+    """Draw white digits with a dark outline; return colour (h, w, 3) uint8 and opacity (h, w, 1) uint16, 0 to 255."""
     font = ImageFont.load_default(size)
     stroke = max(1, size // 9)
     text = str(object_id)
@@ -76,9 +76,8 @@ def _number(object_id: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     return pixels[..., :3], pixels[..., 3:].astype(np.uint16)
 
 
-def _stamp(out: np.ndarray, stamp: tuple[np.ndarray, np.ndarray], box: np.ndarray) -> None:
-    """Put a number above the box, or inside at its top where the frame ends; in place."""
-    colour, opacity = stamp
+def _stamp(out: np.ndarray, colour: np.ndarray, opacity: np.ndarray, box: np.ndarray) -> None:
+    """Put a number above the box, or inside it at its top where there is no room above; in place."""
     height, width = out.shape[:2]
     tall, wide = min(colour.shape[0], height), min(colour.shape[1], width)
     top = int(box[1]) - tall - 2

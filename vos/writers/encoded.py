@@ -1,4 +1,4 @@
-"""Video files as outputs: encoded frame by frame, under a temporary name until they are whole."""
+"""Encodes videos frame by frame, under a temporary name until they are complete; used by the video outputs."""
 
 from __future__ import annotations
 
@@ -11,28 +11,38 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import OutputContainer
+from av.video.stream import VideoStream
 
 from ..errors import OutputError
-from ..files import output_errors, partial_path
+from ..files import cannot_write, output_errors, partial_path
 
 _log = logging.getLogger(__name__)
 
 _H264_ENCODERS = ("libx264", "libopenh264")
-_CLOCK = 60_000  # ticks per second; MPEG-4 Part 2 takes no more than 65 535
-_LONGEST_GAP = 3600 * _CLOCK  # mp4 counts those between two frames in 32 bits
-_FALLBACK_FPS = 24.0  # for folders of images
-_BT709 = 1  # FFmpeg's number of this colour space, primaries and transfer
+"""FFmpeg's encoders of H.264, the better one first."""
+
+_CLOCK = 60_000
+"""Ticks per second of the files' time base; MPEG-4 Part 2 allows 65 535 at most."""
+
+_LONGEST_GAP = 3600 * _CLOCK
+"""Longest time between two frames, ticks: an hour. MP4 stores it in 32 bits."""
+
+_FALLBACK_FPS = 24.0
+"""Frames per second of a source that states none, such as a folder of images."""
+
+_BT709 = 1
+"""FFmpeg's number of the colour space BT.709, of its primaries and of its transfer function."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How frames become a video.
+    """How frames become a video, in FFmpeg's terms.
 
     Attributes:
-        encoder: FFmpeg's name.
-        pixels: FFmpeg's pixel format of the file.
-        options: of the encoder.
-        container: of the file's writer.
+        encoder: name of the encoder.
+        pixels: pixel format of the file.
+        options: options of the encoder; empty: a bit rate that follows the frame size is set instead.
+        container: options of the container format.
     """
 
     encoder: str
@@ -42,24 +52,34 @@ class Encoding:
 
 
 PRORES_4444 = Encoding("prores_ks", "yuva444p10le", {"profile": "4444", "vendor": "apl0"})
-"""With transparency, for editing."""
+"""Video with transparency, for editing."""
+
 VP9_ALPHA = Encoding(
     "libvpx-vp9", "yuva420p", {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6", "auto-alt-ref": "0"}
 )
-"""With transparency, for browsers."""
+"""Video with transparency, for browsers."""
 
 
 def h264() -> Encoding:
-    """What any browser plays, by the encoder that this PyAV has."""
+    """Return the encoding that any browser plays, by the encoder that this PyAV has; MPEG-4 Part 2 if it has none."""
     name = _h264_encoder()
     options = {"crf": "20", "preset": "veryfast"} if name == "libx264" else {}
     return Encoding(name, options=options, container={"movflags": "+faststart"})
 
 
 class VideoFile:
-    """One video; frames keep the times of the source, from 0 on.
+    """Encodes one video; frames keep the times of the source, shifted so that the first is at 0.
 
     An odd width or height is padded by one pixel, as 4:2:0 needs even ones.
+
+    Args:
+        path: of the finished file.
+        encoding: how the frames are encoded.
+        fps: frames per second as the source states it, or None.
+        size: (H, W) of the frames.
+
+    Raises:
+        OutputError: the file cannot be made.
     """
 
     def __init__(self, path: Path, encoding: Encoding, *, fps: float | None, size: tuple[int, int]) -> None:
@@ -75,7 +95,7 @@ class VideoFile:
             try:
                 self._container = self._open()
             except av.FFmpegError as error:
-                raise _failure(path, error) from error
+                raise cannot_write(path, error) from error
         self._stream = self._add_stream(size[0] + self._pad[0], size[1] + self._pad[1])
 
     def write(self, pixels: np.ndarray, time_s: float) -> None:
@@ -83,7 +103,7 @@ class VideoFile:
 
         Args:
             pixels: (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
-            time_s: when it is shown.
+            time_s: presentation time in seconds, as in :class:`~vos.structures.Frame`.
 
         Raises:
             OutputError: it cannot be written.
@@ -92,7 +112,7 @@ class VideoFile:
             pixels = np.pad(pixels, ((0, self._pad[0]), (0, self._pad[1]), (0, 0)), mode="edge")
         pixels = np.ascontiguousarray(pixels)
         picture = av.VideoFrame.from_ndarray(pixels, format="rgb24" if pixels.shape[2] == 3 else "rgba")
-        # On several threads FFmpeg's conversion to 10 bits with alpha spoils pixels where their slices meet.
+        # With several threads FFmpeg's conversion to 10 bits with alpha damages pixels where the slices meet.
         picture = picture.reformat(
             format=self._encoding.pixels, dst_colorspace="ITU709", dst_color_range="MPEG", threads=1
         )
@@ -103,8 +123,10 @@ class VideoFile:
     def close(self) -> None:
         """Finish the video and give it its name; without any frame there is none.
 
+        An error that :meth:`write` raised before is not raised again.
+
         Raises:
-            OutputError: it cannot be finished; it is then not there.
+            OutputError: it cannot be finished; no file is left.
         """
         if self._closed:
             return
@@ -118,16 +140,17 @@ class VideoFile:
         try:
             self._container.close()
         except (av.FFmpegError, OSError) as late:
-            self._failed, error = True, error or _failure(self._path, late)
+            self._failed, error = True, error or cannot_write(self._path, late)
         self._settle(whole=not self._failed and self._last_pts >= 0)
         if error is not None and not failed_before:
             raise error
 
     def _open(self) -> OutputContainer:
+        """Open the container that the packets go to."""
         return av.open(str(self._partial), "w", options=self._encoding.container)
 
     def _settle(self, whole: bool) -> None:
-        """Give the closed file its name, or remove it."""
+        """Rename the closed file if it is whole, else remove it."""
         if not whole:
             with suppress(OSError):
                 self._partial.unlink(missing_ok=True)
@@ -136,24 +159,27 @@ class VideoFile:
             self._partial.replace(self._path)
 
     def _encode(self, picture: av.VideoFrame | None) -> None:
+        """Encode a picture and write its packets; None: write what the encoder still holds."""
         try:
             for packet in self._stream.encode(picture):
                 self._container.mux(packet)
         except (av.FFmpegError, OSError) as error:
             self._failed = True
-            raise _failure(self._path, error) from error
+            raise cannot_write(self._path, error) from error
 
     def _next_pts(self, time_s: float) -> int:
-        """Ticks since the first frame, later than those of the last frame in any case, by an hour at most."""
+        """Return the frame's ticks since the first frame: more than the last frame's, by an hour at most."""
         self._start_s = time_s if self._start_s is None else self._start_s
         ticks = round((time_s - self._start_s) * _CLOCK)
         self._last_pts = max(self._last_pts + 1, min(ticks, self._last_pts + _LONGEST_GAP))
         return self._last_pts
 
-    def _add_stream(self, height: int, width: int) -> av.VideoStream:
+    def _add_stream(self, height: int, width: int) -> VideoStream:
+        """Add the video stream to the container, with its size, clock and colours."""
         encoding = self._encoding
         rate = Fraction(self._fps).limit_denominator(1001)
         stream = self._container.add_stream(encoding.encoder, rate=rate, options=encoding.options)
+        assert isinstance(stream, VideoStream)  # as all of our encoders are
         stream.width, stream.height, stream.pix_fmt = width, height, encoding.pixels
         context = stream.codec_context
         context.time_base = Fraction(1, _CLOCK)
@@ -164,14 +190,10 @@ class VideoFile:
 
 
 def _h264_encoder() -> str:
+    """Return the name of the first encoder there is; warn if none is H.264."""
     for name in _H264_ENCODERS:
         with suppress(av.codec.codec.UnknownCodecError):
             av.Codec(name, "w")
             return name
     _log.warning("PyAV has no H.264 encoder; videos are MPEG-4 Part 2, which browsers may not play")
     return "mpeg4"
-
-
-def _failure(path: Path, error: Exception) -> OutputError:
-    reason = getattr(error, "strerror", None) or error
-    return OutputError(f"{path}: cannot be written ({reason}); free some space there or choose another folder")

@@ -1,4 +1,4 @@
-"""Writes ``masks/00000.png`` …: indexed PNG in the palette of DAVIS."""
+"""Writes ``masks/00000.png`` and so on: indexed PNGs in the palette of DAVIS."""
 
 from __future__ import annotations
 
@@ -8,38 +8,44 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..files import output_errors, save_png
+from ..files import frame_png, make_folder, save_png
 from ..palette import davis_palette
 from ..structures import Frame, Result
 
 
 class MaskWriter:
-    """One PNG per frame, named after ``frame.index``; its pixels are the object ids."""
+    """Writes one PNG per frame, named after ``frame.index``; its pixels are the object ids.
+
+    Args:
+        folder: where the PNGs go; made if need be.
+
+    Raises:
+        OutputError: the folder cannot be made.
+    """
 
     file_per_frame = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._palette = davis_palette().tobytes()
-        with output_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
 
     def write(self, result: Result) -> None:
         """Write the labels of one frame.
 
         Raises:
-            OutputError: the file cannot be written; it is then not there.
+            OutputError: the file cannot be written; no file is left.
         """
         image = Image.fromarray(np.ascontiguousarray(result.labels, dtype=np.uint8))
         image.putpalette(self._palette)
-        save_png(image, self._folder / f"{result.frame.index:05d}.png")
+        save_png(image, frame_png(self._folder, result.frame.index))
 
     def close(self) -> None:
-        """Nothing is open between frames."""
+        """Do nothing: no file is open between frames."""
 
 
-def open_writer(out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> MaskWriter:
-    """Write to ``out/masks``.
+def open_masks(out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> MaskWriter:
+    """Open the writer of ``out/masks``.
 
     Raises:
         OutputError: the folder cannot be made.

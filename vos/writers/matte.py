@@ -1,4 +1,4 @@
-"""Writes the objects cut out of the video: ``matte.mov`` or ``matte.webm``, ``green.mp4``, ``cutout/``."""
+"""Writes the objects cut out of the video: ``matte.mov`` or ``matte.webm``, ``green.mp4`` and ``cutout/``."""
 
 from __future__ import annotations
 
@@ -8,16 +8,21 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..files import output_errors, save_png
+from ..files import frame_png, make_folder, save_png
 from ..structures import Frame, Result, alpha
 from .encoded import PRORES_4444, VP9_ALPHA, VideoFile, h264
 
 GREEN = np.array([0, 177, 64], np.float32)
-"""The colour of a green screen."""
+"""Colour of the green screen, RGB."""
 
 
 class MatteWriter:
-    """The frames with transparency around the objects, as one video, and over green as another."""
+    """Writes the frames with transparency around the objects as one video, and over green as another.
+
+    Args:
+        matte: the video with transparency.
+        green: the video over green, or None.
+    """
 
     def __init__(self, matte: VideoFile, green: VideoFile | None) -> None:
         self._matte = matte
@@ -39,7 +44,7 @@ class MatteWriter:
         """Finish the videos.
 
         Raises:
-            OutputError: one cannot be finished; it is then not there.
+            OutputError: one cannot be finished; that file is not left.
         """
         try:
             self._matte.close()
@@ -49,40 +54,58 @@ class MatteWriter:
 
 
 class CutoutWriter:
-    """One PNG with transparency per frame."""
+    """Writes one PNG with transparency per frame, named after ``frame.index``.
+
+    Args:
+        folder: where the PNGs go; made if need be.
+
+    Raises:
+        OutputError: the folder cannot be made.
+    """
 
     file_per_frame = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with output_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
 
     def write(self, result: Result) -> None:
-        """Write one frame; what is wholly transparent is black.
+        """Write one frame; fully transparent pixels are black.
 
         Raises:
-            OutputError: the file cannot be written; it is then not there.
+            OutputError: the file cannot be written; no file is left.
         """
         opacity = alpha(result)
         image = Image.fromarray(np.dstack([np.where(opacity[..., None] > 0, result.frame.rgb, np.uint8(0)), opacity]))
-        save_png(image, self._folder / f"{result.frame.index:05d}.png")
+        save_png(image, frame_png(self._folder, result.frame.index))
 
     def close(self) -> None:
-        """Nothing is open between frames."""
+        """Do nothing: no file is open between frames."""
 
 
 def open_matte(out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> MatteWriter:
-    """Write to ``out/matte.mov`` (ProRes 4444) and ``out/green.mp4`` (H.264)."""
+    """Open the writer of ``out/matte.mov`` (ProRes 4444) and ``out/green.mp4`` (H.264).
+
+    Raises:
+        OutputError: a file cannot be made.
+    """
     matte = VideoFile(out / "matte.mov", PRORES_4444, fps=fps, size=first_frame.size)
     return MatteWriter(matte, VideoFile(out / "green.mp4", h264(), fps=fps, size=first_frame.size))
 
 
 def open_matte_webm(out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> MatteWriter:
-    """Write to ``out/matte.webm`` (VP9)."""
+    """Open the writer of ``out/matte.webm`` (VP9).
+
+    Raises:
+        OutputError: the file cannot be made.
+    """
     return MatteWriter(VideoFile(out / "matte.webm", VP9_ALPHA, fps=fps, size=first_frame.size), None)
 
 
 def open_cutout(out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> CutoutWriter:
-    """Write to ``out/cutout``."""
+    """Open the writer of ``out/cutout``.
+
+    Raises:
+        OutputError: the folder cannot be made.
+    """
     return CutoutWriter(out / "cutout")

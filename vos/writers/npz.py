@@ -1,33 +1,47 @@
-"""Writes files for other programs: ``masks.npz`` and ``coco.json``."""
+"""Writes ``masks.npz``: the label maps and a table of all frames, for numpy."""
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from ..files import output_errors, partial_path
+from ..files import completed, output_errors, partial_path
 from ..structures import Frame, Result
+
+_COLUMNS = {
+    "frame": np.int64,
+    "time_s": np.float64,
+    "object": np.uint8,
+    "box": np.int32,
+    "area": np.int64,
+    "confidence": np.float32,
+}
+"""Arrays of the table, in the order of the fields of a record, and their types."""
 
 
 class NpzWriter:
-    """``masks.npz``: ``labels_00000`` …, (H, W) uint8, one per frame, and a table of all frames.
+    """Writes ``labels_00000`` and so on, (H, W) uint8, one array per frame, and a table of all frames.
 
-    ``numpy.load`` reads each when it is asked for, and writing keeps no frame either. The table:
-    ``frame``, ``time_s``, ``object``, ``box`` (inclusive, -1 if absent), ``area`` and ``confidence``, with one
-    row per frame and object.
+    The table is one array per column: ``frame``, ``time_s``, ``object``, ``box`` (R, 4, inclusive, -1 if absent),
+    ``area`` and ``confidence``, with R records, one per frame and object. ``numpy.load`` reads each array when it is
+    asked for. Label maps are not kept in memory.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        OutputError: the file cannot be made.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._partial = partial_path(path)
-        self._rows: list[tuple] = []
+        self._records: list[tuple[object, ...]] = []
         self._closed = False
         with output_errors(path):
-            self._zip = zipfile.ZipFile(self._partial, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
+            self._zip = zipfile.ZipFile(partial_path(path), "w", zipfile.ZIP_DEFLATED, compresslevel=1)
 
     def write(self, result: Result) -> None:
         """Add one frame.
@@ -38,41 +52,25 @@ class NpzWriter:
         frame = result.frame
         with output_errors(self._path):
             self._add(f"labels_{frame.index:05d}", result.labels)
-        self._rows += [
-            (
-                frame.index,
-                frame.time_s,
-                result.object_ids[row],
-                result.boxes[row],
-                result.areas[row],
-                result.scores[row],
-            )
-            for row in range(len(result.object_ids))
-        ]
+        for object_id, box, area, score in zip(
+            result.object_ids, result.boxes, result.areas, result.scores, strict=True
+        ):
+            self._records.append((frame.index, frame.time_s, object_id, box, area, score))
 
     def close(self) -> None:
         """Add the table and give the file its name.
 
         Raises:
-            OutputError: it cannot be finished; it is then not there.
+            OutputError: it cannot be finished; no file is left.
         """
         if self._closed:
             return
         self._closed = True
-        names = ("frame", "time_s", "object", "box", "area", "confidence")
-        types = (np.int64, np.float64, np.uint8, np.int32, np.int64, np.float32)
-        columns = zip(*self._rows, strict=True) if self._rows else [()] * len(names)
-        with output_errors(self._path):
-            try:
-                with self._zip:
-                    for name, column, type_ in zip(names, columns, types, strict=True):
-                        values = np.array(column, type_)
-                        self._add(name, values.reshape(-1, 4) if name == "box" else values)
-                self._partial.replace(self._path)
-            except OSError:
-                with suppress(OSError):
-                    self._partial.unlink(missing_ok=True)
-                raise
+        columns = zip(*self._records, strict=True) if self._records else [()] * len(_COLUMNS)
+        with completed(self._path), self._zip:
+            for (name, dtype), column in zip(_COLUMNS.items(), columns, strict=True):
+                values = np.array(column, dtype)
+                self._add(name, values.reshape(-1, 4) if name == "box" else values)
 
     def _add(self, name: str, values: np.ndarray) -> None:
         with self._zip.open(f"{name}.npy", "w") as member:
@@ -80,5 +78,9 @@ class NpzWriter:
 
 
 def open_npz(out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> NpzWriter:
-    """Write to ``out/masks.npz``."""
+    """Open the writer of ``out/masks.npz``.
+
+    Raises:
+        OutputError: the file cannot be made.
+    """
     return NpzWriter(out / "masks.npz")

@@ -1,66 +1,66 @@
-"""Opens writers by name."""
+"""Opens the outputs of a run by name; the command, the page and the benchmarks use it."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from ..errors import InputError
-from ..files import output_errors
+from ..files import make_folder
 from ..interfaces import Writer
 from ..structures import Frame
-from .thread import _close_all
-
-WRITERS = {
-    "masks": (".masks", "open_writer"),
-    "overlay": (".overlay", "open_writer"),
-    "csv": (".table", "open_writer"),
-    "cutout": (".matte", "open_cutout"),
-    "matte": (".matte", "open_matte"),
-    "matte-webm": (".matte", "open_matte_webm"),
-    "npz": (".npz", "open_npz"),
-    "coco": (".coco", "open_coco"),
-}
-"""Names, their modules and functions ``open(out, *, fps, first_frame, object_ids)``."""
+from .outputs import OUTPUTS, Output
+from .thread import close_all
 
 
-FILES = ("overlay.mp4", "objects.csv", "matte.mov", "matte.webm", "green.mp4", "masks.npz", "coco.json")
+class Opener(Protocol):
+    """The function of an output's module that makes its writer; see :func:`open_writers` for the arguments."""
 
+    def __call__(self, out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> Writer:
+        """Make the writer.
 
-FOLDERS = ("masks", "cutout", "debug")
-"""What they write, the folders with one PNG per frame."""
+        Raises:
+            InputError: a package is missing.
+            OutputError: a file or folder cannot be made.
+        """
+        ...
 
 
 def open_writers(
     names: Sequence[str], out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]
 ) -> list[Writer]:
-    """Open the named writers in a folder, which is made if need be.
+    """Open the named outputs in a folder, which is made if need be.
 
     Args:
-        names: among ``WRITERS``.
+        names: names in :data:`vos.writers.outputs.OUTPUTS`; a repeated one is opened once.
         out: the folder to write to.
         fps: frames per second of the video, None if not known.
-        first_frame: tells the frame size and the first time.
+        first_frame: gives the frame size.
         object_ids: ids of the objects, 1 to 255.
 
     Raises:
-        InputError: a name is unknown.
+        InputError: a name is unknown, or an output needs a package that is not installed.
         OutputError: the folder or a file cannot be written.
     """
-    unknown = [name for name in names if name not in WRITERS]
+    unknown = [name for name in names if name not in OUTPUTS]
     if unknown:
-        raise InputError(f"output {', '.join(unknown)} is unknown; choose among {', '.join(WRITERS)}")
+        raise InputError(f"output {', '.join(unknown)} is unknown; choose among {', '.join(OUTPUTS)}")
     out = Path(out)
-    with output_errors(out):
-        out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     writers: list[Writer] = []
     try:
         for name in dict.fromkeys(names):
-            module, function = WRITERS[name]
-            opened = getattr(importlib.import_module(module, __package__), function)
-            writers.append(opened(out, fps=fps, first_frame=first_frame, object_ids=object_ids))
+            opener = load_opener(OUTPUTS[name])
+            writers.append(opener(out, fps=fps, first_frame=first_frame, object_ids=object_ids))
     except BaseException:
-        _close_all(writers)
+        close_all(writers)
         raise
     return writers
+
+
+def load_opener(output: Output) -> Opener:
+    """Import an output's module and return its opener."""
+    opener: Opener = getattr(importlib.import_module(f".{output.module}", __package__), output.opener)
+    return opener

@@ -11,13 +11,14 @@ from .encoded import VideoFile, h264
 
 
 class OverlayWriter:
-    """An H.264 video for any browser; frames keep the times of the source, from 0 on.
+    """Draws the overlay of each frame and encodes it.
 
-    An odd width or height is padded by one pixel, as H.264 in 4:2:0 needs even ones.
+    Args:
+        video: the video that takes the frames; closed by :meth:`close`.
     """
 
-    def __init__(self, path: Path, *, fps: float | None, size: tuple[int, int]) -> None:
-        self._video = VideoFile(path, h264(), fps=fps, size=size)
+    def __init__(self, video: VideoFile) -> None:
+        self._video = video
 
     def write(self, result: Result) -> None:
         """Draw and encode one frame.
@@ -29,18 +30,18 @@ class OverlayWriter:
         self._video.write(draw_overlay(frame.rgb, result.labels, result.object_ids, result.boxes), frame.time_s)
 
     def close(self) -> None:
-        """Finish the video and give it its name; without any frame there is none.
+        """Finish the video.
 
         Raises:
-            OutputError: it cannot be finished; it is then not there.
+            OutputError: it cannot be finished; no file is left.
         """
         self._video.close()
 
 
-def open_writer(out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> OverlayWriter:
-    """Write to ``out/overlay.mp4``.
+def open_overlay(out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> OverlayWriter:
+    """Open the writer of ``out/overlay.mp4``, H.264 for any browser.
 
     Raises:
         OutputError: the file cannot be made.
     """
-    return OverlayWriter(out / "overlay.mp4", fps=fps, size=first_frame.size)
+    return OverlayWriter(VideoFile(out / "overlay.mp4", h264(), fps=fps, size=first_frame.size))

@@ -1,4 +1,4 @@
-"""For those who watch while it runs: an MPEG-TS overlay on standard output, and a window."""
+"""Sends the overlay to standard output as MPEG-TS, for a viewer that watches while the run goes on."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ from pathlib import Path
 import av
 from av.container import OutputContainer
 
-from ..errors import OutputError, ViewerGone
+from ..errors import OutputError, ViewerGone, parameter
 from .encoded import VideoFile, h264
 from .overlay import OverlayWriter
 
 _LOW_DELAY = {"crf": "23", "preset": "veryfast", "tune": "zerolatency", "g": "50"}
-"""Of libx264: nothing is held back, and who joins late waits no longer than two seconds."""
+"""Options of libx264: no frame is held back, and a key frame every 50 frames lets a late viewer join."""
 
 
 class TransportStream(VideoFile):
-    """An H.264 video in MPEG-TS on standard output, each frame sent as soon as it is encoded.
+    """An H.264 video in MPEG-TS on standard output; each frame is sent as soon as it is encoded.
 
-    Raises:
-        ViewerGone: by :meth:`write` and :meth:`close`, when the other end of the pipe is closed.
+    :meth:`write` and :meth:`close` raise :class:`~vos.errors.ViewerGone` when the other end of the pipe is closed.
+
+    Args:
+        fps: frames per second as the source states it, or None.
+        size: (H, W) of the frames.
     """
 
     def __init__(self, *, fps: float | None, size: tuple[int, int]) -> None:
@@ -47,22 +50,24 @@ class TransportStream(VideoFile):
             raise
 
     def _settle(self, whole: bool) -> None:
-        with suppress(OSError):  # what is lost now, nobody waits for
+        with suppress(OSError):  # nobody is waiting for what is lost now
             self._pipe.close()
 
 
 class TransportWriter(OverlayWriter):
-    """The overlay on standard output; a :class:`~vos.interfaces.Writer`."""
+    """Writes the overlay to standard output; see :class:`TransportStream` for the arguments."""
 
     def __init__(self, *, fps: float | None, size: tuple[int, int]) -> None:
-        self._video = TransportStream(fps=fps, size=size)
+        super().__init__(TransportStream(fps=fps, size=size))
 
 
 def check_pipe() -> None:
-    """See that a video can go to standard output.
+    """Check that a video can go to standard output.
 
     Raises:
         OutputError: it is a terminal, or closed.
     """
     if sys.stdout is None or sys.stdout.isatty():
-        raise OutputError("-o -: standard output is a terminal; pipe it into a player, such as `| ffplay -`")
+        raise OutputError(
+            f"{parameter('output', '-')}: standard output is a terminal; pipe it into a player, such as `| ffplay -`"
+        )

@@ -1,17 +1,17 @@
-"""Shows the overlay in a window while it runs."""
+"""Shows the overlay in a window while the run goes on; needs OpenCV with windows."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-from ..errors import InputError, ViewerGone
+from ..errors import InputError, ViewerGone, parameter
 from ..structures import Result
 from .drawing import draw_overlay
 
 
 class Window:
-    """The overlay in a window; to be used from the main thread alone, as some systems demand.
+    """A window with the overlay; use it from the main thread only, as some systems demand.
 
     Raises:
         InputError: there is no OpenCV with windows, or no screen.
@@ -21,14 +21,18 @@ class Window:
 
     def __init__(self) -> None:
         if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-            raise InputError("--show: there is no screen (DISPLAY is not set); use -o - and a player, or write files")
+            raise InputError(
+                f"{parameter('show')}: there is no screen (DISPLAY is not set); "
+                f"use {parameter('output', '-')} and a player, or write files"
+            )
         try:
             import cv2
 
             cv2.namedWindow(self._TITLE, cv2.WINDOW_NORMAL)
-        except Exception as error:  # not installed, or an error of OpenCV's own, which has no useful base
+        except Exception as error:  # not installed, or cv2.error, which derives from Exception alone
             raise InputError(
-                "--show needs OpenCV with windows: pip install opencv-python (opencv-python-headless has none)"
+                f"{parameter('show')} needs OpenCV with windows: "
+                "pip install opencv-python (opencv-python-headless has none)"
             ) from error
         self._cv2 = cv2
 
@@ -36,7 +40,7 @@ class Window:
         """Draw one frame.
 
         Raises:
-            ViewerGone: the window was closed, or q or Esc pressed.
+            ViewerGone: the window was closed, or q or Esc was pressed.
         """
         picture = draw_overlay(result.frame.rgb, result.labels, result.object_ids, result.boxes)
         self._cv2.imshow(self._TITLE, picture[..., ::-1])
