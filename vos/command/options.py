@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import InputError
 from ..readers.limits import MAX_PIXELS
 from ..version import __version__
+from ..writers.outputs import DEFAULTS, help_text
 
 if TYPE_CHECKING:  # imports torch
     from ..structures import Hint
@@ -29,7 +30,7 @@ Point = tuple[float, float, bool]
 GivenHint = tuple[Literal["box"], Box] | tuple[Literal["point"], Point] | tuple[Literal["object"], None]
 """One ``--box``, ``--point`` or ``--object`` with its value."""
 
-SAVES = "masks,overlay,csv"
+SAVES = ",".join(DEFAULTS)
 """Outputs that are written without ``--save``."""
 
 EPILOG = """examples:
@@ -233,7 +234,7 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
         help="result folder (default: <video stem>-vos), or - for an MPEG-TS overlay on standard output",
     )
     group.add_argument(
-        "--save", metavar="WHAT", help=f"masks, overlay, csv, cutout, matte, matte-webm, npz, coco (default: {SAVES})"
+        "--save", metavar="WHAT", help=f"what to write, separated by commas: {help_text()} (default: {SAVES})"
     )
     group.add_argument("--show", action="store_true", help="a window (needs opencv-python); files only with -o")
     group.add_argument(
