@@ -10,7 +10,7 @@ import torch
 
 import vos
 from vos.encoders.same import SameEncoder
-from vos.engine.merge import describe
+from vos.engine.merge import result_of_labels
 from vos.engine.session import Session
 from vos.errors import InputError, PluginError
 from vos.method import discriminant, matching
@@ -244,7 +244,7 @@ def test_a_stray_speck_does_not_stretch_the_box_of_the_next_frame(lite, clip):
     first = session.start(frames[0], (labels[0] == 1).astype(np.uint8))
     speckled = first.labels.copy()
     speckled[2:5, 3:6] = 1
-    result = describe(frames[0], (1,), speckled, np.ones(1))
+    result = result_of_labels(frames[0], (1,), speckled, np.ones(1))
     assert tuple(result.boxes[0][:2]) == (3, 2)
     steady = trimmed_boxes(result, session.tracker.options.box_trim)[0]
     assert np.abs(steady - first.boxes[0]).max() <= 12
@@ -292,7 +292,7 @@ def test_prior_maps_are_part_discriminant_part_contrast(lite, clip, share):
     class Watching(PerSAM):
         def _maps(self, view, objects, confidence):
             maps = super()._maps(view, objects, confidence)
-            given = discriminant.maps(view.samples, maps.shape[-2:], objects.given)[:, 0]
+            given = discriminant.maps(view.samples, maps.shape[-2:], objects.appearance.given)[:, 0]
             seen.append((maps[:, 6], given, matching.contrasts(maps)[:, 0]))
             return maps
 

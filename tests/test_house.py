@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = (
-    ("errors", "version"),
+    ("errors", "version", "boxes"),
     ("geometry", "windows", "palette", "method", "private_api"),
     ("structures", "state_file", "files", "plugins", "weights"),
     ("interfaces",),

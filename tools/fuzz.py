@@ -33,7 +33,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from vos.engine.merge import describe
+from vos.engine.merge import result_of_labels
 from vos.errors import InputError, VosError
 from vos.readers.first_mask import load_first_mask
 from vos.readers.open import open_reader
@@ -189,7 +189,7 @@ def read_video(path: Path, rng: Random) -> None:
         opened = open_writers(["overlay", "csv"], out, fps=reader.fps, first_frame=first, object_ids=[1])
         with WriterThread(opened) as writers:
             for frame in itertools.chain([first], frames):
-                writers.write(describe(frame, (1,), labels, np.ones(1, np.float32)))
+                writers.write(result_of_labels(frame, (1,), labels, np.ones(1, np.float32)))
 
 
 # -- both -------------------------------------------------------------------------------------------

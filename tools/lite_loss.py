@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vos.geometry import PIXEL_MEAN, PIXEL_STD
 from vos.method import matching, prior
 from vos.method.guidance import Guidance
-from vos.segmenters.lite import PIXEL_MEAN, PIXEL_STD
 from vos.segmenters.lite_network import STRIDE, Backbone, LiteNetwork
-from vos.trackers.persam.tracker import MASK_LOGIT
+from vos.trackers.persam.tracker import GIVEN_MASK_LOGIT
 
 LOW_RES = 2
 """Pixels of the input per low-res logit."""
@@ -121,7 +121,7 @@ class Track:
         self.prototype = prior.prototype(frames[0].features, self.coverage)
         self.target = prior.prototype(frames[0].embedding, self.coverage)
         self.first = matching.remember(frames[0].features, self.coverage)
-        self.logits = (F.avg_pool2d(mask, LOW_RES) * 2 - 1)[:, None] * MASK_LOGIT
+        self.logits = (F.avg_pool2d(mask, LOW_RES) * 2 - 1)[:, None] * GIVEN_MASK_LOGIT
         height, width = mask.shape[-2:]
         self.box = mask.new_tensor([0.0, 0.0, width, height]).repeat(len(mask), 1)
 
@@ -244,7 +244,7 @@ def damaged(logits: Tensor, box: Tensor, generator: torch.Generator) -> Tensor:
     y = top - 0.3 * height + (1.6 * height - rows) * share[3]
     result = logits.clone()
     part = result[:, max(0, int(y)) : max(0, int(y + rows)), max(0, int(x)) : max(0, int(x + columns))]
-    part[:] = -MASK_LOGIT if kind == "cut" else 0.5 * MASK_LOGIT
+    part[:] = -GIVEN_MASK_LOGIT if kind == "cut" else 0.5 * GIVEN_MASK_LOGIT
     return result
 
 

@@ -1,15 +1,17 @@
-"""The one place that knows how frame pixels, the network's input and its patch grid relate.
+"""Conversions between frame pixels, the input of a network and its patch grid.
 
 A region of the frame (usually all of it) is resized, then padded at the right and bottom up to
-the input size; the patch grid divides the input by the stride. No other file multiplies by a
-scale or adds an origin.
+the input size. The patch grid divides the input by the stride. Segmenters and encoders make a
+:class:`Geometry`; everything else only calls its methods. No other file multiplies by a scale or
+adds an origin.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,8 +19,19 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from .boxes import tight_boxes
+
 OUTSIDE_LOGIT = -20.0
 """Logit of frame pixels that the network's input did not show."""
+
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+"""Mean of red, green and blue over ImageNet, by which SAM, DINOv2 and ``lite`` normalise their input."""
+
+PIXEL_STD = (58.395, 57.12, 57.375)
+"""Standard deviation of red, green and blue over ImageNet, as :data:`PIXEL_MEAN`."""
+
+Map = TypeVar("Map", Tensor, np.ndarray)
+"""An array or a tensor: functions that only slice it take both."""
 
 
 @dataclass(frozen=True)
@@ -32,33 +45,34 @@ class Region:
 
     @classmethod
     def around(cls, boxes: Tensor, frame_size: tuple[int, int], zoom: float, least: float) -> Region:
-        """The smallest region of the frame's own shape that shows all boxes with room around them.
+        """Find the smallest region of the frame's own shape that shows all boxes with room around them.
 
         Args:
             boxes: (N, 4) inclusive, in frame pixels.
             frame_size: (H, W).
-            zoom: how many times as long as the boxes' common extent the region is.
-            least: share of the frame's sides below which the region does not shrink.
+            zoom: length of the region's sides as a multiple of the boxes' common extent.
+            least: smallest length of the region's sides, as a share of the frame's.
         """
         height, width = frame_size
         left, top = boxes[:, :2].amin(0).tolist()
         right, bottom = (boxes[:, 2:].amax(0) + 1).tolist()
         share = min(1.0, max(zoom * (right - left) / width, zoom * (bottom - top) / height, least))
-        size = max(1, round(share * width)), max(1, round(share * height))
-        corner = [
-            min(max(round((low + high - length) / 2), 0), limit - length)
-            for low, high, length, limit in zip((left, top), (right, bottom), size, (width, height), strict=True)
-        ]
-        return cls(*corner, *size)
+        own_width, own_height = max(1, round(share * width)), max(1, round(share * height))
+        return cls(
+            min(max(round((left + right - own_width) / 2), 0), width - own_width),
+            min(max(round((top + bottom - own_height) / 2), 0), height - own_height),
+            own_width,
+            own_height,
+        )
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Maps between a region of frames of one size and one network's input.
+    """Converts between a region of frames of one size and the input of one network.
 
     Attributes:
         frame_size: (H, W) of the frame.
-        region: what the input shows of it.
+        region: part of the frame that the input shows.
         resized_size: (H, W) of the region inside the input.
         input_size: (H, W) of the padded input.
         stride: input pixels per cell of the patch grid.
@@ -82,7 +96,7 @@ class Geometry:
         region: Region | None = None,
         pad_to: int | None = None,
     ) -> Geometry:
-        """Long side resized to ``side``; padded to a square, or to multiples of ``pad_to``.
+        """Resize the long side to ``side``; pad to a square, or to multiples of ``pad_to``.
 
         A region has the shape of the frame, so that the input has one size for the whole video.
         """
@@ -92,37 +106,41 @@ class Geometry:
         region = region or Region(0, 0, width, height)
         if pad_to is None:
             return cls(frame_size, region, resized, (side, side), stride)
-        padded = tuple(math.ceil(length / pad_to) * pad_to for length in resized)
+        padded = math.ceil(resized[0] / pad_to) * pad_to, math.ceil(resized[1] / pad_to) * pad_to
         return cls(frame_size, region, resized, padded, stride, via_input=False)
 
     @classmethod
     def whole_patches(
         cls, frame_size: tuple[int, int], side: int, patch: int, *, region: Region | None = None
     ) -> Geometry:
-        """Long side near ``side``, both sides rounded to whole patches, nothing padded."""
-        scale = side / max(frame_size)
-        resized = tuple(max(1, round(length * scale / patch)) * patch for length in frame_size)
-        region = region or Region(0, 0, frame_size[1], frame_size[0])
+        """Resize the long side to about ``side``, both sides rounded to whole patches; pad nothing."""
+        height, width = frame_size
+        scale = side / max(height, width)
+        resized = max(1, round(height * scale / patch)) * patch, max(1, round(width * scale / patch)) * patch
+        region = region or Region(0, 0, width, height)
         return cls(frame_size, region, resized, resized, patch, via_input=False)
 
     @classmethod
     def stretched(cls, frame_size: tuple[int, int], side: int, stride: int) -> Geometry:
-        """The whole frame resized to a square, whatever its shape; nothing padded."""
+        """Resize the whole frame to a square, whatever its shape; pad nothing."""
         return cls(frame_size, Region(0, 0, frame_size[1], frame_size[0]), (side, side), (side, side), stride)
 
     @classmethod
     def short_side(cls, frame_size: tuple[int, int], most: int, least: int) -> Geometry:
-        """The whole frame as it is, unless its short side is longer than ``most`` or shorter than ``least``."""
-        short = min(frame_size)
+        """Resize the whole frame only as far as its short side is longer than ``most`` or shorter than ``least``."""
+        height, width = frame_size
+        short = min(height, width)
         scale = min(max(short, least), most) / short
-        resized = tuple(round(length * scale) for length in frame_size)
-        region = Region(0, 0, frame_size[1], frame_size[0])
+        resized = round(height * scale), round(width * scale)
+        region = Region(0, 0, width, height)
         return cls(frame_size, region, resized, resized, stride=1, via_input=False)
 
     @classmethod
-    def from_state(cls, state: dict) -> Geometry:
-        """From ``dataclasses.asdict`` of one, after JSON has turned its tuples into lists."""
-        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in state.items()}
+    def from_state(cls, state: Mapping[str, Any]) -> Geometry:
+        """Restore a geometry from its ``dataclasses.asdict``, whose tuples JSON may have turned into lists."""
+        plain: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in state.items()
+        }
         return cls(**{**plain, "region": Region(**state["region"])})
 
     @property
@@ -140,47 +158,47 @@ class Geometry:
 
     @property
     def magnification(self) -> float:
-        """Input pixels per frame pixel."""
+        """Input pixels per frame pixel, along the side where they are more."""
         return max(self._scale)
 
-    def crop(self, maps: Tensor | np.ndarray) -> Tensor | np.ndarray:
-        """The region of maps at frame size: (..., H, W) to (..., region height, region width)."""
+    def crop(self, maps: Map) -> Map:
+        """Cut the region out of maps at frame size: (..., H, W) to (..., region height, region width)."""
         region = self.region
         return maps[..., region.top : region.top + region.height, region.left : region.left + region.width]
 
     def to_input(self, points: Tensor) -> Tensor:
-        """Frame pixels to input pixels; ``points`` (..., 2) xy."""
+        """Convert points (..., 2) xy from frame pixels to input pixels."""
         return (points - points.new_tensor([self.region.left, self.region.top])) * points.new_tensor(self._scale)
 
     def boxes_to_input(self, boxes: Tensor) -> Tensor:
-        """Frame pixels to input pixels; ``boxes`` (N, 4)."""
+        """Convert boxes (N, 4) from frame pixels to input pixels."""
         return self.to_input(boxes.unflatten(1, (2, 2))).flatten(1)
 
     def cells_to_frame(self, cells: Tensor) -> Tensor:
-        """Centres of grid cells (..., 2) xy in frame pixels, kept inside the region."""
+        """Compute the centres of grid cells (..., 2) xy in frame pixels, kept inside the region."""
         centres = (cells + 0.5) * self.stride - 0.5
         points = (centres + 0.5) / centres.new_tensor(self._scale) - 0.5
         limit = points.new_tensor([self.region.width - 1.0, self.region.height - 1.0])
         return points.clamp(torch.zeros_like(limit), limit) + limit.new_tensor([self.region.left, self.region.top])
 
     def cells_of(self, points: Tensor) -> Tensor:
-        """Grid cells (..., 2) xy long in which frame points (..., 2) lie, the nearest for those outside."""
+        """Find the grid cells (..., 2) xy long of frame points (..., 2) xy; a point outside gets the nearest."""
         height, width = self.grid
         limit = points.new_tensor([width - 1, height - 1])
         return (self.to_input(points) / self.stride).floor().clamp(torch.zeros_like(limit), limit).long()
 
     def inside(self) -> Tensor:
-        """Which cells of the grid have their centre on the region rather than on padding, (h, w) bool."""
+        """Mark the grid cells whose centre lies on the region rather than on padding, (h, w) bool."""
         height, width = self.grid
-        rows = (torch.arange(height) + 0.5) * self.stride < self.resized_size[0]
-        columns = (torch.arange(width) + 0.5) * self.stride < self.resized_size[1]
-        return rows[:, None] & columns[None, :]
+        down = (torch.arange(height) + 0.5) * self.stride < self.resized_size[0]
+        across = (torch.arange(width) + 0.5) * self.stride < self.resized_size[1]
+        return down[:, None] & across[None, :]
 
     def resize(self, rgb: np.ndarray) -> np.ndarray:
         """Resize the frame's region, (H, W, 3) uint8 to (h', w', 3) uint8, bilinear and antialiased.
 
-        By Pillow, as published: torch's own antialiased resize differs from it by one level in
-        half a percent of the pixels, which moves SAM's logits by 0.01.
+        Pillow does it, as in the published code: torch's own antialiased resize differs from it by
+        one level in half a percent of the pixels, which moves SAM's logits by 0.01.
         """
         region = self.region
         rgb = rgb[region.top : region.top + region.height, region.left : region.left + region.width]
@@ -190,25 +208,24 @@ class Geometry:
         return np.asarray(Image.fromarray(rgb).resize((width, height), Image.Resampling.BILINEAR))
 
     def pad(self, image: Tensor) -> Tensor:
-        """Zero padding at the right and bottom up to the input size; ``image`` (..., h', w')."""
+        """Pad an image (..., h', w') with zeros at the right and bottom up to the input size."""
         height, width = self.input_size
         return F.pad(image, (0, width - image.shape[-1], 0, height - image.shape[-2]))
 
     def coverage(self, masks: Tensor) -> Tensor:
-        """Share of each grid cell inside the masks: (N, H, W) bool to (N, h, w) float in [0, 1]."""
+        """Compute the share of each grid cell inside the masks: (N, H, W) bool to (N, h, w) float in [0, 1]."""
         resized = self._resize_masks(masks)
         return F.avg_pool2d(self.pad(resized), self.stride)[:, 0]
 
     def normalised_coverage(self, masks: Tensor, value: int) -> Tensor:
-        """Foreground cells as the published code finds them: (N, H, W) bool to (N, h, w) of 0 and 1.
+        """Find foreground cells as the published code does: (N, H, W) bool to (N, h, w) of 0 and 1.
 
-        The mask, drawn with ``value``, goes through the image's resize, normalisation (first
-        channel) and padding; cells that are then above 0 count.
+        The mask is drawn with ``value`` and goes through the image's resize, normalisation (first
+        channel) and padding. Cells that are then above 0 count.
         """
-        mean, deviation = 123.675, 58.395
         drawn = [self.resize_mask(mask.cpu().numpy().astype(np.uint8) * np.uint8(value)) for mask in masks]
         pixels = torch.tensor(np.stack(drawn), device=masks.device, dtype=torch.float32)
-        padded = self.pad((pixels - mean) / deviation)
+        padded = self.pad((pixels - PIXEL_MEAN[0]) / PIXEL_STD[0])
         grid = F.interpolate(padded[:, None], self.grid, mode="bilinear", align_corners=False)[:, 0]
         return (grid > 0).float()
 
@@ -218,30 +235,31 @@ class Geometry:
         return np.asarray(Image.fromarray(self.crop(mask)).resize((width, height), Image.Resampling.BILINEAR))
 
     def mask_logits(self, masks: Tensor, size: tuple[int, int], scale: float) -> Tensor:
-        """Masks as low-res logits of plus or minus ``scale``: (N, H, W) bool to (N, 1, *size)."""
+        """Turn masks into low-res logits of plus or minus ``scale``: (N, H, W) bool to (N, 1, *size)."""
         resized = self._resize_masks(masks)
         return (F.adaptive_avg_pool2d(self.pad(resized), size) * 2 - 1) * scale
 
     def input_masks(self, masks: Tensor) -> Tensor:
-        """Masks at the input's size, (N, H, W) bool to (N, S, S) bool: pixels that are half covered.
+        """Resize masks to the input's size, (N, H, W) bool to (N, S, S) bool.
 
-        Of an object too small for that, the pixels that it covers most.
+        Pixels that are at least half covered count; of an object too small for that, those that it
+        covers most.
         """
         covered = self.pad(self._resize_masks(masks))[:, 0]
         return covered >= covered.amax(dim=(1, 2), keepdim=True).clamp(max=0.5)
 
     def _resize_masks(self, masks: Tensor) -> Tensor:
-        """The region of masks (N, H, W) bool at its size in the input, (N, 1, h', w') float."""
+        """Resize the region of masks (N, H, W) bool to its size in the input, (N, 1, h', w') float."""
         region = self.crop(masks)[:, None].float()
         return F.interpolate(region, self.resized_size, mode="bilinear", antialias=True, align_corners=False)
 
     def pixels_per_value(self, finer: int) -> float:
-        """Frame pixels for each value of a map with ``finer`` values along the side of a patch."""
+        """Compute the frame pixels per value of a map that has ``finer`` values along the side of a patch."""
         across, down = self._scale
         return (self.stride / finer) ** 2 / (across * down)
 
     def upsample(self, maps: Tensor) -> Tensor:
-        """Logits that cover the input, at any resolution, to frame size: (N, a, b) to (N, H, W).
+        """Bring logits that cover the input, at any resolution, to frame size: (N, a, b) to (N, H, W).
 
         Outside the region they are :data:`OUTSIDE_LOGIT`.
         """
@@ -253,7 +271,7 @@ class Geometry:
         return F.pad(shown, (region.left, right, region.top, bottom), value=OUTSIDE_LOGIT)
 
     def upsample_region(self, maps: Tensor) -> Tensor:
-        """Maps that cover the input, at any resolution, to the region's size in the frame."""
+        """Bring maps (N, a, b) that cover the input to the region's size in the frame."""
         crop = self._crop_of(maps)
         if crop:
             maps = maps[..., : crop[0], : crop[1]]
@@ -263,13 +281,13 @@ class Geometry:
         return _interpolate(maps, (self.region.height, self.region.width))
 
     def positive_parts(self, maps: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
-        """What :meth:`upsample` gives of each map, only where it can be positive.
+        """Compute :meth:`upsample` of each map, but only where it can be positive.
 
         Args:
             maps: logits that cover the input, (N, a, b).
 
         Yields:
-            For each map a rectangle of the frame, its rows and columns, and the logits there.
+            For each map a rectangle of the frame (its lines and columns) and the logits there.
         """
         crop = self._crop_of(maps)
         if crop is None:
@@ -277,21 +295,16 @@ class Geometry:
                 yield slice(None), slice(None), logits
             return
         maps = maps[:, : crop[0], : crop[1]]
-        inside = maps > 0
-        sides = [
-            torch.stack([line.float().argmax(1), length - 1 - line.flip(1).float().argmax(1)], dim=1).tolist()
-            for line, length in ((inside.any(2), crop[0]), (inside.any(1), crop[1]))
-        ]
         region = self.region
-        for logits, rows, columns in zip(maps, *sides, strict=True):
-            down = _Stretch(*rows, crop[0], region.height, maps.device)
-            across = _Stretch(*columns, crop[1], region.width, maps.device)
+        for logits, (left, top, right, bottom) in zip(maps, tight_boxes(maps > 0).int().tolist(), strict=True):
+            down = _Stretch(top, bottom, crop[0], region.height, maps.device)
+            across = _Stretch(left, right, crop[1], region.width, maps.device)
             shown = torch.lerp(logits[:, across.low], logits[:, across.high], across.share)
             shown = torch.lerp(shown[down.low], shown[down.high], down.share[:, None])
             yield down.within(region.top), across.within(region.left), shown
 
     def _crop_of(self, maps: Tensor) -> tuple[int, int] | None:
-        """The part of maps (..., a, b) that is not padding, where it is whole values and up-sampled directly."""
+        """Size of the part of maps (..., a, b) that is not padding; None unless it is whole and up-sampled directly."""
         stride = self.input_size[0] / maps.shape[-2]
         cropped = [length / stride for length in self.resized_size]
         if self.via_input or not all(length.is_integer() for length in cropped):
@@ -299,10 +312,10 @@ class Geometry:
         return int(cropped[0]), int(cropped[1])
 
     def resample(self, maps: Tensor, source: Geometry, outside: float | None = None) -> Tensor:
-        """Maps (N, K, a, b) that cover the input of ``source``, as maps that cover this one's.
+        """Move maps that cover the input of another geometry onto the input of this one.
 
         Args:
-            maps: at the resolution of the source's grid, or a multiple of it.
+            maps: (N, K, a, b) at the resolution of the source's grid, or a multiple of it.
             source: geometry of the maps, for frames of the same size.
             outside: value where the source showed nothing; None repeats its border.
 
@@ -312,9 +325,9 @@ class Geometry:
         if source == self:
             return maps
         finer = maps.shape[-2] // source.grid[0]
-        rows = torch.arange(self.grid[0] * finer, device=maps.device, dtype=maps.dtype)
-        columns = torch.arange(self.grid[1] * finer, device=maps.device, dtype=maps.dtype)
-        cells = torch.stack(torch.meshgrid(rows, columns, indexing="ij")[::-1], dim=-1)
+        down = torch.arange(self.grid[0] * finer, device=maps.device, dtype=maps.dtype)
+        across = torch.arange(self.grid[1] * finer, device=maps.device, dtype=maps.dtype)
+        cells = torch.stack(torch.meshgrid(down, across, indexing="ij")[::-1], dim=-1)
         corner = maps.new_tensor([self.region.left, self.region.top])
         frame = (cells + 0.5) * (self.stride / finer) / maps.new_tensor(self._scale) + corner
         there = source.to_input(frame) / maps.new_tensor(source.input_size[::-1]) * 2 - 1
@@ -333,14 +346,22 @@ class Geometry:
 
 
 class _Stretch:
-    """Linear interpolation along one side, as ``F.interpolate`` does it, where given values take part.
+    """Linear interpolation along one side, as ``F.interpolate`` does it, only where some of the values take part.
+
+    Args:
+        first: index of the first value that takes part.
+        last: index of the last.
+        values: how many values there are.
+        results: how many results all of them would give.
+        device: where the maps are.
 
     Attributes:
-        low, high: indices of the two values that each result is made of.
-        share: of the second of them.
+        low: indices of the first of the two values that each result is made of.
+        high: indices of the second.
+        share: weight of the second, in [0, 1].
     """
 
-    def __init__(self, first: int, last: int, values: int, results: int, device: torch.device):
+    def __init__(self, first: int, last: int, values: int, results: int, device: torch.device) -> None:
         step = values / results
         self._start = max(0, math.ceil((first - 0.5) / step - 0.5))
         self._stop = min(results, math.floor((last + 1.5) / step - 0.5) + 1)
@@ -350,7 +371,7 @@ class _Stretch:
         self.share = places - self.low
 
     def within(self, origin: int) -> slice:
-        """Which of a frame's rows or columns the results are, of a region that starts there."""
+        """Lines or columns of the frame that the results are, for a region that starts at ``origin``."""
         return slice(origin + self._start, origin + self._stop)
 
 

@@ -1,7 +1,8 @@
-"""Where in the image embedding each of N objects is looked for, so that a small object costs little.
+"""Windows of the patch grid, one for each object, so that a small object costs little.
 
-An encoder sees one region of the frame for all objects; each of them is then compared, decoded and
-remembered within its own window of the patch grid.
+An encoder sees one region of the frame for all objects. Each object is then compared, decoded and
+remembered within its own window of the patch grid. PerSAM makes the windows; embeddings and
+features are cut by them, see :meth:`vos.structures.ImageEmbedding.within`.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ import torch
 from torch import Tensor
 
 MULTIPLE = 4
-"""The sides of windows are multiples of so many patches, of which memory blocks are pooled."""
+"""Sides of windows are multiples of so many patches, the size of the memory's background blocks."""
 
-
-PASS = 800
-"""Patches of a window that cost as much as one more pass of the decoder does, however little it decodes."""
+PASS_COST = 800
+"""Fixed cost of one decoder pass, in patches."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Windows:
     """N rectangles of one size on a patch grid.
 
     Attributes:
-        corners: top and left of each, in patches.
-        size: (h', w') of all.
+        corners: (top, left) of each window, in patches.
+        size: (h', w') of every window.
         grid: (h, w) of the patch grid.
     """
 
@@ -37,48 +37,48 @@ class Windows:
 
     @classmethod
     def around(cls, boxes: Tensor, size: tuple[int, int], grid: tuple[int, int]) -> Windows | None:
-        """Windows of one size with the boxes (N, 4) in their middle; None where that is the size of the grid."""
+        """Centre windows of one size on boxes (N, 4) in patches; None if that is the size of the grid."""
         if size == grid:
             return None
         centres = ((boxes[:, :2] + boxes[:, 2:]) / 2).flip(1)
         span = centres.new_tensor(size)
         corners = (centres - span / 2).round().clamp(torch.zeros_like(span), centres.new_tensor(grid) - span)
-        return cls(tuple(map(tuple, corners.long().tolist())), size, grid)
+        return cls(tuple((top, left) for top, left in corners.long().tolist()), size, grid)
 
     def starts(self, device: torch.device) -> Tensor:
-        """Left and top of the windows, (N, 2) long xy in patches."""
+        """Give the left and top of the windows, (N, 2) long xy in patches."""
         return torch.tensor(self.corners, device=device).flip(1)
 
 
 def groups(
     boxes: Tensor, lost: Tensor, grid: tuple[int, int], room: float, least: int
 ) -> list[tuple[list[int], Windows | None]]:
-    """Which objects are looked for in windows of the same size: one group, or two where that is cheaper.
+    """Sort objects into groups whose windows have one size: one group, or two if that is cheaper.
 
     Args:
         boxes: (N, 4) in patches: left, top, right, bottom.
-        lost: (N,) bool, objects that are looked for in all of the grid.
+        lost: (N,) bool, objects that are looked for in the whole grid.
         grid: (h, w).
-        room: how many times as long as a box its window is.
+        room: length of a window's sides as a multiple of its box's.
         least: shortest side of a window, in patches.
 
     Returns:
-        The rows of each group and their windows; None: the whole grid.
+        The rows of each group and their windows; windows None: the whole grid.
     """
     sides = (room * (boxes[:, 2:] - boxes[:, :2]).flip(1)).clamp_min(least)
     sides = MULTIPLE * (sides / MULTIPLE).ceil()
     sides[lost] = torch.inf
-    sizes = [tuple(map(int, size)) for size in sides.minimum(sides.new_tensor(grid)).tolist()]
+    sizes = [(int(height), int(width)) for height, width in sides.minimum(sides.new_tensor(grid)).tolist()]
     order = sorted(range(len(sizes)), key=lambda row: math.prod(sizes[row]))
     small = list(accumulate((sizes[row] for row in order), _around_both))
     large = list(accumulate((sizes[row] for row in reversed(order)), _around_both))[::-1]
 
     def split(count: int) -> list[tuple[list[int], tuple[int, int]]]:
         parts = [(sorted(order[:count]), small[count - 1])]
-        return parts + [(sorted(order[count:]), large[count])] if count < len(order) else parts
+        return [*parts, (sorted(order[count:]), large[count])] if count < len(order) else parts
 
     def cost(count: int) -> int:
-        return sum(PASS + len(rows) * math.prod(size) for rows, size in split(count))
+        return sum(PASS_COST + len(rows) * math.prod(size) for rows, size in split(count))
 
     best = min(range(1, len(order) + 1), key=cost)
     return [(rows, Windows.around(boxes[rows], size, grid)) for rows, size in split(best)]
@@ -89,7 +89,7 @@ def _around_both(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int
 
 
 def cut(maps: Tensor, windows: Windows | None) -> Tensor:
-    """What maps show in each window: (1 or N, K, a, b) to (N, K, a', b'); without windows, the maps.
+    """Cut maps to each window: (1 or N, K, a, b) to (N, K, a', b'); without windows, return the maps.
 
     ``a`` and ``b`` are the grid's sides or a multiple of them.
     """
@@ -98,11 +98,11 @@ def cut(maps: Tensor, windows: Windows | None) -> Tensor:
     return _cut(maps.permute(0, 2, 3, 1), windows).permute(0, 3, 1, 2)
 
 
-def cut_patches(rows: Tensor, windows: Windows | None) -> Tensor:
-    """The same of values patch by patch: (1 or N, h * w, …) to (N, h' * w', …)."""
+def cut_patches(values: Tensor, windows: Windows | None) -> Tensor:
+    """Cut values given patch by patch to each window: (1 or N, h * w, …) to (N, h' * w', …)."""
     if windows is None:
-        return rows
-    return _cut(rows.unflatten(1, windows.grid), windows).flatten(1, 2)
+        return values
+    return _cut(values.unflatten(1, windows.grid), windows).flatten(1, 2)
 
 
 def _cut(values: Tensor, windows: Windows) -> Tensor:
@@ -118,7 +118,7 @@ def _cut(values: Tensor, windows: Windows) -> Tensor:
 
 
 def paste(maps: Tensor, windows: Windows | None, outside: float) -> Tensor:
-    """Maps (N, K, a', b') of the windows in their places, (N, K, a, b); ``outside`` elsewhere."""
+    """Put maps (N, K, a', b') of the windows in their places, (N, K, a, b); ``outside`` elsewhere."""
     if windows is None:
         return maps
     finer = maps.shape[2] // windows.size[0]

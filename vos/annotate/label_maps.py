@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..engine.merge import describe
+from ..engine.merge import result_of_labels
 from ..structures import Frame, Result
 from ..writers.masks import MaskWriter
 
@@ -48,4 +48,4 @@ class LabelMaps:
 def described(frame: Frame, labels: np.ndarray, scores: dict[int, float]) -> Result:
     """A result from labels (H, W) and the scores of all objects that it is to tell of."""
     ids = tuple(sorted(scores))
-    return describe(frame, ids, labels, np.array([scores[each] for each in ids], np.float32))
+    return result_of_labels(frame, ids, labels, np.array([scores[each] for each in ids], np.float32))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..engine.merge import describe
+from ..engine.merge import result_of_labels
 from ..engine.session import Session
 from ..errors import InputError, OutputError
 from ..readers.limits import open_image
@@ -47,7 +47,7 @@ class Saved:
         labels = _read_png(self.masks, frame)
         if zlib.crc32(labels) != row["crc"]:
             raise _changed(self.masks, frame)
-        result = describe(frame, tuple(row["ids"]), labels, np.array(row["scores"], np.float32))
+        result = result_of_labels(frame, tuple(row["ids"]), labels, np.array(row["scores"], np.float32))
         if self.opacity is not None:
             result = replace(result, opacity=_read_png(self.opacity, frame))
         if frame.index == self.frame:

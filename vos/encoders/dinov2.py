@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 from transformers import Dinov2Model
 
-from ..geometry import Geometry
+from ..geometry import PIXEL_MEAN, PIXEL_STD, Geometry
 from ..interfaces import FrameContext
 from ..structures import PatchFeatures
 from ..weights import model_files, pretrained
@@ -14,8 +14,6 @@ from ..weights import model_files, pretrained
 HUB_NAMES = {f"dinov2-{size}": f"facebook/dinov2-{size}" for size in ("small", "base", "large", "giant")}
 LONG_SIDE = 840
 """Pixels of the long side of DINOv2's input."""
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-PIXEL_STD = (58.395, 57.12, 57.375)
 
 
 class Dinov2Encoder:

@@ -1,10 +1,15 @@
-"""From logits of N objects to one label map, once per frame."""
+"""From the logits of N objects to one label map, once per frame.
+
+The session calls :func:`merge` after the tracker. Whoever has labels already, such as a given first
+mask or one read back from disk, makes a result of them by :func:`result_of_labels`.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
+from ..boxes import tight_box
 from ..structures import Frame, Result, Tracked
 
 
@@ -15,27 +20,35 @@ def merge(frame: Frame, object_ids: tuple[int, ...], tracked: Tracked) -> Result
     labels = torch.zeros(frame.size, dtype=torch.uint8, device=logits.device)
     everywhere = ((slice(None), slice(None), each) for each in logits)
     parts = everywhere if geometry is None else geometry.positive_parts(logits)
-    for object_id, (rows, columns, shown) in zip(object_ids, parts, strict=True):
-        here, named = best[rows, columns], labels[rows, columns]
-        named.copy_(torch.where(shown > here, object_id, named))
-        here.copy_(torch.maximum(here, shown))
-    return describe(frame, object_ids, labels.cpu().numpy(), tracked.scores.float().cpu().numpy(), tracked)
+    for object_id, (lines, columns, shown) in zip(object_ids, parts, strict=True):
+        best_here, labels_here = best[lines, columns], labels[lines, columns]  # views, which are written to
+        labels_here.copy_(torch.where(shown > best_here, object_id, labels_here))
+        best_here.copy_(torch.maximum(best_here, shown))
+    return result_of_labels(frame, object_ids, labels.cpu().numpy(), tracked.scores.float().cpu().numpy(), tracked)
 
 
-def describe(
+def result_of_labels(
     frame: Frame,
     object_ids: tuple[int, ...],
     labels: np.ndarray,
     scores: np.ndarray,
     tracked: Tracked | None = None,
 ) -> Result:
-    """A result from its label map (H, W) uint8: boxes and areas are read off it."""
+    """Make a result of a label map: measure the objects' boxes and areas.
+
+    Args:
+        frame: the frame.
+        object_ids: of the N objects, in the order of the result's rows.
+        labels: (H, W) uint8, 0 background, else the object id.
+        scores: (N,) in [0, 1].
+        tracked: the logits that the labels were merged from, if there are any.
+    """
     boxes = np.full((len(object_ids), 4), -1, dtype=np.int32)
     areas = np.zeros(len(object_ids), dtype=np.int64)
     for row, object_id in enumerate(object_ids):
         mask = labels == object_id
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        if len(rows):
-            boxes[row] = columns[0], rows[0], columns[-1], rows[-1]
+        box = tight_box(mask)
+        if box is not None:
+            boxes[row] = box
             areas[row] = np.count_nonzero(mask)
     return Result(frame, object_ids, labels, boxes, areas, scores.astype(np.float32), tracked)

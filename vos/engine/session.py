@@ -20,7 +20,7 @@ from ..structures import (
     first_mask_from_array,
 )
 from .hints import mask_from_hints
-from .merge import describe, merge
+from .merge import merge, result_of_labels
 
 
 class Session:
@@ -82,7 +82,7 @@ class Session:
         self._tracker_started = True
         self.object_ids = first_mask.object_ids
         scores = np.ones(len(self.object_ids), dtype=np.float32)
-        return self._keep(describe(frame, self.object_ids, first_mask.labels, scores))
+        return self._keep(result_of_labels(frame, self.object_ids, first_mask.labels, scores))
 
     @torch.inference_mode()
     def segment(self, frame: Frame, hints: Sequence[Hint], object_ids: Sequence[int] | None = None) -> FirstMask:
@@ -225,7 +225,7 @@ class Session:
             ids = tuple(state["object_ids"])
             if state["labels"].shape != frame.size:
                 raise ValueError(f"it is of {state['labels'].shape} and the frame {frame.size} (H, W)")
-            last = describe(frame, ids, state["labels"], state["scores"])
+            last = result_of_labels(frame, ids, state["labels"], state["scores"])
             if state["tracker"] is not None:
                 restore(self._context(frame), state["tracker"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -274,7 +274,7 @@ class Session:
 
 def _nothing(frame: Frame) -> Result:
     """The result of a frame on which nothing is followed."""
-    return describe(frame, (), np.zeros(frame.size, np.uint8), np.zeros(0, np.float32))
+    return result_of_labels(frame, (), np.zeros(frame.size, np.uint8), np.zeros(0, np.float32))
 
 
 def _painted(last: Result, mask: np.ndarray, object_id: int, object_ids: tuple[int, ...]) -> Result:
@@ -282,4 +282,4 @@ def _painted(last: Result, mask: np.ndarray, object_id: int, object_ids: tuple[i
     labels = np.where(last.labels == object_id, 0, last.labels).astype(np.uint8)
     labels[np.asarray(mask) > 0] = object_id
     known = dict(zip(last.object_ids, last.scores, strict=True)) | {object_id: 1.0}
-    return describe(last.frame, object_ids, labels, np.array([known[each] for each in object_ids], np.float32))
+    return result_of_labels(last.frame, object_ids, labels, np.array([known[each] for each in object_ids], np.float32))

@@ -1,10 +1,11 @@
-"""What sets an object apart from its surroundings: a linear discriminant of the image embedding.
+"""A linear discriminant of the image embedding, which sets an object apart from its surroundings.
 
-The prototype of eq. 5-6 says how much a patch looks like the object; what the object shares with
-its surroundings counts there as much as what tells them apart. Ridge regression of foreground (+1)
-against background (-1) weights each direction by how well it separates the two in the frames seen
-so far: the prototype less that of the background, whitened (Fisher's discriminant). It needs two
-small sums for each object, so that frames are added in constant memory.
+The prototype of eq. 5-6 measures how much a patch looks like the object. Features that the object
+shares with its surroundings count there as much as those that tell them apart. This module weights
+each direction by how well it separates foreground (+1) from background (-1) in the frames seen so
+far, by ridge regression. That is the prototype less that of the background, whitened (Fisher's
+discriminant). Only two small sums are kept for each object, so that frames are added in constant
+memory. PerSAM and the engine's hints use it.
 """
 
 from __future__ import annotations
@@ -16,21 +17,21 @@ import torch
 from torch import Tensor
 
 RIDGE = 0.01
-"""Share of the mean squared feature that is added to the diagonal."""
+"""Strength of the ridge, as a share of the mean squared feature."""
 
 STEEPNESS = 6.0
-"""Of the sigmoid by which margins become maps in [0, 1]."""
+"""Steepness of the sigmoid that turns margins into maps in [0, 1]."""
 
 RIVALS = 0.3
-"""Share of the other objects in the weight of what an object is set against, where there are any."""
+"""Weight of the other objects within the background class, if there are others."""
 
 _CONSTANT = 0.3
-"""The feature that stands for the constant; the others have a mean length of 1."""
+"""Value of the constant feature; the others together have a mean length of 1."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What ridge regression needs to know of the frames seen, for N objects.
+    """Sums over the frames seen that ridge regression needs, for N objects.
 
     Attributes:
         gram: weighted mean of the features' outer products, (N, C + 1, C + 1).
@@ -42,13 +43,13 @@ class Evidence:
 
     @cached_property
     def weights(self) -> Tensor:
-        """Weights of the ridge regression, (N, C + 1)."""
+        """Weights of the discriminant, solved on first use, (N, C + 1)."""
         size = self.gram.diagonal(dim1=1, dim2=2).mean(1)
         ridge = RIDGE * size[:, None, None] * torch.eye(self.gram.shape[1], device=size.device, dtype=size.dtype)
         return torch.linalg.solve(self.gram + ridge, self.moment)
 
     def blended(self, other: Evidence, share: Tensor | float) -> Evidence:
-        """These frames and ``share`` (N,) of the others' instead, in [0, 1]."""
+        """Mix in other frames: ``share`` of them, in [0, 1], (N,) or one for all, and the rest of these."""
         share = torch.as_tensor(share, dtype=self.gram.dtype, device=self.gram.device).view(-1, 1)
         return Evidence(
             self.gram.lerp(other.gram, share[..., None]),
@@ -57,10 +58,10 @@ class Evidence:
 
 
 def samples(embedding: Tensor) -> Tensor:
-    """Features as the discriminant takes them: of a mean length of 1, and the constant.
+    """Scale an image embedding to features of mean length 1, and add the constant feature.
 
     Args:
-        embedding: image embedding, all of it, (N or 1, C, h, w).
+        embedding: the whole image embedding, (N or 1, C, h, w).
 
     Returns:
         (N or 1, h * w, C + 1).
@@ -71,22 +72,28 @@ def samples(embedding: Tensor) -> Tensor:
 
 
 def moments(samples: Tensor, weight: Tensor) -> Tensor:
-    """Weighted sum of the features' outer products, (N, C + 1, C + 1); sums of patches that share none add up.
+    """Sum up the outer products of features by weight.
+
+    The sums of two sets of patches add up to that of both.
 
     Args:
-        samples: (N or 1, P, C + 1), see :func:`samples`.
+        samples: from :func:`samples`, (N or 1, P, C + 1).
         weight: (N or 1, P).
+
+    Returns:
+        (N, C + 1, C + 1).
     """
     return (weight[..., None] * samples).transpose(1, 2) @ samples
 
 
 def evidence(foreground: Tensor, background: Tensor, rivals: Tensor | None = None) -> Evidence:
-    """The evidence of one frame; foreground and background weigh the same in all.
+    """Make the evidence of one frame; foreground and background weigh the same in total.
 
     Args:
-        foreground: moments of what lies inside each object, (N, C + 1, C + 1).
-        background: of what lies outside.
-        rivals: of what lies inside the others, which counts once more; None: there are none.
+        foreground: moments of the patches inside each object, (N, C + 1, C + 1).
+        background: moments of the patches outside, the same shape.
+        rivals: moments of the patches inside the other objects, which count once more by
+            :data:`RIVALS`, the same shape; None: there are no others.
     """
     inside, outside = _mean(foreground), _mean(background)
     if rivals is not None:
@@ -96,17 +103,20 @@ def evidence(foreground: Tensor, background: Tensor, rivals: Tensor | None = Non
 
 
 def _mean(moments: Tensor) -> Tensor:
-    """Moments over the sum of their weights, which they hold as that of the constant's square."""
+    """Divide moments by the sum of their weights, which stands in their last element, times the constant's square."""
     return moments / (moments[:, -1:, -1:] / _CONSTANT**2).clamp_min(1e-3)
 
 
 def maps(samples: Tensor, size: tuple[int, int], *evidences: Evidence) -> Tensor:
-    """How clearly each patch is on the object's side of each discriminant, (N, K, h, w) in [0, 1].
+    """Apply discriminants to a frame: how clearly each patch is on the object's side.
 
     Args:
-        samples: of the frame, (N or 1, h * w, C + 1), see :func:`samples`.
+        samples: of the frame, from :func:`samples`, (N or 1, h * w, C + 1).
         size: (h, w).
-        evidences: K of them.
+        *evidences: K of them, each of all N objects.
+
+    Returns:
+        (N, K, h, w) in [0, 1].
     """
     weights = torch.stack([evidence.weights for evidence in evidences], dim=2)
     margins = (samples @ weights).transpose(1, 2)

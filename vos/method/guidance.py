@@ -1,6 +1,6 @@
-"""What steers SAM's mask decoder to the target: guided attention (eq. 8) and semantic prompting (eq. 9-10).
+"""Guidance of SAM's mask decoder: target-guided attention (eq. 8) and target-semantic prompting (eq. 9-10).
 
-:mod:`vos.segmenters.mask_decoder` is the decoder that takes it.
+PerSAM fills a :class:`Guidance` for each frame; :mod:`vos.segmenters.mask_decoder` applies it.
 """
 
 from __future__ import annotations
@@ -12,20 +12,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 AttentionRule = Literal["softmax", "sigmoid"]
-"""``softmax``: eq. 8, bias ``alpha * softmax(S)`` in every token-to-image attention;
-``sigmoid``: the published code, bias ``sigmoid(standardised S)``, not in the last attention."""
+"""Form of guided attention.
+
+``softmax`` is eq. 8: the bias ``alpha * softmax(S)`` in every token-to-image attention. ``sigmoid`` is
+the published code: the bias ``sigmoid(standardised S)`` in all of them but the last.
+"""
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """What steers the decoder towards the target, for N objects; either part may be None.
+    """Steers the decoder towards the target, for N objects.
 
     Attributes:
         similarity: on the grid of the image embedding, (N, h, w) float32: ``S`` of eq. 6 for the
-            rule ``softmax``, :func:`standardised` for ``sigmoid``.
-        target_embedding: ``T_R`` of eq. 9, the mean foreground embedding, (N, C) float.
+            rule ``softmax``, :func:`standardised` for ``sigmoid``; None: no guided attention.
+        target_embedding: ``T_R`` of eq. 9, the mean foreground embedding, (N, C) float; None: no
+            semantic prompting.
         alpha: balance factor of eq. 8.
-        rule: which form of guided attention, see :data:`AttentionRule`.
+        rule: form of guided attention, see :data:`AttentionRule`.
     """
 
     similarity: Tensor | None = None
@@ -34,7 +38,7 @@ class Guidance:
     rule: AttentionRule = "softmax"
 
     def attention_bias(self) -> Tensor | None:
-        """The term added to the attention after its softmax: (N, 1, h * w) float."""
+        """Compute the term that is added to the attention after its softmax: (N, 1, h * w) float, or None."""
         if self.similarity is None:
             return None
         flat = self.similarity.flatten(1)
@@ -43,7 +47,7 @@ class Guidance:
 
 
 def standardised(confidence: Tensor, grid: tuple[int, int]) -> Tensor:
-    """What the published code feeds its sigmoid: (N, H, W) at frame size to (N, h, w).
+    """Make the map that the published code feeds its sigmoid: (N, H, W) at frame size to (N, h, w).
 
     The map is standardised over the frame and squeezed onto the whole grid, padding included.
     """

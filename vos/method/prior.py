@@ -1,7 +1,7 @@
-"""The location prior: which patches of a new frame look like the target (eq. 3-7).
+"""The location prior: how much each patch of a new frame looks like the target (eq. 3-7).
 
-Everything here is batched over N objects and works on the patch grid of the prior encoder;
-frame pixels appear only in the points.
+PerSAM and the engine's hints use it. Everything here is batched over N objects and works on the
+patch grid of the prior encoder.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 def prototype(features: Tensor, coverage: Tensor) -> Tensor:
-    """Mean of the normalised foreground features: the vector whose product is eq. 5-6.
+    """Average the normalised foreground features; its product with a patch's features is eq. 5-6.
 
     Args:
         features: unit patch features (N or 1, C, h, w).
@@ -26,11 +26,14 @@ def prototype(features: Tensor, coverage: Tensor) -> Tensor:
 
 
 def mean_max_prototype(features: Tensor, foreground: Tensor) -> Tensor:
-    """The published video scripts' prototype: half mean, half channel-wise maximum, normalised.
+    """Make the prototype of the published video scripts: half mean, half channel-wise maximum.
 
     Args:
         features: patch features before normalisation, (1, C, h, w).
         foreground: (N, h, w) of 0 and 1.
+
+    Returns:
+        (N, C), normalised.
     """
     outside = foreground[:, None] <= 0
     largest = features.masked_fill(outside, -torch.inf).flatten(2).amax(2)
@@ -38,7 +41,7 @@ def mean_max_prototype(features: Tensor, foreground: Tensor) -> Tensor:
 
 
 def similarity(features: Tensor, prototypes: Tensor) -> Tensor:
-    """Confidence maps S of eq. 6, (N, h, w) in [-1, 1].
+    """Compute the confidence maps S of eq. 6, (N, h, w) in [-1, 1].
 
     Args:
         features: unit patch features of the frame, (N or 1, C, h, w).
@@ -48,20 +51,20 @@ def similarity(features: Tensor, prototypes: Tensor) -> Tensor:
 
 
 def quadrupled(maps: Tensor) -> Tensor:
-    """Maps (N, h, w) at four times their size, the published code's step before frame size."""
+    """Enlarge maps (N, h, w) four times, as the published code does before it goes to frame size."""
     return F.interpolate(maps[:, None], scale_factor=4, mode="bilinear", align_corners=False)[:, 0]
 
 
 def extreme_points(confidence: Tensor, positives: int = 2, inside: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """The best ``positives`` cells and the worst one of each map (eq. 7 and C.2).
+    """Find the best ``positives`` cells and the worst one of each map (eq. 7 and C.2).
 
     Args:
         confidence: (N, H, W).
-        positives: how many of the best to take.
+        positives: number of best cells to take.
         inside: (H, W) or (N, H, W) bool, cells that may be chosen; None for all.
 
     Returns:
-        xy cell indices (N, positives + 1, 2) long and labels (N, positives + 1) of 1 and 0.
+        xy cell indices (N, positives + 1, 2) long, and labels (N, positives + 1): 1 for the best, 0 for the worst.
     """
     flat = confidence.flatten(1)
     outside = torch.zeros_like(flat[0], dtype=torch.bool) if inside is None else ~inside.flatten(-2)

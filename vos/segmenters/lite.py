@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import WeightsError
-from ..geometry import Geometry, Region
+from ..geometry import PIXEL_MEAN, PIXEL_STD, Geometry, Region
 from ..method.guidance import Guidance
 from ..private_api import can_fuse_relu6, convolution_relu6, fast_dtype
 from ..structures import ImageEmbedding, Masks, Prompts
@@ -21,8 +21,6 @@ from ..weights import LITE
 from ..windows import cut
 from .lite_network import STRIDE, LiteConfig, LiteNetwork
 
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-PIXEL_STD = (58.395, 57.12, 57.375)
 PAD_TO = 32
 
 

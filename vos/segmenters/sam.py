@@ -11,15 +11,12 @@ from transformers.models.sam.configuration_sam import SamConfig
 from transformers.models.sam.modeling_sam import SamModel
 
 from ..errors import WeightsError
-from ..geometry import Geometry, Region
+from ..geometry import PIXEL_MEAN, PIXEL_STD, Geometry, Region
 from ..method.guidance import Guidance
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights import model_files, pretrained
 from .checkpoint import load_published
 from .mask_decoder import PUBLISHED_LAYER_NORM_EPS, GuidedMaskDecoder
-
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-PIXEL_STD = (58.395, 57.12, 57.375)
 
 HUB_NAMES = {
     "sam-vit-b": "facebook/sam-vit-base",
