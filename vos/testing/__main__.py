@@ -1,4 +1,4 @@
-"""Runs the conformance tests; every argument goes to pytest."""
+"""The command ``python -m vos.testing``: runs the conformance tests with pytest."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 
 def main() -> int:
+    """Run the tests with the arguments of the command line; return pytest's exit status, or 2 without pytest."""
     try:
         import pytest
     except ImportError:

@@ -1,4 +1,4 @@
-"""An endless drawn clip with exact masks, for tests and benchmarks that need no data."""
+"""Draws an endless clip with exact masks, for tests and benchmarks that need no data."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from PIL import Image
 from ..structures import FirstMask, Frame, first_mask_from_array
 
 COLUMNS, ROWS = 8, 5
-"""The discs stand in a grid of so many; no clip has more."""
+"""Size of the grid in which the discs stand; a clip has at most ``COLUMNS * ROWS`` of them."""
 
 
 def clip(size: tuple[int, int] = (480, 854)) -> Iterator[Frame]:
-    """Coloured discs that sway over a softly shaded ground, without end.
+    """Yield frames of coloured discs that sway over a softly shaded ground, without end.
 
     Args:
         size: (H, W) of the frames.
@@ -33,22 +33,33 @@ def clip(size: tuple[int, int] = (480, 854)) -> Iterator[Frame]:
 
 
 def sway(size: tuple[int, int], index: int) -> int:
-    """Pixels to the right by which the discs are moved in a frame."""
+    """Return by how many pixels the discs are moved to the right in a frame.
+
+    Args:
+        size: (H, W) of the frames.
+        index: of the frame.
+    """
     return round(size[1] / 120 * np.sin(index / 5))
 
 
 def disc_labels(size: tuple[int, int], count: int, shift: int = 0) -> np.ndarray:
-    """Labels (H, W) uint8 of the first ``count`` discs: 1, 2, … in reading order."""
+    """Draw the labels of the first ``count`` discs, (H, W) uint8: 1, 2 and so on in reading order.
+
+    Args:
+        size: (H, W) of the frame.
+        count: number of discs.
+        shift: pixels to the right, see :func:`sway`.
+    """
     height, width = size
-    rows, columns = np.mgrid[:height, :width]
+    ys, xs = np.mgrid[:height, :width]
     radius = 0.38 * min(height / ROWS, width / COLUMNS)
     labels = np.zeros(size, np.uint8)
     for index in range(count):
         x, y = width * (index % COLUMNS + 0.5) / COLUMNS + shift, height * (index // COLUMNS + 0.5) / ROWS
-        labels[(columns - x) ** 2 + (rows - y) ** 2 < radius**2] = index + 1
+        labels[(xs - x) ** 2 + (ys - y) ** 2 < radius**2] = index + 1
     return labels
 
 
 def discs(count: int, size: tuple[int, int] = (480, 854)) -> FirstMask:
-    """The first mask of the clip's first ``count`` discs."""
+    """Return the first mask of the clip's first ``count`` discs, for frames of size (H, W)."""
     return first_mask_from_array(disc_labels(size, count))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
+from ..engine.session import Session
 from ..pipeline import open_session
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options that choose the tracker and its models."""
     group = parser.getgroup("vos")
     group.addoption("--tracker", required=False, default="persam", help="an installed tracker (default: persam)")
     group.addoption("--model", default="lite", help="as for vos-track (default: lite)")
@@ -15,7 +19,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture
-def new_session(request: pytest.FixtureRequest):
-    """Opens sessions of the tracker under test."""
+def new_session(request: pytest.FixtureRequest) -> Callable[[], Session]:
+    """Return a function that opens a session of the tracker under test."""
     options = {name: request.config.getoption(f"--{name}") for name in ("tracker", "model", "prior")}
     return lambda: open_session(device="cpu", **options)

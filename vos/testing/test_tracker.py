@@ -1,29 +1,35 @@
-"""What every tracker must keep to; see the package's docstring for how to run it."""
+"""The conformance tests of a tracker; see the package's docstring for how to run them."""
 
 from __future__ import annotations
 
 import gc
 import itertools
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
+from ..engine.session import Session
 from ..state_file import from_bytes, to_bytes
-from ..structures import Frame
+from ..structures import Frame, Result
 from .clip import clip, disc_labels, discs, sway
 
 SIZE = (120, 200)
+"""(H, W) of the frames, where a test does not choose another."""
+
+NewSession = Callable[[], Session]
+"""The fixture ``new_session`` of :mod:`vos.testing.plugin`."""
 
 
-def follow(session, size, count, frames):
-    """Results of the clip's first frames."""
+def follow(session: Session, size: tuple[int, int], count: int, frames: int) -> list[Result]:
+    """Return the results of the clip's first frames, with ``count`` discs as objects."""
     first, *rest = itertools.islice(clip(size), frames)
     return [session.start(first, discs(count, size)), *(session.step(frame) for frame in rest)]
 
 
-def check(result, ids, size):
-    """The shapes, types and ranges that readers of results rely on."""
+def check(result: Result, ids: tuple[int, ...], size: tuple[int, int]) -> None:
+    """Check the shapes, types and ranges that users of a result rely on."""
     assert result.object_ids == ids
     assert result.labels.shape == size and result.labels.dtype == np.uint8
     assert set(np.unique(result.labels).tolist()) <= {0, *ids}
@@ -38,25 +44,25 @@ def check(result, ids, size):
 
 
 @pytest.mark.parametrize("count", [1, 2, 40])
-def test_results_have_their_shapes(new_session, count):
+def test_results_have_their_shapes(new_session: NewSession, count: int) -> None:
     for result in follow(new_session(), SIZE, count, 3):
         check(result, tuple(range(1, count + 1)), SIZE)
 
 
 @pytest.mark.parametrize("size", [(120, 200), (97, 131), (131, 97), (64, 64), (33, 250), (16, 16)])
-def test_frames_of_any_size(new_session, size):
+def test_frames_of_any_size(new_session: NewSession, size: tuple[int, int]) -> None:
     for result in follow(new_session(), size, 1, 3):
         check(result, (1,), size)
 
 
-def test_an_object_that_hardly_moves_is_found(new_session):
+def test_an_object_that_hardly_moves_is_found(new_session: NewSession) -> None:
     for index, result in enumerate(follow(new_session(), SIZE, 1, 4)):
         truth = disc_labels(SIZE, 1, sway(SIZE, index)) > 0
         found = result.labels > 0
         assert np.count_nonzero(found & truth) > 0.3 * np.count_nonzero(found | truth)
 
 
-def test_object_numbers_are_the_masks_own(new_session):
+def test_object_numbers_are_the_masks_own(new_session: NewSession) -> None:
     labels = disc_labels(SIZE, 2)
     renumbered = np.array([0, 7, 255], np.uint8)[labels]
     frames = clip(SIZE)
@@ -65,12 +71,12 @@ def test_object_numbers_are_the_masks_own(new_session):
     check(session.step(next(frames)), (7, 255), SIZE)
 
 
-def test_the_same_frames_give_the_same_masks(new_session):
+def test_the_same_frames_give_the_same_masks(new_session: NewSession) -> None:
     runs = [[result.labels for result in follow(new_session(), SIZE, 2, 4)] for _ in range(2)]
     assert all(np.array_equal(a, b) for a, b in zip(*runs, strict=True))
 
 
-def test_results_and_frames_are_left_alone(new_session):
+def test_results_and_frames_are_left_alone(new_session: NewSession) -> None:
     frames = list(itertools.islice(clip(SIZE), 3))
     before = [frame.rgb.copy() for frame in frames]
     session = new_session()
@@ -82,7 +88,7 @@ def test_results_and_frames_are_left_alone(new_session):
     assert all(np.array_equal(frame.rgb, rgb) for frame, rgb in zip(frames, before, strict=True))
 
 
-def test_objects_may_vanish(new_session):
+def test_objects_may_vanish(new_session: NewSession) -> None:
     session = new_session()
     frames = clip(SIZE)
     session.start(next(frames), discs(2, SIZE))
@@ -91,7 +97,7 @@ def test_objects_may_vanish(new_session):
     check(session.step(next(frames)), (1, 2), SIZE)
 
 
-def test_a_tiny_object(new_session):
+def test_a_tiny_object(new_session: NewSession) -> None:
     labels = np.zeros(SIZE, np.uint8)
     labels[60, 100] = 1
     session, frames = new_session(), clip(SIZE)
@@ -99,13 +105,13 @@ def test_a_tiny_object(new_session):
     check(session.step(next(frames)), (1,), SIZE)
 
 
-def test_an_object_that_fills_the_frame(new_session):
+def test_an_object_that_fills_the_frame(new_session: NewSession) -> None:
     session, frames = new_session(), clip(SIZE)
     session.start(next(frames), np.ones(SIZE, np.uint8))
     check(session.step(next(frames)), (1,), SIZE)
 
 
-def test_objects_join_leave_and_are_corrected(new_session):
+def test_objects_join_leave_and_are_corrected(new_session: NewSession) -> None:
     session, frames = new_session(), clip(SIZE)
     if not all(hasattr(session.tracker, name) for name in ("add", "correct", "remove")):
         pytest.skip("this tracker cannot change its objects in mid-video")
@@ -121,7 +127,7 @@ def test_objects_join_leave_and_are_corrected(new_session):
     check(session.step(next(frames)), (), SIZE)
 
 
-def test_a_saved_state_goes_on_as_if_nothing_had_been(new_session):
+def test_a_saved_state_goes_on_as_if_nothing_had_been(new_session: NewSession) -> None:
     session, frames = new_session(), clip(SIZE)
     if not (hasattr(session.tracker, "state") and hasattr(session.tracker, "restore")):
         pytest.skip("this tracker cannot be saved")
@@ -137,7 +143,7 @@ def test_a_saved_state_goes_on_as_if_nothing_had_been(new_session):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the resident memory from /proc")
-def test_memory_stays_flat_over_300_frames(new_session):
+def test_memory_stays_flat_over_300_frames(new_session: NewSession) -> None:
     session, frames = new_session(), clip((48, 80))
     session.start(next(frames), discs(1, (48, 80)))
     sizes = []
@@ -150,6 +156,6 @@ def test_memory_stays_flat_over_300_frames(new_session):
 
 
 def resident_megabytes() -> float:
-    """Resident memory of this process."""
+    """Return the resident memory of this process."""
     with open("/proc/self/status", encoding="ascii") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) / 1024
