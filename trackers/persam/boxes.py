@@ -1,4 +1,4 @@
-"""Boxes of objects: inclusive, left top right bottom in frame pixels."""
+"""Trims and widens the boxes of objects: left, top, right, bottom in frame pixels, inclusive."""
 
 from __future__ import annotations
 
@@ -9,21 +9,16 @@ from torch import Tensor
 from ...structures import Result
 
 
-def tight_boxes(masks: Tensor, fallback: Tensor | None = None) -> Tensor:
-    """Tight boxes (N, 4) float of masks (N, H, W) bool; fallback rows where empty."""
-    rows, columns = masks.any(2), masks.any(1)
-    height, width = masks.shape[1:]
-    first = lambda line: line.float().argmax(1)
-    boxes = torch.stack(
-        [first(columns), first(rows), width - 1 - first(columns.flip(1)), height - 1 - first(rows.flip(1))], dim=1
-    ).float()
-    if fallback is not None:
-        boxes = torch.where(rows.any(1)[:, None], boxes, fallback)
-    return boxes
-
-
 def trimmed_boxes(result: Result, beyond_each_side: float) -> np.ndarray:
-    """Boxes (N, 4) int of a result, beyond each side of which this share of the object's area may lie."""
+    """Trim the boxes of a result, so that a stray speck of a mask does not stretch its box.
+
+    Args:
+        result: the merged objects of a frame.
+        beyond_each_side: share of an object's area that may lie beyond each side of its box.
+
+    Returns:
+        Boxes (N, 4) int.
+    """
     if not beyond_each_side:
         return result.boxes
     boxes = result.boxes.copy()
@@ -39,7 +34,7 @@ def trimmed_boxes(result: Result, beyond_each_side: float) -> np.ndarray:
 
 
 def widened_boxes(boxes: Tensor, margin: int, frame_size: tuple[int, int]) -> Tensor:
-    """Boxes (N, 4) with ``margin`` pixels more on each side, within the frame."""
+    """Widen boxes (N, 4) by ``margin`` pixels on each side, within the frame of (H, W)."""
     if not margin:
         return boxes
     height, width = frame_size

@@ -1,4 +1,4 @@
-"""Where PerSAM looks: a region of the frame that is encoded for all objects, and in it a window for each."""
+"""Chooses where PerSAM looks: one encoded region of the frame for all objects, and in it a window for each."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from ...interfaces import FrameContext, Segmenter
 from ...method import discriminant
 from ...structures import Frame, ImageEmbedding, PatchFeatures
 from ...windows import Windows, cut_patches, groups
-from .options import PerSamOptions
+from .options import Settled
 
 SMALLEST_REGION = 0.4
-"""A zoom shows at least this share of the frame's sides, ..."""
+"""Smallest region that is encoded, as a share of the frame's sides; large frames allow a smaller one."""
 
 MAGNIFICATION = 1.5
-"""... or, of large frames, a smaller region that gives so many input pixels per frame pixel."""
+"""Input pixels per frame pixel up to which regions of large frames may be enlarged."""
 
-LEAST_WINDOW = 16
+SHORTEST_WINDOW = 16
 """Shortest side of an object's window, in patches."""
 
 
 class View:
-    """The encodings of a frame that N objects are looked for in: all of them, or one window for each object.
+    """The encodings of a frame as N objects see them: all of its region, or one window of it for each object.
 
-    Each is computed when it is first asked for, and then kept.
+    Each encoding is computed on first use and then kept.
 
     Args:
-        context: the frame.
-        windows: one for each object; None: the whole of it for all objects.
-        whole: the view of the whole that the windows are cut from.
+        context: the frame and its encoders.
+        windows: one for each object; None: the whole region for all objects.
+        whole: the view of the whole region from which the windows are cut; None: this is one.
     """
 
     def __init__(self, context: FrameContext, windows: Windows | None = None, whole: View | None = None):
@@ -41,22 +41,22 @@ class View:
         self._whole = whole
 
     def within(self, windows: Windows | None) -> View:
-        """The same frame, seen through windows; None: this view."""
+        """Return a view of the same frame through windows; None: this view."""
         return self if windows is None else View(self._context, windows, self)
 
     @property
     def frame(self) -> Frame:
-        """The frame."""
+        """The frame that is seen."""
         return self._context.frame
 
     @property
     def segmenter(self) -> Segmenter:
-        """What encoded it."""
+        """The segmenter that encoded the frame."""
         return self._context.segmenter
 
     @property
     def raw_features(self) -> Tensor:
-        """The segmenter's features before normalisation, (1, C, h, w), always of the whole."""
+        """The segmenter's features before normalisation, (1, C, h, w), always of the whole region."""
         return self._context.raw_features
 
     @cached_property
@@ -71,27 +71,27 @@ class View:
 
     @cached_property
     def samples(self) -> Tensor:
-        """The embedding as a discriminant takes it, see :func:`vos.method.discriminant.samples`."""
+        """The embedding in the form of :func:`vos.method.discriminant.samples`."""
         if self._whole is not None:
-            return cut_patches(self._whole.samples, self._windows)
+            return cut_patches(self._whole.samples, self._windows)  # its scale is that of the whole region
         return discriminant.samples(self.embedding.values)
 
 
 @dataclass(frozen=True)
 class Group:
-    """Objects that are looked for together, in windows of one size.
+    """Objects that are looked for as one batch, in windows of one size.
 
     Attributes:
         rows: their rows.
-        view: what they are looked for in.
+        view: their windows of the frame.
     """
 
     rows: list[int]
     view: View
 
 
-def region_around(options: PerSamOptions, context: FrameContext, boxes: Tensor) -> Region | None:
-    """The region to encode for objects with these boxes (N, 4); None: the whole frame."""
+def region_around(options: Settled, context: FrameContext, boxes: Tensor) -> Region | None:
+    """Choose the region to encode for objects with these boxes (N, 4); None: the whole frame."""
     if not options.zoom:
         return None
     size = context.frame.size
@@ -99,22 +99,23 @@ def region_around(options: PerSamOptions, context: FrameContext, boxes: Tensor) 
     return Region.around(boxes, size, options.zoom, least)
 
 
-def grouped(options: PerSamOptions, view: View, boxes: Tensor, lost: Tensor) -> list[Group]:
-    """Sort objects into groups: each is looked for around its box, or in the whole view.
+def grouped(options: Settled, view: View, boxes: Tensor, lost: Tensor) -> list[Group]:
+    """Sort objects into groups with windows of one size.
 
-    Windows are used where the options and the models allow it; else all objects see the whole view.
+    An object is looked for around its last box if it was seen whole, else in the whole region. Where the options or
+    the models rule windows out, all objects form one group that sees the whole region.
 
     Args:
-        options: none of them None.
+        options: settled for the segmenter.
         view: the whole of the encoded region.
         boxes: of the last frame, (N, 4), inclusive, in frame pixels.
         lost: objects that may be anywhere in the region, (N,) bool.
     """
     geometry = view.embedding.geometry
-    by_patch = options.point_grid == "patch" and options.attention == "softmax"  # the rest wants maps at frame size
+    by_patch = options.point_grid == "patch" and options.attention == "softmax"  # else maps at frame size are needed
     propagated = options.points != "none"
     if not (options.window and by_patch) or propagated or view.features.geometry != geometry:
         return [Group(list(range(len(boxes))), view)]
     edges = geometry.boxes_to_input(boxes + boxes.new_tensor([0, 0, 1, 1])) / geometry.stride
-    split = groups(edges, lost, geometry.grid, options.window, LEAST_WINDOW)
+    split = groups(edges, lost, geometry.grid, options.window, SHORTEST_WINDOW)
     return [Group(rows, view.within(windows)) for rows, windows in split]

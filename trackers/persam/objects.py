@@ -1,10 +1,13 @@
-"""What PerSAM knows of the objects it follows."""
+"""What PerSAM knows of the objects it follows, and how to pick, add and join objects.
+
+Used by the tracker, which keeps one :class:`Objects`, and by the modules that make its prompts.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from typing import TypeVar
+from dataclasses import Field, asdict, dataclass, fields, is_dataclass, replace
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -16,9 +19,41 @@ from ...method.matching import Memory
 from ...windows import cut
 from .looks import View
 
-Part = TypeVar("Part")
 
-_PARTS = {"first": Memory, "last": Memory, "given": Evidence, "seen": Evidence}
+class Dataclass(Protocol):
+    """A value of any dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+
+Part = TypeVar("Part", bound=Dataclass)
+"""A dataclass whose tensors have one row for each object."""
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """What N objects look like in the frames that are remembered, for the prior maps.
+
+    Attributes:
+        first: memory of the frame whose mask was given.
+        last: memory of the last frame in which the object was found.
+        given: evidence of the frame whose mask was given.
+        seen: running mean of the evidence of all frames.
+    """
+
+    first: Memory
+    last: Memory
+    given: Evidence
+    seen: Evidence
+
+
+_PARTS: dict[str, type[Memory] | type[Evidence]] = {
+    "first": Memory,
+    "last": Memory,
+    "given": Evidence,
+    "seen": Evidence,
+}
+"""Parts of :class:`Appearance`, which a saved state has beside the other fields of :class:`Objects`."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +63,12 @@ class Objects:
     Attributes:
         prototype: see :func:`vos.method.prior.prototype`, (N, C).
         target: ``T_R`` of eq. 9, (N, C).
-        boxes: of the last frame in which the object was found, (N, 4) float, inclusive.
+        boxes: box in the last frame in which the object was found, (N, 4) float, inclusive.
         found: whether that was the last frame, (N,) bool.
         usual_area: running mean of the mask's pixels in the frame, (N,) float.
-        mask_logits: low-res logits there, (N, 1, 4h, 4w), on ``geometry``.
+        mask_logits: low-res logits in the last frame in which the object was found, (N, 1, 4h, 4w), on ``geometry``.
         geometry: of ``mask_logits``.
-        first: memory of the frame whose mask was given; None unless the model wants prior maps.
-        last: memory of the frame of ``mask_logits``; None likewise.
-        given: evidence of the frame whose mask was given; None likewise.
-        seen: running mean of the evidence of all frames; None likewise.
+        appearance: None if the model takes no prior maps.
         weights: scale weights of eq. 11, (N, 3); None for PerSAM.
     """
 
@@ -47,77 +79,88 @@ class Objects:
     usual_area: Tensor
     mask_logits: Tensor
     geometry: Geometry
-    first: Memory | None = None
-    last: Memory | None = None
-    given: Evidence | None = None
-    seen: Evidence | None = None
+    appearance: Appearance | None = None
     weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
 
     def state(self) -> dict:
-        """As a dictionary, see :mod:`vos.state_file`."""
-        parts = {name: part and _fields(part) for name, part in vars(self).items() if name in _PARTS}
-        return {**vars(self), **parts, "geometry": asdict(self.geometry)}
+        """Return the objects as a dictionary, see :mod:`vos.state_file`."""
+        own = {name: value for name, value in vars(self).items() if name != "appearance"}
+        parts = {name: self.appearance and _fields(getattr(self.appearance, name)) for name in _PARTS}
+        return {**own, **parts, "geometry": asdict(self.geometry)}
 
     @classmethod
     def restored(cls, state: dict, device: torch.device) -> Objects:
-        """From :meth:`state`."""
-        on_device = lambda values: {
-            name: value.to(device) if isinstance(value, Tensor) else value for name, value in values.items()
+        """Make objects from what :meth:`state` returned, with their tensors on a device."""
+        own = _on_device({name: value for name, value in state.items() if name not in _PARTS}, device)
+        parts: dict[str, Any] = {
+            name: kind(**_on_device(state[name], device)) for name, kind in _PARTS.items() if state[name] is not None
         }
-        parts = {name: state[name] and kind(**on_device(state[name])) for name, kind in _PARTS.items()}
-        return cls(**{**on_device(state), **parts, "geometry": Geometry.from_state(state["geometry"])})
+        appearance = Appearance(**parts) if parts else None
+        return cls(**{**own, "geometry": Geometry.from_state(state["geometry"]), "appearance": appearance})
 
     def on(self, geometry: Geometry, outside: float) -> Objects:
-        """The same with the logits on another geometry; ``outside`` where they showed nothing."""
+        """Return the objects with their logits on another geometry; ``outside`` where they showed nothing."""
         moved = geometry.resample(self.mask_logits, self.geometry, outside=outside)
         return replace(self, mask_logits=moved, geometry=geometry)
 
     def covered(self, view: View) -> Tensor:
-        """The masks as share of each of the embedding's patches that the view shows, (N, 1, h, w) in [0, 1]."""
+        """Return the share of each patch of the view's embedding inside the masks, (N, 1, h, w) in [0, 1]."""
         return F.avg_pool2d(cut(self.mask_logits, view.embedding.windows).sigmoid(), 4)
 
     def coverage(self, view: View) -> Tensor:
-        """The same of the prior's patches, (N, h, w)."""
+        """Return the share of each patch of the view's prior features inside the masks, (N, h, w) in [0, 1]."""
         return view.features.geometry.resample(self.covered(view), self.geometry)[:, 0]
 
-    def rows(self, index: Tensor) -> Objects:
-        """Some of the objects, by index (M,) or mask (N,)."""
+    def rows(self, index: Tensor | list[int]) -> Objects:
+        """Pick some of the objects, by index (M,) or mask (N,)."""
         return _combine(lambda own: own[index], self)
 
     def with_more(self, other: Objects) -> Objects:
-        """These objects and then the others, whose logits are on the same geometry."""
+        """Append other objects, whose logits are on the same geometry."""
         return _combine(lambda own, more: torch.cat([own, more]), self, other)
 
     def with_rows(self, index: Tensor, other: Objects) -> Objects:
-        """These objects with the rows of ``index`` (M,) replaced by ``other``."""
+        """Replace the rows of ``index`` (M,) by other objects, whose logits are on the same geometry."""
         return _combine(lambda own, new: own.index_copy(0, index, new), self, other)
 
 
-def _fields(part: Memory | Evidence) -> dict:
-    return {field.name: getattr(part, field.name) for field in fields(part)}
-
-
 def choose_rows(mask: Tensor, yes: Memory, no: Memory) -> Memory:
-    """Rows of one memory where ``mask`` (N,) holds, of the other elsewhere."""
+    """Take the rows of one memory where ``mask`` (N,) holds, those of the other elsewhere."""
     return _combine(lambda a, b: torch.where(mask.view(-1, *[1] * (a.ndim - 1)), a, b), yes, no)
 
 
 def joined(parts: Sequence[Part], order: Tensor) -> Part:
-    """Parts with some of the objects each as one with all of them, whose rows are put into an order (N,)."""
+    """Join parts that have some of the objects each.
+
+    Args:
+        parts: at least one.
+        order: permutation (N,) of the rows of all parts, one part after the other.
+    """
     if len(parts) == 1:
         return parts[0]
     return _combine(lambda *own: torch.cat(own)[order], *parts)
 
 
-def _combine(function: Callable, first: Part, *others: Part) -> Part:
+def _fields(part: Memory | Evidence) -> dict[str, Tensor]:
+    """Return a part's tensors by name, without what it has computed from them."""
+    return {field.name: getattr(part, field.name) for field in fields(part)}
+
+
+def _on_device(values: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """Move the tensors among some values to a device."""
+    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in values.items()}
+
+
+def _combine(function: Callable[..., Tensor], first: Part, *others: Part) -> Part:
     """Apply a function to every tensor of one or more values of the same class.
 
-    Banks of a memory may differ in length: shorter ones get blocks of zeros, which have no weight and match nothing.
+    Banks of a memory may differ in length. Shorter ones are padded with blocks of zeros, which have no weight and
+    match nothing.
     """
-    changed = {}
+    changed: dict[str, Any] = {}
     for field in fields(first):
         values = [getattr(each, field.name) for each in (first, *others)]
         if isinstance(values[0], Tensor):

@@ -1,10 +1,11 @@
-"""Options of PerSAM, and those under which the released scripts behave as they do."""
+"""Options of PerSAM: as a user gives them, as the released scripts have them, and settled for one segmenter."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self
 
+from ...interfaces import Segmenter
 from ...method.guidance import AttentionRule
 
 
@@ -12,49 +13,53 @@ from ...method.guidance import AttentionRule
 class PerSamOptions:
     """Options of PerSAM; the defaults follow the paper, :meth:`published` the released scripts.
 
+    Some defaults depend on the segmenter. They are None here; :class:`Settled` has the values.
+
     Attributes:
-        positives: most similar patches taken as positive points (top-2 for video, C.2).
-        negative_point: the least similar patch as negative point (eq. 7).
-        centre_point: the last box's centre as a further positive point (fig. 12); None: only for
-            models that take no last mask.
-        last_box: the last frame's box as prompt of the first pass.
-        box_margin: pixels by which it is widened.
-        box_trim: share of the object's area that may lie beyond each side of the last box, so that
-            a stray speck does not stretch it; None: 0.005 for models that take the last mask, else 0.
+        positives: number of most similar patches that become positive points (top-2 for video, C.2).
+        negative_point: add the least similar patch as a negative point (eq. 7).
+        centre_point: add the centre of the last box as a positive point (fig. 12). None: only for models that
+            take no last mask.
+        last_box: prompt the first pass with the last frame's box.
+        box_margin: widen that box by so many pixels on each side.
+        box_trim: share of the object's area that may lie beyond each side of the last box, so that a stray
+            speck does not stretch it. None: 0.005 for models that take the last mask, else 0.
         point_grid: choose points on the patch grid, or on the map up-sampled to the frame.
-        prototype: mean of the normalised foreground features (eq. 5-6); or of the features as
-            they are, normalised; or half that and half their channel-wise maximum, normalised.
-        drawn_value: None weights patches by their coverage; a number counts those that stay
-            positive when the mask, drawn with this value, goes through the image's normalisation.
-        guided_attention: steer the decoder's attention by the confidence map (eq. 8); None: for models that
-            do not take it as a dense prompt, among the prior maps.
+        prototype: ``mean``: mean of the normalised foreground features (eq. 5-6). ``raw-mean``: mean of the
+            features as they are, then normalised. ``mean-max``: half that mean, half the channel-wise
+            maximum, then normalised.
+        drawn_value: None: weight patches by their coverage. A number: draw the mask with this value, put it
+            through the image's normalisation, and count the patches that stay positive.
+        guided_attention: steer the decoder's attention by the confidence map (eq. 8). None: only for models
+            that do not take this map among the prior maps.
         semantic_prompting: add the mean foreground feature to the tokens (eq. 10).
-        attention: eq. 8 with its softmax, or the released code's sigmoid, see ``AttentionRule``.
+        attention: eq. 8 with its softmax, or the released code's sigmoid, see
+            :data:`vos.method.guidance.AttentionRule`.
         alpha: balance factor of eq. 8.
-        points: a point tracker that propagates the first frame's points (table 12), see
-            :mod:`vos.point_trackers`; ``none``: they are chosen anew in each frame.
-        guided_refinement: whether the refinement is guided too.
-        first_masks: masks of the first pass, 3 or 1.
-        first_choice: which mask of the first pass is refined: the best by score, or the first.
-        refine_steps: steps of the cascaded post-refinement, 0 to 2; None: 2 for models that take
-            no last mask, else 0.
-        zoom: encode only the region this many times as long as the last boxes' common extent,
-            enlarged; 0: the whole frame; None: 1.25 for models that take the last mask, else 0.
-        window: an object that is seen whole is looked for in a part of the region this many times as long
-            as its last box or more, see :func:`vos.windows.groups`; 0: all are looked for in all of the
-            region; None: 2 for models that take the last mask, else 0.
-        learning_rate: share of each new frame in the running discriminant, see :mod:`vos.method.discriminant`.
-        given_share: share in it of the frame whose mask was given; 1: of no other frame.
-        contrast_share: share of the best matches in the maps that set an object against its surroundings, see
-            :func:`vos.method.matching.contrasts`; the rest is the discriminant's, which alone would give up for good a part
-            that a mask left out once.
-        contest: how strongly objects contest the pixels that any of them claims, in logits per
-            unit of cosine, see :func:`vos.trackers.persam.rivals.contest`; None: 100 for models that take prior
-            maps, else 0.
-        reach: patches from the last mask within which each piece of the mask of an object that is seen
-            whole must come, see :func:`vos.trackers.persam.rivals.connected`; 0: pieces may be anywhere; None: 4 for models
+        points: name of a point tracker that propagates the first frame's points (table 12), see
+            :mod:`vos.point_trackers`. ``none``: choose the points anew in each frame.
+        guided_refinement: guide the refinement steps too.
+        first_masks: number of masks of the first pass, 3 or 1.
+        first_choice: refine the best mask of the first pass by score, or the first.
+        zoom: encode only the region this many times as long as the common extent of the last boxes, enlarged
+            to the input. 0: the whole frame. None: 1.25 for models that take the last mask, else 0.
+        window: look for an object that was seen whole in a part of the region at least this many times as long
+            as its last box, see :func:`vos.windows.groups`. 0: look for every object in the whole region.
+            None: 2 for models that take the last mask, else 0.
+        learning_rate: weight of each new frame in the running discriminant, see :mod:`vos.method.discriminant`.
+        given_share: weight in it of the frame whose mask was given. 1: no other frame counts.
+        contrast_share: weight of the best matches in the maps that set an object against its surroundings, see
+            :func:`vos.method.matching.contrasts`. The rest is the discriminant's weight. On its own, the
+            discriminant would give up for good a part that a mask left out once.
+        contest: strength with which objects contest the pixels that any of them claims, in logits per unit of
+            cosine, see :func:`vos.trackers.persam.rivals.contest`. None: 100 for models that take prior maps,
+            else 0.
+        reach: drop the pieces of a mask that come no nearer than so many patches to the last mask, for objects
+            seen whole, see :func:`vos.trackers.persam.rivals.connected`. 0: keep all pieces. None: 4 for models
             that take the last mask, else 0.
-        refine_box: which of these steps get the box of the mask so far; the paper: the second.
+        refine_steps: steps of the cascaded post-refinement, 0 to 2. None: 2 for models that take no last mask,
+            else 0.
+        refine_box: which of these steps get the box of the mask so far; in the paper the second.
     """
 
     positives: int = 2
@@ -85,14 +90,14 @@ class PerSamOptions:
     refine_box: Literal["second", "both"] = "second"
 
     @classmethod
-    def published(cls, **changes: object) -> PerSamOptions:
-        """The released video script's behaviour, ids kept apart (there they may shift)."""
+    def published(cls, **changes: Any) -> PerSamOptions:
+        """Behave as the released video script does, except that object ids never shift."""
         return cls(**(PUBLISHED_VIDEO | {"first_choice": "first"} | changes))
 
     @classmethod
-    def published_image(cls, **changes: object) -> PerSamOptions:
-        """The released image script's: reference is the first frame, test image the second."""
-        own = {
+    def published_image(cls, **changes: Any) -> PerSamOptions:
+        """Behave as the released image script does: its reference is the first frame, its test image the second."""
+        own: dict[str, Any] = {
             "prototype": "raw-mean",
             "negative_point": True,
             "guided_attention": True,
@@ -103,7 +108,7 @@ class PerSamOptions:
         return cls(**(PUBLISHED_IMAGE | own | changes))
 
 
-PUBLISHED_VIDEO = {
+PUBLISHED_VIDEO: dict[str, Any] = {
     "negative_point": False,
     "centre_point": True,
     "box_margin": 10,
@@ -120,4 +125,48 @@ PUBLISHED_VIDEO = {
     "reach": 0,
     "refine_steps": 2,
 }
+"""Options of the released video scripts that both trackers share."""
+
 PUBLISHED_IMAGE = PUBLISHED_VIDEO | {"positives": 1, "centre_point": False, "last_box": False, "drawn_value": 255}
+"""Options of the released image scripts that both trackers share."""
+
+_FOR_LAST_MASK = {
+    "centre_point": False,
+    "box_trim": 0.005,
+    "zoom": 1.25,
+    "window": 2.0,
+    "reach": 4,
+    "refine_steps": 0,
+}
+"""Defaults for segmenters that take the last frame's mask as a prompt."""
+
+_FOR_PRIOR_MAPS = {"guided_attention": False, "contest": 100.0}
+"""Defaults for segmenters that take prior maps."""
+
+
+@dataclass(frozen=True)
+class Settled(PerSamOptions):
+    """Options of PerSAM with a value for each that was left to the segmenter.
+
+    The defaults are those for a segmenter that takes neither the last mask nor prior maps, such as SAM.
+    """
+
+    centre_point: bool = True
+    guided_attention: bool = True
+    box_trim: float = 0
+    zoom: float = 0
+    window: float = 0
+    contest: float = 0
+    reach: int = 0
+    refine_steps: int = 2
+
+    @classmethod
+    def of(cls, options: PerSamOptions, segmenter: Segmenter) -> Self:
+        """Settle options for a segmenter: what they leave open gets its default."""
+        given = {field.name: getattr(options, field.name) for field in fields(cls)}
+        values: dict[str, Any] = {}
+        if segmenter.wants_last_mask:
+            values |= _FOR_LAST_MASK
+        if segmenter.wants_prior_maps:
+            values |= _FOR_PRIOR_MAPS
+        return cls(**values | {name: value for name, value in given.items() if value is not None})

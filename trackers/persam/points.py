@@ -1,4 +1,4 @@
-"""Points of the first frame, propagated by a point tracker, as prompts of the later frames."""
+"""Propagates the points of the first frame with a point tracker, as prompts of the later frames."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...structures import Frame
 
 
 def load_point_tracker(name: str, device: torch.device) -> PointTracker:
-    """Load a point tracker by name; what follows a colon is its own argument, as in ``pips:FILE``.
+    """Load a point tracker by name; it reads what follows a colon itself, as in ``pips:FILE``.
 
     Raises:
         PluginError: there is none of this name, or it fails to load.
@@ -22,40 +22,40 @@ def load_point_tracker(name: str, device: torch.device) -> PointTracker:
 
 
 class PropagatedPoints:
-    """The prompts' points of N objects, followed from frame to frame.
+    """Points of N objects that a point tracker follows from frame to frame, as prompts.
 
-    A point that is lost is drawn anew where the confidence map would have it, inside the last mask,
-    so that every object always has all of its points.
+    Every object always has all of its points: a lost point is replaced by the one that the confidence map would
+    choose inside the last mask.
 
     Args:
-        tracker: follows them.
+        tracker: follows the points.
     """
 
     def __init__(self, tracker: PointTracker):
         self._tracker = tracker
 
     def start(self, frame: Frame, points: Tensor) -> None:
-        """Take the points (N, P, 2) of a frame, in frame pixels; the earlier ones are forgotten."""
+        """Follow the points (N, P, 2) of a frame, in frame pixels, in the place of all earlier ones."""
         self._frame = frame
         self.points = points
         self._tracker.start(frame, points)
 
-    def step(self, frame: Frame, anew: Tensor) -> Tensor:
-        """The points in the next frame, (N, P, 2).
+    def step(self, frame: Frame, replacements: Tensor) -> Tensor:
+        """Follow the points into the next frame, (N, P, 2).
 
         Args:
-            frame: the next one.
-            anew: where a lost point goes, (N, P, 2).
+            frame: the next frame.
+            replacements: one for each point, in case it is lost, (N, P, 2).
         """
         moved, visible = self._tracker.step(frame)
         self._frame = frame
-        self.points = torch.where(visible[..., None], moved, anew)
+        self.points = torch.where(visible[..., None], moved, replacements)
         if not visible.all():
             self._tracker.replace(~visible, self.points)
         return self.points
 
     def state(self) -> dict:
-        """As a dictionary, see :mod:`vos.state_file`.
+        """Return the points and the point tracker's state, see :mod:`vos.state_file`.
 
         Raises:
             PluginError: the point tracker cannot be saved.
@@ -65,19 +65,19 @@ class PropagatedPoints:
         return {"points": self.points, "tracker": self._tracker.state()}
 
     def restore(self, frame: Frame, state: dict, device: torch.device) -> None:
-        """Take up a state of this frame, instead of :meth:`start`."""
+        """Resume from a state of this frame, instead of :meth:`start`."""
         self._frame = frame
         self.points = state["points"].to(device)
         self._tracker.restore(frame, state["tracker"])
 
-    def more(self, points: Tensor) -> None:
-        """Objects have joined: theirs, (M, P, 2), come after those there are."""
+    def add(self, points: Tensor) -> None:
+        """Append the points (M, P, 2) of objects that join."""
         self.start(self._frame, torch.cat([self.points, points]))
 
-    def anew(self, index: Tensor, points: Tensor) -> None:
-        """Objects of these rows (M,) were corrected: theirs are now (M, P, 2)."""
+    def correct(self, index: Tensor, points: Tensor) -> None:
+        """Put the points (M, P, 2) of corrected objects in the place of these rows (M,)."""
         self.start(self._frame, self.points.index_copy(0, index, points))
 
     def keep(self, kept: Tensor) -> None:
-        """Only objects where ``kept`` (N,) holds are left."""
+        """Drop the points of objects where ``kept`` (N,) does not hold."""
         self.start(self._frame, self.points[kept])

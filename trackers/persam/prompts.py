@@ -1,4 +1,4 @@
-"""What tells the decoder of N objects in a new frame where they are: prompts and guidance of the first pass."""
+"""Makes the prompts and the guidance of the first pass: they tell the decoder where N objects may be in a new frame."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from ...windows import cut
 from .boxes import widened_boxes
 from .looks import View
 from .objects import Objects
-from .options import PerSamOptions
+from .options import Settled
 from .points import PropagatedPoints
 
 
 def first_prompts(
-    options: PerSamOptions,
+    options: Settled,
     view: View,
     objects: Objects,
     confidence: Tensor,
     maps: Tensor | None,
     propagated: PropagatedPoints | None = None,
 ) -> Prompts:
-    """Points, boxes, masks and maps of the first pass.
+    """Make the points, boxes, masks and maps of the first pass.
 
     Args:
-        options: none of them None.
+        options: settled for the segmenter.
         view: the frame, or the objects' windows in it.
         objects: as they were in the last frame.
         confidence: S of eq. 6, (N, h, w).
         maps: prior maps, see :class:`vos.structures.Prompts`.
-        propagated: gives the points in the place of the confidence map.
+        propagated: takes a step to this frame, and gives the points in the place of the confidence map.
     """
     boxes = widened_boxes(objects.boxes, options.box_margin, view.frame.size)
     points, labels = prior_points(options, view.features, confidence)
@@ -46,8 +46,8 @@ def first_prompts(
     return Prompts(points, labels, boxes if options.last_box else None, last_mask, maps)
 
 
-def prior_points(options: PerSamOptions, features: PatchFeatures, confidence: Tensor) -> tuple[Tensor, Tensor]:
-    """Points of the location prior in frame pixels, (N, P, 2), and their labels (N, P)."""
+def prior_points(options: Settled, features: PatchFeatures, confidence: Tensor) -> tuple[Tensor, Tensor]:
+    """Choose points by the location prior: (N, P, 2) in frame pixels, and their labels (N, P)."""
     geometry = features.geometry
     if options.point_grid == "frame":
         points, labels = prior.extreme_points(geometry.upsample_region(prior.quadrupled(confidence)), options.positives)
@@ -61,8 +61,8 @@ def prior_points(options: PerSamOptions, features: PatchFeatures, confidence: Te
     return points, labels
 
 
-def inner_points(options: PerSamOptions, view: View, objects: Objects, confidence: Tensor) -> Tensor:
-    """As :func:`prior_points`, the positive ones inside the last masks where these have room for them, (N, P, 2)."""
+def inner_points(options: Settled, view: View, objects: Objects, confidence: Tensor) -> Tensor:
+    """Choose points as :func:`prior_points` does, the positive ones inside the last masks if they fit, (N, P, 2)."""
     features = view.features
     points, _ = prior_points(options, features, confidence)
     within = (objects.coverage(view) > 0.5) & features.inside()
@@ -74,8 +74,8 @@ def inner_points(options: PerSamOptions, view: View, objects: Objects, confidenc
     return torch.where(take[..., None], inner, points)
 
 
-def first_guidance(options: PerSamOptions, view: View, objects: Objects, confidence: Tensor) -> Guidance:
-    """What steers the decoder's attention (eq. 8) and joins its tokens (eq. 10)."""
+def first_guidance(options: Settled, view: View, objects: Objects, confidence: Tensor) -> Guidance:
+    """Make what steers the decoder's attention (eq. 8) and what joins its tokens (eq. 10)."""
     geometry = view.embedding.geometry
     similarity = None
     if options.guided_attention and options.attention == "softmax":

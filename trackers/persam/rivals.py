@@ -1,4 +1,4 @@
-"""Cleans up the masks of N objects: pixels that several claim, pieces that belong to none."""
+"""Cleans up the masks of N objects: settles pixels that several claim, drops pieces that belong to none."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from torch.nn import functional as F
 def contest(logits: Tensor, match: Tensor, strength: float, limit: float = 6.0) -> Tensor:
     """Set N objects against each other wherever one of them claims a pixel.
 
-    The decoder sees one object at a time; what tells two that touch apart is which of them looked
-    like this in the last frame. Each gains what its match is ahead of the best other's, or loses what
-    it is behind; a pixel that another wins is then lost outright, so that the next mask prompt does
-    not show it.
+    The decoder sees one object at a time. What tells two that touch apart is which of them looked like this in the
+    last frame. To the logits of each, strength x (own match - best rival's match) is added, clamped to plus or
+    minus ``limit``. A pixel that a rival wins then becomes negative, so that the next mask prompt does not show it.
 
     Args:
         logits: low-res logits (N, 4h, 4w).
@@ -34,17 +33,17 @@ def contest(logits: Tensor, match: Tensor, strength: float, limit: float = 6.0) 
 
 
 def _best_other(values: Tensor) -> Tensor:
-    """For each of N >= 2 rows (N, ...) the largest value among the others."""
+    """Take, for each of N >= 2 rows (N, ...), the largest value among the others."""
     best, row = values.max(dim=0, keepdim=True)
     second = values.scatter(0, row, -torch.inf).amax(dim=0, keepdim=True)
     return best.expand_as(values).scatter(0, row, second)
 
 
 def connected(logits: Tensor, last: Tensor, reach: int) -> Tensor:
-    """Drop pieces of N masks that have nothing to do with the last ones: look-alikes that come near.
+    """Drop the pieces of N masks that have no link to the last masks, such as look-alikes beside the object.
 
-    A piece stays if it comes within ``reach`` of the last mask. A mask of which nothing would stay is
-    left alone: the object may have jumped.
+    A piece is kept if it comes within ``reach`` of the last mask. A mask of which no piece would be kept stays as it
+    is, as the object may have jumped.
 
     Args:
         logits: low-res logits (N, 4h, 4w).

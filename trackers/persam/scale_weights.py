@@ -1,4 +1,4 @@
-"""PerSAM-F's two learned weights (eq. 11): fitted on kept logits, the decoder runs once."""
+"""Fits PerSAM-F's two learned weights (eq. 11) on kept logits, so that the decoder runs only once."""
 
 from __future__ import annotations
 
@@ -9,29 +9,28 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _BETAS, _EPSILON, _DECAY = (0.9, 0.999), 1e-4, 0.01
-"""Of AdamW, as PyTorch has them by default but for the epsilon."""
+"""Settings of AdamW: PyTorch's defaults except for the epsilon, as published."""
 
 ALPHA = 0.25
-"""Weight of the foreground in the focal loss; that of the background is the rest."""
+"""Weight of the foreground in the focal loss; the background has the rest."""
 
 SETTLED = 10.0
-"""Logit from which on a pixel is decided, where all three masks and the reference agree."""
+"""Logit from which on a pixel counts as settled, if all three masks and the reference mask agree."""
 
 
 def fit(logits: Tensor, truth: Tensor, *, epochs: int = 800, lr: float = 4e-4, remainder: int = 2) -> Tensor:
-    """Learn how to mix the three masks so that the mix matches the reference mask.
+    """Learn the mix of the three masks that matches the reference mask best.
 
-    SAM stays frozen, so the masks are the same in every epoch: only the mix is evaluated, and only
-    where it can make a difference. Pixels that no mix of the three could change count as they are. The
-    losses' slopes are written out: automatic differentiation takes four times as long.
+    SAM stays frozen, so the masks are the same in every epoch. Only their mix is evaluated, and only at pixels that
+    it can change; settled pixels are counted instead. The slopes of the losses are written out, as automatic
+    differentiation takes four times as long.
 
     Args:
         logits: the three masks of each object, (N, 3, h, w) float.
         truth: reference masks at the same size, (N, h, w) in [0, 1].
         epochs: steps of AdamW under a cosine schedule.
         lr: initial learning rate.
-        remainder: the mask whose weight is one minus the others: 2 in eq. 11; the published code
-            has 0.
+        remainder: the mask whose weight is one minus the others: 2 in eq. 11, 0 in the published code.
 
     Returns:
         Weights (N, 3) that sum to one.
@@ -61,7 +60,7 @@ def fit(logits: Tensor, truth: Tensor, *, epochs: int = 800, lr: float = 4e-4, r
 
 
 def _open_pixels(masks: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Pixels (P,) bool that are not settled for every object, and how many of the others are inside each, (N,)."""
+    """Find the pixels (P,) bool that some object leaves open; count the settled ones inside each object, (N,)."""
     inside = (masks.amin(1) > SETTLED) & (target > 0.999)
     outside = (masks.amax(1) < -SETTLED) & (target < 0.001)
     open_ = ~(inside | outside).all(0)
@@ -69,14 +68,14 @@ def _open_pixels(masks: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def dice(logits: Tensor, target: Tensor, settled: Tensor | float = 0.0) -> Tensor:
-    """Dice loss per row of (N, P), and of ``settled`` (N,) further pixels that are inside both."""
+    """Dice loss of each of (N, P), counting ``settled`` (N,) further pixels that are inside both masks."""
     probability = logits.sigmoid()
     common = (probability * target).sum(1) + settled
     return 1 - (2 * common + 1) / (probability.sum(1) + target.sum(1) + 2 * settled + 1)
 
 
 def focal(logits: Tensor, target: Tensor, pixels: int) -> Tensor:
-    """Focal loss per row of (N, P), mean over ``pixels``: those that are not here have none."""
+    """Focal loss of each of (N, P), as a mean over ``pixels``; those left out of P have no loss."""
     probability = logits.sigmoid()
     cross = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     agreement = probability * target + (1 - probability) * (1 - target)
@@ -85,10 +84,12 @@ def focal(logits: Tensor, target: Tensor, pixels: int) -> Tensor:
 
 
 class Slopes:
-    """Derivative of :func:`dice` plus :func:`focal`, summed over the rows, by each logit.
+    """Derivative of :func:`dice` plus :func:`focal`, summed over the objects, by each logit.
 
     Args:
-        target, settled, pixels: as the losses take them.
+        target: as in :func:`focal`.
+        settled: as in :func:`dice`.
+        pixels: as in :func:`focal`.
     """
 
     def __init__(self, target: Tensor, settled: Tensor | float, pixels: int):

@@ -1,10 +1,10 @@
-"""PerSAM-F as a tracker: PerSAM with two learned scale weights per object (eq. 11)."""
+"""PerSAM-F as a tracker: PerSAM with two learned scale weights for each object (eq. 11)."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -24,10 +24,10 @@ class PerSamFOptions(PerSamOptions):
 
     Attributes:
         epochs: steps of the one-shot fit on the first frame (C.2).
-        lr: its learning rate (C.2).
+        lr: learning rate of the fit (C.2).
         remainder: the mask whose weight is one minus the others (eq. 11: the third).
-        fit_at: resolution of the fit, low-res logits or the frame.
-        refined_choice: after a refinement step, the weighted sum again or the best by score.
+        fit_at: fit at the resolution of the low-res logits, or of the frame.
+        refined_choice: after a refinement step, take the weighted sum again, or the best mask by score.
     """
 
     epochs: int = 800
@@ -37,27 +37,36 @@ class PerSamFOptions(PerSamOptions):
     refined_choice: Literal["weights", "score"] = "weights"
 
     @classmethod
-    def published(cls, **changes: object) -> PerSamFOptions:
-        """The released video script's behaviour, at its learning rate of 4e-3."""
+    def published(cls, **changes: Any) -> PerSamFOptions:
+        """Behave as the released video script does, at its learning rate of 4e-3."""
         return cls(**(PUBLISHED_VIDEO | _PUBLISHED_FIT | {"lr": 4e-3} | changes))
 
     @classmethod
-    def published_image(cls, **changes: object) -> PerSamFOptions:
-        """The released image script's: 1000 epochs at a learning rate of 1e-3."""
+    def published_image(cls, **changes: Any) -> PerSamFOptions:
+        """Behave as the released image script does: 1000 epochs at a learning rate of 1e-3."""
         return cls(**(PUBLISHED_IMAGE | _PUBLISHED_FIT | {"lr": 1e-3, "epochs": 1000} | changes))
 
 
-_PUBLISHED_FIT = {"remainder": 0, "fit_at": "frame", "refined_choice": "score", "refine_box": "both"}
+_PUBLISHED_FIT: dict[str, Any] = {
+    "remainder": 0,
+    "fit_at": "frame",
+    "refined_choice": "score",
+    "refine_box": "both",
+}
+"""Options that the released PerSAM-F scripts share, beside those of PerSAM."""
 
 
 class PerSAMF(PerSAM):
-    """The tracker with two learned weights per object. See ``Tracker``.
+    """PerSAM with two learned weights for each object. See :class:`~vos.interfaces.Tracker`.
 
     Attributes:
+        options: as in :class:`PerSAM`.
         fit_seconds: time spent on learning the weights so far, decoding included.
     """
 
     Options = PerSamFOptions
+
+    options: PerSamFOptions
 
     def __init__(self, options: PerSamFOptions | None = None):
         super().__init__(options)
@@ -72,10 +81,11 @@ class PerSAMF(PerSAM):
 
     @property
     def weights(self) -> Tensor:
-        """Scale weights, (N, 3)."""
-        return self.objects.weights
+        """The scale weights of eq. 11, (N, 3)."""
+        return _weights(self.objects)
 
     def _learn(self, view: View, masks: Tensor, boxes: Tensor) -> Objects:
+        """Learn objects as PerSAM does; then fit their weights on the three masks that the decoder gives."""
         objects = super()._learn(view, masks, boxes)
         began = time.perf_counter()
         options, geometry = self.options, view.embedding.geometry
@@ -85,14 +95,23 @@ class PerSAMF(PerSAM):
             logits = geometry.upsample(logits.flatten(0, 1)).unflatten(0, (-1, 3))
             truth = masks.float()
         else:
-            truth = geometry.mask_logits(masks, logits.shape[-2:], 1.0)[:, 0] / 2 + 0.5
+            height, width = logits.shape[-2:]
+            truth = geometry.mask_logits(masks, (height, width), 1.0)[:, 0] / 2 + 0.5
         weights = scale_weights.fit(logits, truth, epochs=options.epochs, lr=options.lr, remainder=options.remainder)
         self.fit_seconds += time.perf_counter() - began
         return replace(objects, weights=weights)
 
     def _choose(self, masks: Masks, objects: Objects, first: bool = False) -> tuple[Tensor, Tensor]:
-        """The weighted sum of the three (eq. 11): logits (N, 4h, 4w) and scores (N,)."""
+        """Weight the three masks of each object and sum them (eq. 11): logits (N, 4h, 4w) and scores (N,)."""
         if not first and self.options.refined_choice == "score":
             return super()._choose(masks, objects)
-        logits = torch.einsum("nm,nmhw->nhw", objects.weights, masks.low_res_logits)
-        return logits, (objects.weights * masks.scores).sum(1)
+        weights = _weights(objects)
+        logits = torch.einsum("nm,nmhw->nhw", weights, masks.low_res_logits)
+        return logits, (weights * masks.scores).sum(1)
+
+
+def _weights(objects: Objects) -> Tensor:
+    """Return the scale weights (N, 3) of objects that PerSAM-F has learned."""
+    if objects.weights is None:
+        raise RuntimeError("these objects have no scale weights: they are PerSAM's, not PerSAM-F's")
+    return objects.weights
