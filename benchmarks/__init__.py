@@ -1,6 +1,18 @@
-"""Benchmarks of vos-track; installed as ``vos.benchmarks``."""
+"""Benchmarks of vos-track; installed as ``vos.benchmarks``.
 
-if __name__ != "vos.benchmarks":
+Commands:
+    ``davis`` (``vos-davis``): tracks and scores whole DAVIS sets, with ``report`` for the HTML page.
+    ``quick``: one tracker on a few sequences, with speed and memory.
+    ``ablation``: what each part of the method is worth.
+    ``robustness``: what worse input costs.
+    ``hints``: first masks from a box or a point.
+    ``speed``: time and memory without data.
+
+Shared: ``dataset`` reads DAVIS from disk, ``models`` sets up the models, ``scoring`` holds the measures.
+Measured figures and their commands are in ``benchmarks/RESULTS.md``.
+"""
+
+if __name__ not in ("vos.benchmarks", "vos_track.benchmarks"):
     raise ImportError(
         f"this folder is the package vos.benchmarks, not {__name__!r}: install the project"
         " (pip install -e .) and import vos.benchmarks"

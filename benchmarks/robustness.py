@@ -1,10 +1,10 @@
-"""How much is lost when the input is worse than the benchmark's (the paper's table 17 and E.5).
+"""Robustness: the loss when the input is worse than the benchmark's (the paper's table 17 and E.5).
 
     python -m vos.benchmarks.robustness --davis DAVIS_ROOT --year 2016 --set dev.txt
 
-The first mask eroded or dilated, frames compressed, dropped or at half resolution, and the object
-painted over for ten frames; there also the frames until it is found again (J above 0.5). Prints a
-Markdown table. DAVIS 2016 only: one object, so that painting over has one meaning.
+Erodes or dilates the first mask; compresses, drops or shrinks frames; paints the object over for ten
+frames, and then also counts the frames until it is found again (J above 0.5). Prints a Markdown table.
+DAVIS 2016 only: with a single object, painting over has one meaning.
 """
 
 from __future__ import annotations
@@ -18,16 +18,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..engine.device import keep_freed_memory, pick_device, pick_dtype
-from ..engine.models import load_encoder, load_segmenter, new_tracker
+from ..engine.models import new_tracker
 from ..engine.session import Session
 from ..readers.images import image_paths
 from ..structures import Frame, first_mask_from_array
-from .davis import add_data_options, folders, sequence_names
+from . import dataset, models
+from .dataset import Davis, read_labels
+from .models import Models
 from .scoring import boundary, dilate, region
 
 AWAY = 10
-"""Frames for which the object is painted over, from a third of the sequence on."""
+"""Number of frames in which the object is painted over, from a third of the sequence on."""
+
 FOUND = 0.5
 """J above which the object counts as found."""
 
@@ -37,12 +39,12 @@ class Condition:
     """One line of the table.
 
     Attributes:
-        name: what is done to the input.
-        mask: changes the first mask, (H, W) bool.
-        pixels: changes a frame (H, W, 3) uint8.
-        stride: every so-many-th frame.
-        scale: of frames and first mask.
-        away: whether the object is painted over for a while.
+        name: name of the change to the input.
+        mask: change of the first mask, (H, W) bool.
+        pixels: change of a frame, (H, W, 3) uint8.
+        stride: distance between the frames that are used.
+        scale: factor on the size of the frames and the first mask.
+        away: paint the object over for a while.
     """
 
     name: str
@@ -54,17 +56,17 @@ class Condition:
 
 
 def eroded(radius: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Erosion by a disc; a mask that would vanish stays."""
+    """Make an erosion by a disc; it leaves a mask alone that would vanish."""
     return lambda mask: smaller if (smaller := ~dilate(~mask, radius)).any() else mask
 
 
 def dilated(radius: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Dilation by a disc."""
+    """Make a dilation by a disc."""
     return lambda mask: dilate(mask, radius)
 
 
 def compressed(rgb: np.ndarray, quality: int = 30) -> np.ndarray:
-    """A frame after JPEG."""
+    """Encode a frame as JPEG and decode it."""
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, format="JPEG", quality=quality)
     return np.asarray(Image.open(buffer))
@@ -84,20 +86,19 @@ CONDITIONS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the benchmark."""
     options = parse(arguments)
-    keep_freed_memory()
-    device = pick_device(options.device)
-    precision = pick_dtype("auto", device)
-    segmenter = load_segmenter(options.model, device, precision)
-    encoder = load_encoder(options.prior, device, precision)
-    names = options.sequences or sequence_names(options)
+    davis = Davis.chosen(options)
+    loaded = Models.load(options.model, options.device)
+    names = dataset.chosen_names(options)
     lines = ["| condition | J&F | J | F | frames until found again |", "|---|---|---|---|---|"]
     print("\n".join(lines), flush=True)
     for condition in CONDITIONS:
-        regions, boundaries, returns = [], [], []
+        regions, boundaries = [], []
+        returns: list[int | None] = []
         for name in names:
-            session = Session(new_tracker(options.tracker), segmenter, encoder)
-            measured = np.array(list(follow(session, condition, *folders(options, name), options.max_frames)))
+            session = loaded.session(new_tracker(options.tracker), options.prior)
+            measured = np.array(list(follow(session, condition, *davis.folders(name), options.max_frames)))
             regions.append(measured[:, 0].mean())
             boundaries.append(measured[:, 1].mean())
             if condition.away:
@@ -110,28 +111,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    line = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    add_data_options(line)
-    line.set_defaults(year=2016)
-    line.add_argument("--tracker", default="persam-f")
-    line.add_argument("--prior", default="same")
-    line.add_argument("--max-frames", type=int)
-    line.add_argument("--output", type=Path, help="a Markdown file")
-    options = line.parse_args(arguments)
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    dataset.add_options(parser)
+    models.add_options(parser)
+    parser.set_defaults(year=2016)
+    parser.add_argument("--tracker", default="persam-f")
+    parser.add_argument("--prior", default="same")
+    parser.add_argument("--max-frames", type=int)
+    parser.add_argument("--output", type=Path, help="a Markdown file")
+    options = parser.parse_args(arguments)
     if options.year != 2016:
-        line.error("one object is painted over: DAVIS 2016 only")
+        parser.error("one object is painted over: DAVIS 2016 only")
     return options
 
 
 def follow(
     session: Session, condition: Condition, images: Path, annotations: Path, max_frames: int | None
 ) -> Iterator[tuple[float, float, bool]]:
-    """J, F, and whether the object is painted over, of each scored frame."""
+    """Track one sequence; yield J, F and whether the object is painted over for each scored frame."""
     paths = image_paths(images)[:: condition.stride][:max_frames]
     away = range(len(paths) // 3, len(paths) // 3 + AWAY) if condition.away else range(0)
     for index, path in enumerate(paths):
         rgb = np.asarray(Image.open(path).convert("RGB"))
-        truth = np.asarray(Image.open(annotations / f"{path.stem}.png").convert("L")) > 0
+        truth = read_labels(annotations / f"{path.stem}.png") > 0
         if index in away:
             rgb = painted_over(rgb, truth)
             truth = np.zeros_like(truth)
@@ -149,7 +152,7 @@ def follow(
 
 
 def painted_over(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The frame with the object, and a rim, in the mean colour of the rest."""
+    """Paint the object, with a rim of 6 pixels, in the mean colour of the rest of the frame."""
     covered = dilate(mask, 6)
     result = rgb.copy()
     result[covered] = rgb[~covered].mean(axis=0).astype(np.uint8)
@@ -157,7 +160,7 @@ def painted_over(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def resized(image: np.ndarray, scale: float) -> np.ndarray:
-    """A frame (bilinear, antialiased) or a mask (nearest) at another size."""
+    """Resize a frame (bilinear, antialiased) or a mask (nearest neighbour)."""
     if scale == 1:
         return image
     size = round(image.shape[1] * scale), round(image.shape[0] * scale)
@@ -166,14 +169,14 @@ def resized(image: np.ndarray, scale: float) -> np.ndarray:
 
 
 def frames_until_found(regions: np.ndarray, away: np.ndarray) -> int | None:
-    """Frames from the object's return until J is above 0.5; None if never."""
+    """Count the frames from the object's return until J is above 0.5; None if it never is."""
     after = regions[np.flatnonzero(away)[-1] + 1 :] if away.any() else regions
     found = np.flatnonzero(after > FOUND)
     return int(found[0]) if len(found) else None
 
 
 def summary(returns: list[int | None]) -> str:
-    """Median and how many were not found again."""
+    """Describe the frames until found: the median, and how often the object was never found again."""
     if not returns:
         return ""
     found = [frames for frames in returns if frames is not None]

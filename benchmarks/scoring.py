@@ -1,8 +1,8 @@
 """DAVIS scores: region J, boundary F, and their mean, recall and decay.
 
 The definitions are those of the official evaluation (Perazzi et al. 2016, Pont-Tuset et al. 2017):
-objects are scored one by one, the first and the last frame are left out, pixels marked void in the
-truth count for nothing.
+objects are scored one by one, the first and the last frame are left out, and pixels marked void in
+the truth are ignored. Used by all benchmarks that measure quality.
 """
 
 from __future__ import annotations
@@ -11,25 +11,34 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from scipy import ndimage
 
 from ..errors import InputError
+from .dataset import read_labels
 
 VOID = 255
-"""Label of pixels that DAVIS 2017 leaves open; in DAVIS 2016 it is the object."""
+"""Label of the pixels that DAVIS 2017 does not decide on; in DAVIS 2016 it marks the object."""
 
 BOUNDARY_TOLERANCE = 0.008
-"""How far a boundary may be off, as a share of the frame's diagonal."""
+"""Largest distance between two boundaries that match, as a share of the frame's diagonal."""
 
 DECAY_BINS = 4
+"""Parts of a sequence; the decay compares the first with the last."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of one measure over the scored frames: mean, share of frames above 0.5, first quarter less last."""
+    """Statistics of one measure over the scored frames.
+
+    Attributes:
+        mean: mean over the frames.
+        recall: share of the frames above 0.5.
+        decay: mean of the first quarter minus mean of the last.
+    """
 
     mean: float
     recall: float
@@ -37,19 +46,19 @@ class Statistics:
 
     @classmethod
     def of(cls, values: np.ndarray) -> Statistics:
-        """Statistics of per-frame values (T,)."""
+        """Compute the statistics of per-frame values (T,)."""
         edges = np.round(np.linspace(1, len(values), DECAY_BINS + 1) + 1e-10).astype(int) - 1
-        quarters = [values[low : high + 1] for low, high in zip(edges, edges[1:], strict=False)]
+        quarters = [values[low : high + 1] for low, high in pairwise(edges)]
         decay = quarters[0].mean() - quarters[-1].mean()
         return cls(float(values.mean()), float((values > 0.5).mean()), float(decay))
 
 
 @dataclass(frozen=True)
 class ObjectScore:
-    """One object of one sequence.
+    """Scores of one object in one sequence.
 
     Attributes:
-        sequence: its name.
+        sequence: name of the sequence.
         object_id: the object's number in the truth.
         frames: names of the scored frames.
         region: J of each, (T,) float.
@@ -64,7 +73,7 @@ class ObjectScore:
 
     @property
     def name(self) -> str:
-        """As the official tables name it."""
+        """Name in the official tables."""
         return f"{self.sequence}_{self.object_id}"
 
     @cached_property
@@ -79,7 +88,7 @@ class ObjectScore:
 
 
 def global_scores(scores: Iterable[ObjectScore]) -> dict[str, float]:
-    """Means over all objects, under the official column names."""
+    """Average over all objects, under the official column names."""
     scores = list(scores)
     columns = {
         f"{letter.upper()}-{field.title()}": float(
@@ -92,7 +101,13 @@ def global_scores(scores: Iterable[ObjectScore]) -> dict[str, float]:
 
 
 def region(predicted: np.ndarray, truth: np.ndarray, void: np.ndarray | None = None) -> float:
-    """J: intersection over union of two masks (H, W) bool; 1 when both are empty."""
+    """Region measure J: intersection over union of two masks, 1 when both are empty.
+
+    Args:
+        predicted: (H, W) bool.
+        truth: (H, W) bool.
+        void: (H, W) bool, pixels to ignore.
+    """
     if void is not None:
         predicted, truth = predicted & ~void, truth & ~void
     union = np.count_nonzero(predicted | truth)
@@ -100,7 +115,15 @@ def region(predicted: np.ndarray, truth: np.ndarray, void: np.ndarray | None = N
 
 
 def boundary(predicted: np.ndarray, truth: np.ndarray, void: np.ndarray | None = None) -> float:
-    """F: harmonic mean of precision and recall of the boundaries of two masks (H, W) bool."""
+    """Boundary measure F: harmonic mean of precision and recall of the boundary pixels of two masks.
+
+    A boundary pixel is right if the other boundary comes within ``BOUNDARY_TOLERANCE`` of it.
+
+    Args:
+        predicted: (H, W) bool.
+        truth: (H, W) bool.
+        void: (H, W) bool, pixels to ignore.
+    """
     if void is not None:
         predicted, truth = predicted & ~void, truth & ~void
     radius = math.ceil(BOUNDARY_TOLERANCE * math.hypot(*truth.shape))
@@ -116,7 +139,7 @@ def boundary(predicted: np.ndarray, truth: np.ndarray, void: np.ndarray | None =
 
 
 def _edges(mask: np.ndarray) -> np.ndarray:
-    """Pixels that differ from their right, lower or lower-right neighbour, (H, W) bool."""
+    """Mark the pixels that differ from their right, lower or lower-right neighbour, (H, W) bool."""
     edges = np.zeros_like(mask)
     edges[:, :-1] |= mask[:, :-1] ^ mask[:, 1:]
     edges[:-1] |= mask[:-1] ^ mask[1:]
@@ -125,7 +148,7 @@ def _edges(mask: np.ndarray) -> np.ndarray:
 
 
 def _window(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
-    """The part of the frame that holds all of a mask, with a margin."""
+    """Bounding window of a mask that is not empty, with a margin, within the frame."""
     spans = []
     for axis in (1, 0):
         places = np.flatnonzero(mask.any(axis=axis))
@@ -134,32 +157,28 @@ def _window(mask: np.ndarray, margin: int) -> tuple[slice, slice]:
 
 
 def dilate(mask: np.ndarray, radius: int) -> np.ndarray:
-    """Dilation of a mask (H, W) bool by a disc of so many pixels, one run for each of its rows."""
-    height, width = mask.shape
-    sums = np.pad(np.cumsum(mask, axis=1, dtype=np.int32), ((0, 0), (1, 0)))
-    columns = np.arange(width)
-    result = np.zeros_like(mask)
-    for half in sorted({math.isqrt(radius**2 - dy**2) for dy in range(radius + 1)}):
-        run = sums[:, np.minimum(columns + half + 1, width)] > sums[:, np.maximum(columns - half, 0)]
-        for dy in (dy for dy in range(-radius, radius + 1) if math.isqrt(radius**2 - dy**2) == half):
-            if abs(dy) < height:
-                result[max(0, dy) : height + min(0, dy)] |= run[max(0, -dy) : height + min(0, -dy)]
-    return result
+    """Dilate a mask (H, W) bool by a disc, its radius in pixels.
+
+    A distance transform does this in a fraction of the time of ``ndimage.binary_dilation``.
+    """
+    if not mask.any():  # no pixel to measure the distance to
+        return np.zeros_like(mask)
+    return ndimage.distance_transform_edt(~mask) <= radius
 
 
 class SequenceScorer:
-    """Scores one sequence as its results come.
+    """Scores one sequence frame by frame, as its results come in.
 
     Args:
         truth: folder of annotations.
-        year: 2016, every non-zero pixel of the truth is the object, or 2017, indexed with void.
-        max_frames: score as if the sequence ended there.
+        year: 2016: every non-zero pixel of the truth is the object; 2017: indexed, with void.
+        max_frames: score as if the sequence ended after so many frames.
 
     Raises:
         InputError: there are fewer than three annotations, or none holds an object.
     """
 
-    def __init__(self, truth: Path, year: int, max_frames: int | None = None):
+    def __init__(self, truth: Path, year: int, max_frames: int | None = None) -> None:
         self.truth = truth
         self.year = year
         self.paths = sorted(truth.glob("*.png"))[:max_frames]
@@ -168,18 +187,18 @@ class SequenceScorer:
                 f"{truth}: {len(self.paths)} annotations to score; the first and the last frame are left out"
             )
         self.objects = _objects(self.paths, year)
-        self._rows: dict[int, list[tuple[float, float]]] = {}
+        self._scores: dict[int, list[tuple[float, float]]] = {}  # by frame: J and F of each object
 
     def add(self, index: int, predicted: np.ndarray, source: object = "the result") -> None:
-        """Score a frame; the first and the last are passed over.
+        """Score a frame; ignore it if it is the first or the last.
 
         Args:
-            index: of the frame in the sequence.
+            index: index of the frame in the sequence.
             predicted: labels (H, W) uint8.
-            source: where they come from, for the message.
+            source: origin of the labels, for error messages.
 
         Raises:
-            InputError: another size than the truth, or an object that the truth has not.
+            InputError: the size differs from the truth's, or the truth lacks a predicted object.
         """
         if not 0 < index < len(self.paths) - 1:
             return
@@ -192,20 +211,20 @@ class SequenceScorer:
         if extra:
             raise InputError(f"{source}: object {extra[0]} is not in {self.truth}, which has {self.objects}")
         pairs = [(predicted == object_id, labels == object_id) for object_id in self.objects]
-        self._rows[index] = [(region(ours, theirs, void), boundary(ours, theirs, void)) for ours, theirs in pairs]
+        self._scores[index] = [(region(ours, theirs, void), boundary(ours, theirs, void)) for ours, theirs in pairs]
 
     def scores(self) -> list[ObjectScore]:
-        """One score for each object of the truth."""
-        values = np.array([self._rows[index] for index in range(1, len(self.paths) - 1)])  # (T, N, 2)
+        """Collect the scores of each object of the truth, once all frames are added."""
+        by_frame = np.array([self._scores[index] for index in range(1, len(self.paths) - 1)])  # (T, N, 2)
         frames = tuple(path.stem for path in self.paths[1:-1])
         return [
-            ObjectScore(self.truth.name, object_id, frames, values[:, row, 0], values[:, row, 1])
+            ObjectScore(self.truth.name, object_id, frames, by_frame[:, row, 0], by_frame[:, row, 1])
             for row, object_id in enumerate(self.objects)
         ]
 
 
 def score_sequence(truth: Path, results: Path, year: int) -> list[ObjectScore]:
-    """Score the masks of one sequence, see :class:`SequenceScorer`.
+    """Score the saved masks of one sequence, see :class:`SequenceScorer`.
 
     Args:
         truth: folder of annotations.
@@ -220,12 +239,12 @@ def score_sequence(truth: Path, results: Path, year: int) -> list[ObjectScore]:
         mask = results / path.name
         if not mask.is_file():
             raise InputError(f"{mask}: no such mask; every frame of the sequence needs one")
-        scorer.add(index, _read(mask), mask)
+        scorer.add(index, read_labels(mask), mask)
     return scorer.scores()
 
 
 def _objects(paths: list[Path], year: int) -> list[int]:
-    """Numbers of the objects that a sequence's annotations hold, from 1 without gaps."""
+    """Ids of the objects in a sequence's annotations, from 1 without gaps."""
     if year == 2016:
         return [1]
     largest = max(int(_read_truth(path, year)[0].max()) for path in paths)
@@ -235,27 +254,16 @@ def _objects(paths: list[Path], year: int) -> list[int]:
 
 
 def _read_truth(path: Path, year: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Labels (H, W) uint8 and void pixels (H, W) bool, or None where there is none."""
-    labels = _read(path)
+    """Read labels (H, W) uint8, and void pixels (H, W) bool or None if there are none."""
+    labels = read_labels(path)
     if year == 2016:
         return (labels > 0).astype(np.uint8), None
     void = labels == VOID
     return (np.where(void, 0, labels), void) if void.any() else (labels, None)
 
 
-def _read(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            labels = np.asarray(image)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable image") from error
-    if labels.ndim == 3:
-        labels = labels.max(axis=2)
-    return labels.astype(np.uint8)
-
-
 def scores_by_sequence(scores: Iterable[ObjectScore]) -> Mapping[str, list[ObjectScore]]:
-    """The same, grouped by sequence in their order."""
+    """Group scores by sequence, in their order."""
     grouped: dict[str, list[ObjectScore]] = {}
     for score in scores:
         grouped.setdefault(score.sequence, []).append(score)

@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from vos.benchmarks import davis as command
+from vos.engine.models import new_tracker
+from vos.errors import InputError
 from vos.palette import davis_palette
 
 
@@ -85,10 +87,10 @@ def test_published_behaviour_is_an_option(davis, tmp_path, tracker):
 
 
 def test_the_papers_preset_names_its_models():
-    line = ["--davis", "d", "-o", "r", "--preset", "paper"]
-    options = command.parse(line)
+    arguments = ["--davis", "d", "-o", "r", "--preset", "paper"]
+    options = command.parse(arguments)
     assert (options.tracker, options.model, options.prior) == ("persam-f", "sam-vit-h", "dinov2-large")
-    assert command.parse([*line, "--model", "sam-vit-b"]).model == "sam-vit-b"
+    assert command.parse([*arguments, "--model", "sam-vit-b"]).model == "sam-vit-b"
 
 
 @pytest.mark.parametrize(
@@ -113,5 +115,5 @@ def test_the_official_package_is_asked_for_by_name(davis, tmp_path, capsys):
 
 
 def test_options_that_a_tracker_has_not():
-    with pytest.raises(command.InputError, match="persam: .*nonesuch"):
-        command.new_tracker("persam", nonesuch=1)
+    with pytest.raises(InputError, match="persam: .*nonesuch"):
+        new_tracker("persam", nonesuch=1)

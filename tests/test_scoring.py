@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vos.benchmarks.scoring import Statistics, boundary, global_scores, region, score_sequence
+from vos.benchmarks.scoring import Statistics, boundary, dilate, global_scores, region, score_sequence
 from vos.errors import InputError
 
 DAVIS = Path(__file__).parent / "data" / "davis"
@@ -64,6 +64,18 @@ def test_a_boundary_within_the_tolerance_counts():
     truth[100:200, 100:200] = near[105:205, 100:200] = far[120:220, 100:200] = True
     assert boundary(near, truth) == 1
     assert 0.4 < boundary(far, truth) < 0.6  # the sides lie on each other, top and bottom do not
+
+
+@pytest.mark.parametrize("radius", range(13))
+def test_dilation_reaches_every_pixel_of_the_disc_and_no_other(radius: int) -> None:
+    mask = np.random.default_rng(radius).random((23, 31)) < 0.01
+    mask[0, 0] = mask[-1, 15] = True  # at the border, where the disc is cut
+    rows, columns = np.mgrid[:23, :31]
+    expected = np.zeros_like(mask)
+    for y, x in np.argwhere(mask):
+        expected |= (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+    assert np.array_equal(dilate(mask, radius), expected)
+    assert not dilate(np.zeros_like(mask), radius).any()
 
 
 def test_decay_is_the_first_quarter_less_the_last():

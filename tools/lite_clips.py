@@ -11,12 +11,19 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 from torch.utils.data import Dataset
 
-CANVASES = ((288, 512), (384, 384), (512, 288))  # (H, W), all of the same area
+from vos.benchmarks.dataset import Davis
+
+CANVASES = ((288, 512), (384, 384), (512, 288))
+"""Sizes (H, W) of a clip's frames, all of about the same area."""
+
 SMALL_CANVASES = ((224, 384), (288, 288), (384, 224))
+"""Sizes of the early steps."""
+
 CANVAS_ODDS = (0.7, 0.15, 0.15)
+"""Odds of each size."""
+
 SWAPPED = 0.3
 """Odds that red, green and blue are permuted."""
 
@@ -67,14 +74,15 @@ class Sequence:
 
 
 def load_sequences(davis: Path, names: list[str]) -> list[Sequence]:
-    """Read whole sequences of the DAVIS layout."""
+    """Read whole sequences from a tree of DAVIS.
+
+    Raises:
+        InputError: a sequence is missing or unreadable.
+    """
     sequences = []
     for name in names:
-        paths = sorted((davis / "JPEGImages/480p" / name).glob("*.jpg"))
-        frames = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
-        masks = [np.asarray(Image.open(davis / "Annotations/480p" / name / f"{path.stem}.png")) for path in paths]
-        masks = [(mask if mask.ndim == 2 else mask.max(axis=2)) > 0 for mask in masks]
-        sequences.append(Sequence(name, np.stack(frames), np.stack(masks).astype(np.uint8) * np.uint8(255)))
+        sequence = Davis(davis, 2016).read(name)
+        sequences.append(Sequence(name, sequence.frames, sequence.masks.astype(np.uint8) * np.uint8(255)))
     return sequences
 
 

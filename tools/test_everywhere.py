@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COMPUTES_NOTHING = (
     "test_bad_input",
     "test_benchmarks",
+    "test_composites",
     "test_demo",
     "test_everywhere",
     "test_first_mask",
