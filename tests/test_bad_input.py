@@ -219,12 +219,12 @@ def test_a_folder_that_is_taken_away(clip, mask, tmp_path, capsys, monkeypatch):
 
 
 def test_a_video_that_is_taken_away(clip, mask, tmp_path, capsys, monkeypatch):
-    from vos import pipeline
+    from vos.command import run
 
     video = tmp_path / "video.mp4"
     shutil.copy(clip[0], video)
-    read = pipeline.read_first_mask
-    monkeypatch.setattr(pipeline, "read_first_mask", lambda *given: (video.unlink(missing_ok=True), read(*given))[1])
+    read = run.read_first_mask
+    monkeypatch.setattr(run, "read_first_mask", lambda *given: (video.unlink(missing_ok=True), read(*given))[1])
     assert track(video, mask, tmp_path / "out") == 2
     assert "video.mp4: cannot be opened (No such file or directory)" in one_line(capsys)
 

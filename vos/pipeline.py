@@ -27,13 +27,12 @@ Hints = Sequence[Hint]
 
 
 class Replay(Protocol):
-    """Results of an earlier run, which take the place of tracking as far as they go.
+    """Results of an earlier run, which take the place of tracking as far as they go."""
 
-    Attributes:
-        frame: index of the last frame that is known.
-    """
-
-    frame: int
+    @property
+    def frame(self) -> int:
+        """Index of the last frame that is known."""
+        ...
 
     def take_up(self, frame: Frame, session: Session) -> Result:
         """The result that a frame had then; at the last known one, bring the session to where it was."""

@@ -107,9 +107,7 @@ def check_options(options: Options) -> None:
     if options.first_mask and options.hints:
         raise InputError("give the objects by --first-mask, or by --box and --point; not both")
     if not options.first_mask and not options.hints:
-        raise InputError(
-            "give the objects of the first frame: --first-mask PNG, --box X0,Y0,X1,Y1 or --point X,Y",
-        )
+        raise InputError("give the objects of the first frame: --first-mask PNG, --box X0,Y0,X1,Y1 or --point X,Y")
     if options.resume and options.overwrite:
         raise InputError("--resume goes on with what --overwrite would remove; give one of them")
 
@@ -155,7 +153,9 @@ def _add_input_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="of a stream: drop frames rather than fall behind, and open it again if it breaks",
     )
-    group.add_argument("--raw", metavar="WxH[@FPS]", help="standard input is bare rgb24 pixels (default: 25 per second)")
+    group.add_argument(
+        "--raw", metavar="WxH[@FPS]", help="standard input is bare rgb24 pixels (default: 25 per second)"
+    )
     group.add_argument(
         "--reader", choices=("pyav", "decord"), default="pyav", help="reader of video files (default: pyav)"
     )
@@ -216,7 +216,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGrou
     group.add_argument(
         "--tracker",
         default="persam-f",
-        help="persam, persam-f, sam2, sam2:WEIGHTS, edgetam, cutie:FILE, or another one installed (default: %(default)s)",
+        help="persam, persam-f, sam2, sam2:WEIGHTS, edgetam, cutie:FILE, or another one installed "
+        "(default: %(default)s)",
     )
     group.add_argument("--model", default="lite", help="lite, sam-vit-b, sam-vit-l, sam-vit-h, a folder or a .pth file")
     group.add_argument("--prior", default="same", help="same, dinov2-small|base|large|giant, or a folder")

@@ -1,9 +1,8 @@
-"""The folder of a command's results: made, emptied of an earlier run's files, and kept to itself."""
+"""Prepares the result folder of a run: makes it, and removes what an earlier run wrote there and nothing else."""
 
 from __future__ import annotations
 
 import re
-import shutil
 from pathlib import Path
 
 from ..errors import OutputError
@@ -12,16 +11,16 @@ from ..writers.outputs import FILES, FOLDERS
 from .journal import FOLDER as RESUME
 
 
-def check_output(out: Path, overwrite: bool, resume: bool = False) -> None:
-    """Make the result folder; of an earlier run's files in it none is left.
+def prepare_folder(out: Path, overwrite: bool, resume: bool = False) -> None:
+    """Make the result folder and remove an earlier run's files from it, but not its journal.
 
     Args:
         out: the folder.
-        overwrite: it need not be empty.
-        resume: nor if it holds a run that was stopped.
+        overwrite: accept a folder that is not empty.
+        resume: accept one that holds a stopped run.
 
     Raises:
-        OutputError: it exists and is not empty, or cannot be written.
+        OutputError: it is not empty, or cannot be written.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -38,14 +37,12 @@ def check_output(out: Path, overwrite: bool, resume: bool = False) -> None:
         probe.unlink()
         for path in earlier_results(out):
             path.unlink()
-        if stopped:
-            shutil.rmtree(out / RESUME)
     except OSError as error:
         raise OutputError(f"{out}: cannot be written: {error.strerror}; pass -o another folder") from error
 
 
 def refuse_links(out: Path) -> None:
-    """Every file of a result is to lie inside its folder.
+    """Check that every file of the result would lie inside its folder.
 
     Raises:
         OutputError: a folder in it is a link to elsewhere.
@@ -56,7 +53,7 @@ def refuse_links(out: Path) -> None:
 
 
 def earlier_results(out: Path) -> list[Path]:
-    """Files in a result folder that an earlier run wrote, whole or partial; nobody else's."""
+    """Return the files in a result folder that an earlier run wrote, whole or partial, and no others."""
     pictures = [
         path
         for folder in FOLDERS

@@ -1,4 +1,7 @@
-"""``run.json``: everything that is needed to repeat a run, and where its time went."""
+"""Writes ``run.json``: all that is needed to repeat a run, and where its time went.
+
+``vos-track`` and ``vos-davis`` use it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 
@@ -18,6 +22,7 @@ from ..weights import sha256
 from .journal import Journal
 
 _PACKAGES = ("torch", "transformers", "safetensors", "numpy", "pillow", "av", "decord")
+"""Packages whose versions are recorded."""
 
 
 def write_run_record(
@@ -33,32 +38,31 @@ def write_run_record(
     """Write the record of a run.
 
     Args:
-        path: the file, written under a temporary name first.
+        path: the file.
         options: every option in force.
         session: the session that ran.
-        frames: results written.
+        frames: number of results that were written.
         seconds: wall time from the first frame to the last.
         outcome: ``finished``, or what stopped the run.
         faults: what went wrong with the input without ending the run, by kind.
-        journal: of the run; knows its inputs and whether it was resumed.
+        journal: journal of the run; knows its inputs, and whether it was resumed.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: the file cannot be written.
     """
-    tracker = session.tracker
-    saved = journal and journal.saved
+    saved = journal.saved if journal else None
     tracked = max(0, frames - saved.frame - 1) if saved else frames
     record = {
         "vos_track": __version__,
         "outcome": outcome,
         "options": options,
-        "inputs": journal.run["inputs"] if journal and journal.run else {},
+        "inputs": journal.inputs if journal else {},
         "frames": frames,
         "input": dict(faults or {}),
         "seconds": {"total": seconds, **session.seconds},
-        "resumed_after": saved and saved.frame,
+        "resumed_after": saved.frame if saved else None,
         "frames_per_second": tracked / seconds if seconds else None,
-        "persam_f": _learned(tracker),
+        "persam_f": _fitted_weights(session.tracker),
         "weights": {file: sha256(file) for file in _weight_files(session)},
         "versions": {"python": sys.version.split()[0], **{name: _version(name) for name in _PACKAGES}},
         "machine": {"system": platform.platform(), "processor": platform.machine(), "threads": torch.get_num_threads()},
@@ -67,12 +71,21 @@ def write_run_record(
         partial.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
 
 
+@runtime_checkable
+class _Fitted(Protocol):
+    """A tracker that fits scale weights on the first frame."""
+
+    fit_seconds: float
+    weights: torch.Tensor
+
+
 def _weight_files(session: Session) -> tuple[str, ...]:
     return (*session.segmenter.files, *session.encoder.files, *getattr(session.tracker, "files", ()))
 
 
-def _learned(tracker: object) -> dict | None:
-    if not hasattr(tracker, "fit_seconds"):
+def _fitted_weights(tracker: object) -> dict[str, object] | None:
+    """Return the scale weights of eq. 11 and the time that fitting them took; None if the tracker fits none."""
+    if not isinstance(tracker, _Fitted):
         return None
     return {"fit_seconds": tracker.fit_seconds, "weights": tracker.weights.tolist()}
 

@@ -1,4 +1,7 @@
-"""Tells whether a run is the same as an earlier one: options, input files and what computes."""
+"""Tells whether a run is the same as an earlier one: its options, its input files and what computes it.
+
+The journal uses it before it resumes a run.
+"""
 
 from __future__ import annotations
 
@@ -6,28 +9,49 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypedDict
 
 import torch
 
 from ..errors import InputError
 from ..version import __version__
+from .status import flag_of
 
 _FREE = ("output", "overwrite", "resume", "quiet", "traceback", "max_pixels")
-"""Options that may differ when a run goes on."""
+"""Options that may differ when a run is resumed."""
+
+_BLOCK = 1 << 16
+"""Bytes of one block of a fingerprint."""
+
+_BLOCKS = 64
+"""Blocks that are read of a file, and files that are read of a folder."""
 
 
-_BLOCK, _BLOCKS = 1 << 16, 64  # what is read of a file to know it again
+class RunIdentity(TypedDict):
+    """All that must be the same for a run to be resumed; stored as JSON."""
+
+    made_by: str
+    """Versions and device."""
+
+    options: dict[str, object]
+    """Options by name, as JSON holds them."""
+
+    inputs: dict[str, str]
+    """Fingerprints of the input files by path."""
 
 
-def describe_run(options: Mapping[str, object], files: Iterable[str | Path], device: torch.device) -> dict:
-    """What must be the same for a run to go on: options, input files and what computes.
+def identify_run(options: Mapping[str, object], files: Iterable[str | Path], device: torch.device) -> RunIdentity:
+    """Return the identity of a run.
 
     Args:
         options: of the command line.
-        files: inputs; those that are no files or folders are left out.
+        files: inputs; names that are no files or folders are left out.
         device: where the models run.
+
+    Raises:
+        InputError: an input cannot be read.
     """
     chosen = {name: value for name, value in options.items() if name not in _FREE}
     return {
@@ -37,8 +61,21 @@ def describe_run(options: Mapping[str, object], files: Iterable[str | Path], dev
     }
 
 
+def parse_identity(content: Mapping[str, object] | None) -> RunIdentity | None:
+    """Return the identity of a run as it was read from JSON; None if it is not one."""
+    if content is None:
+        return None
+    made_by, options, inputs = (content.get(key) for key in ("made_by", "options", "inputs"))
+    if not isinstance(made_by, str) or not isinstance(options, dict) or not isinstance(inputs, dict):
+        return None
+    return {"made_by": made_by, "options": options, "inputs": inputs}
+
+
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a file's size and 64 blocks spread over it; of a folder: of all names and sizes, and 64 files.
+    """Return a SHA-256 by which an input is known again.
+
+    Of a file it covers the size and 64 blocks spread over it; of a folder the names and sizes of all files, and
+    the blocks of 64 of them.
 
     Raises:
         InputError: it cannot be read.
@@ -52,33 +89,41 @@ def fingerprint(path: Path) -> str:
             name = file.name.encode("utf-8", "surrogateescape") if path.is_dir() else b""
             digest.update(name + b" %d\n" % file.stat().st_size)
         for file in files[:: max(1, math.ceil(len(files) / _BLOCKS))]:
-            _add_blocks(digest, file)
+            for block in _blocks(file):
+                digest.update(block)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     return digest.hexdigest()
 
 
-def _add_blocks(digest, file: Path) -> None:
+def _blocks(file: Path) -> Iterator[bytes]:
+    """Yield blocks spread evenly over a file, and its last one."""
     size = file.stat().st_size
     step = max(_BLOCK, size // _BLOCKS)
     with file.open("rb") as stream:
         for start in range(0, size, step):
             stream.seek(start)
-            digest.update(stream.read(_BLOCK))
+            yield stream.read(_BLOCK)
         stream.seek(max(0, size - _BLOCK))
-        digest.update(stream.read())
+        yield stream.read()
 
 
-def check_same(out: Path, before: Mapping, now: Mapping) -> None:
-    """Raises InputError with what differs first."""
+def check_same(out: Path, before: RunIdentity, now: RunIdentity) -> None:
+    """Check that a run is the one that wrote a result folder.
+
+    Args:
+        out: the folder, named in messages.
+        before: identity of the run that wrote it.
+        now: identity of the run that is to go on.
+
+    Raises:
+        InputError: it is another run; tells what differs first.
+    """
     advice = "; give the same command line, or begin anew with --overwrite"
     for name in sorted((before["options"].keys() | now["options"].keys()) - set(_FREE)):
         old, new = before["options"].get(name), now["options"].get(name)
         if old != new:
-            shown = (
-                "VIDEO" if name == "video" else "--box or --point" if name == "hints" else f"--{name.replace('_', '-')}"
-            )
-            raise InputError(f"{out}: its run was begun with {shown} {_shown(old)}, not {_shown(new)}{advice}")
+            raise InputError(f"{out}: its run was begun with {flag_of(name)} {_shown(old)}, not {_shown(new)}{advice}")
     for file, digest in before["inputs"].items():
         if now["inputs"].get(file) != digest:
             raise InputError(f"{file}: has changed since the run in {out} was begun; begin anew with --overwrite")

@@ -1,13 +1,18 @@
-"""Reads back a run that was stopped: its results so far, and the state that it goes on from."""
+"""Reads back a run that was stopped: its results so far, and the state from which the session goes on.
+
+The journal finds these in ``OUT/.resume``, where :mod:`.frame_log` wrote them.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 
@@ -19,35 +24,51 @@ from ..state_file import from_bytes
 from ..structures import Frame, Result
 
 
+class FrameEntry(TypedDict):
+    """What is noted of one frame; stored as a line of JSON."""
+
+    frame: int
+    """Index of the frame."""
+
+    ids: Sequence[int]
+    """Object ids."""
+
+    scores: Sequence[float]
+    """One for each object."""
+
+    crc: int
+    """CRC-32 of the labels."""
+
+
 @dataclass(frozen=True)
 class Saved:
-    """A run as it was after one of its frames.
+    """A run as it was after one of its frames; replays the results up to there.
 
     Attributes:
         frame: index of that frame.
-        state: of the session there.
-        rows: what is known of each frame up to it.
+        state: state of the session there.
+        entries: what was noted of each frame up to it.
         masks: folder of the label maps.
         opacity: folder of the mattes' soft edges; None without mattes.
     """
 
     frame: int
-    state: dict
-    rows: Sequence[dict]
+    state: Mapping[str, object]
+    entries: Sequence[FrameEntry]
     masks: Path
     opacity: Path | None
 
     def take_up(self, frame: Frame, session: Session) -> Result:
-        """The result that a frame had; at the last of them the session goes on.
+        """Return the result that a frame had; at the last one, restore the session.
 
         Raises:
-            OutputError: its mask is no longer as it was written.
+            OutputError: the frame's mask has changed since it was written.
         """
-        row = self.rows[frame.index]
+        entry = self.entries[frame.index]
         labels = _read_png(self.masks, frame)
-        if zlib.crc32(labels) != row["crc"]:
+        if zlib.crc32(labels.data) != entry["crc"]:
             raise _changed(self.masks, frame)
-        result = result_of_labels(frame, tuple(row["ids"]), labels, np.array(row["scores"], np.float32))
+        result = result_of_labels(frame, tuple(entry["ids"]), labels, np.array(entry["scores"], np.float32))
         if self.opacity is not None:
             result = replace(result, opacity=_read_png(self.opacity, frame))
         if frame.index == self.frame:
@@ -55,7 +76,8 @@ class Saved:
         return result
 
 
-def read_json(path: Path) -> dict | None:
+def read_json(path: Path) -> dict[str, object] | None:
+    """Return the object of a JSON file; None if there is none, or it is damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -63,19 +85,31 @@ def read_json(path: Path) -> dict | None:
     return content if isinstance(content, dict) else None
 
 
-def read_rows(path: Path) -> list[dict]:
-    """The whole rows of the table, without a gap; the last may be torn."""
-    rows = []
+def read_entries(path: Path) -> list[FrameEntry]:
+    """Return the entries of a log up to the first gap; the last line may be torn."""
+    entries: list[FrameEntry] = []
     with suppress(OSError, ValueError, KeyError, TypeError):
-        for line in path.read_bytes().splitlines():
-            row = json.loads(line)
-            if row["frame"] != len(rows) or not row.keys() >= {"ids", "scores", "crc"}:
+        for text in path.read_bytes().splitlines():
+            entry = json.loads(text)
+            if entry["frame"] != len(entries) or not entry.keys() >= {"ids", "scores", "crc"}:
                 break
-            rows.append(row)
-    return rows
+            entries.append(entry)
+    return entries
 
 
-def read_state(path: Path) -> dict | None:
+def state_path(folder: Path, frame: int, content: bytes) -> Path:
+    """Return the path of a saved state, which holds its frame and the CRC-32 of its content."""
+    return folder / f"{frame:08d}-{zlib.crc32(content):08x}.safetensors"
+
+
+def state_files(folder: Path) -> list[tuple[int, Path]]:
+    """Return the saved states in a folder with their frames, the newest last."""
+    paths = (path for path in folder.glob("*.safetensors") if re.match(r"\d{8}-", path.name))
+    return sorted((int(path.name[:8]), path) for path in paths)
+
+
+def read_state(path: Path) -> Mapping[str, object] | None:
+    """Return a saved state; None if it is damaged."""
     try:
         content = path.read_bytes()
         return from_bytes(content) if path.stem.endswith(f"-{zlib.crc32(content):08x}") else None
@@ -84,7 +118,11 @@ def read_state(path: Path) -> dict | None:
 
 
 def _read_png(folder: Path, frame: Frame) -> np.ndarray:
-    """(H, W) uint8 as it was written for a frame."""
+    """Return the pixels (H, W) uint8 that were written for a frame.
+
+    Raises:
+        OutputError: the file is missing or damaged, or has another size.
+    """
     try:
         path = folder / f"{frame.index:05d}.png"
         with open_image(path, ("PNG",), frame.size[0] * frame.size[1]) as image:

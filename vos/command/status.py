@@ -1,4 +1,4 @@
-"""From a command's outcome to its exit status and the one line that tells of it."""
+"""Turns the outcome of a command into its exit status and one line on standard error; all commands use it."""
 
 from __future__ import annotations
 
@@ -11,24 +11,44 @@ from contextlib import suppress
 
 from ..errors import VosError
 
-_PARAMETER = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")  # as vos.errors.parameter writes it
+_PARAMETER = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
+"""A parameter as :func:`vos.errors.parameter` writes it."""
+
+_FLAGS = {"video": "VIDEO", "hints": "--box or --point", "masks_at": "--mask-at"}
+"""Parameters whose option has another name."""
+
+
+def flag_of(name: str) -> str:
+    """Return the option of the command line that sets a parameter: ``--resize-mask`` for ``resize_mask``."""
+    return _FLAGS.get(name, "--" + name.replace("_", "-"))
 
 
 def with_flags(message: str) -> str:
     """Turn the parameters that a message of the library names into flags of the command line.
 
-    ```resize_mask=True``` becomes ``--resize-mask``, ```reader=pyav``` becomes ``--reader pyav``.
+    ```resize_mask=True``` becomes ``--resize-mask``, ```reader=pyav``` becomes ``--reader pyav``. Everything else
+    stays as it is.
     """
 
     def flag(found: re.Match[str]) -> str:
-        name = "--" + found[1].replace("_", "-")
+        name = flag_of(found[1])
         return name if found[2] in (None, "True") else f"{name} {found[2]}"
 
     return _PARAMETER.sub(flag, message)
 
 
 def exit_status(program: str, action: Callable[[], int], show_traceback: bool, after_stop: str) -> int:
-    """Run a command's action: its own status, 2 and one line on a user's mistake, 130 on Ctrl-C."""
+    """Run the action of a command and return the exit status.
+
+    Args:
+        program: name of the command, which begins every line.
+        action: does the work; returns its own status.
+        show_traceback: show where an error came from.
+        after_stop: what remains after Ctrl-C or a closed pipe.
+
+    Returns:
+        The action's own status; 2 after a mistake of the user, told in one line; 130 after Ctrl-C.
+    """
     try:
         status = action()
         sys.stdout.flush()
@@ -45,7 +65,10 @@ def exit_status(program: str, action: Callable[[], int], show_traceback: bool, a
 
 
 def say(text: str, status: int) -> int:
-    """Print one line, whatever is in the names in it; a closed terminal is no reason to fail."""
+    """Print one line on standard error, unprintable characters escaped, and return ``status``.
+
+    A terminal that was closed, or a full disk behind it, is ignored.
+    """
     shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
     with suppress(OSError, ValueError):
         print(shown, file=sys.stderr, flush=True)

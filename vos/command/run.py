@@ -1,0 +1,306 @@
+"""One run of ``vos-track``: opens everything in order, follows the objects, and leaves valid files however it ends."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from ..engine.device import keep_freed_memory
+from ..engine.session import Session
+from ..errors import InputError, OutputError, ViewerGone
+from ..interfaces import Writer
+from ..pipeline import Hints, follow, open_session, read_first_mask
+from ..readers.address import parse_address, without_password
+from ..readers.first_mask import load_first_mask
+from ..readers.open import open_reader
+from ..readers.prefetch import read_ahead
+from ..readers.source import SourceReader, faults_line
+from ..structures import FirstMask, Result
+from ..writers.open import open_writers
+from ..writers.outputs import OUTPUTS
+from ..writers.thread import WriterThread
+from ..writers.window import Window
+from .journal import Journal
+from .options import SAVES, Options, hints_of
+from .progress import Progress
+from .result_folder import prepare_folder, refuse_links
+from .run_record import write_run_record
+from .status import say, with_flags
+
+
+def track(options: Options) -> int:
+    """Track one video; return the exit status.
+
+    Paths are checked before any weights load. ``options.save`` is filled in, so that the record of the run has it.
+
+    Raises:
+        VosError: an option, the input or the output cannot be used.
+    """
+    out = destination(options)
+    if out is not None and options.save is None:
+        options.save = SAVES
+    saves = chosen_outputs(options.save) if out is not None else []
+    with ExitStack() as stack:
+        run = Run(options, out, saves, stack)
+        if options.resume and run.journal.is_finished():
+            run.journal.remove()
+            return say(f"vos-track: {out}: is finished already, nothing to do", 0)
+        run.prepare_folder()
+        run.follow_objects()
+    return 0
+
+
+def destination(options: Options) -> Path | None:
+    """Return the result folder; None if results go to standard output or a window alone.
+
+    Raises:
+        VosError: the outputs do not go together, or standard output is no pipe.
+    """
+    if str(options.output) == "-" or (options.show and options.output is None):
+        if options.save is not None or options.debug:
+            raise InputError("--save and --debug write files: give them a folder by -o")
+        if options.output is not None:
+            from ..writers.stream import check_pipe
+
+            check_pipe()
+        return None
+    address = parse_address(options.video, options.raw)
+    return options.output or Path(f"{address.stem if address else Path(options.video).resolve().stem}-vos")
+
+
+def chosen_outputs(save: str | None) -> list[str]:
+    """Return the names of the outputs that ``--save`` lists.
+
+    Raises:
+        InputError: a name is unknown.
+    """
+    names = [name.strip() for name in (save or "").split(",") if name.strip()]
+    unknown = sorted(set(names) - set(OUTPUTS))
+    if unknown:
+        raise InputError(f"--save {unknown[0]}: choose from {', '.join(OUTPUTS)}")
+    return names
+
+
+class Run:
+    """One run of the command.
+
+    The constructor opens the input, the session and the journal. Then call :meth:`prepare_folder` and
+    :meth:`follow_objects`.
+
+    Args:
+        options: options that go together.
+        out: result folder, or None.
+        saves: names of the outputs in it.
+        stack: closes all that the run opens.
+
+    Attributes:
+        journal: what is kept to resume the run.
+
+    Raises:
+        VosError: the input cannot be read, a model is unknown, or the run cannot be resumed.
+    """
+
+    def __init__(self, options: Options, out: Path | None, saves: Sequence[str], stack: ExitStack) -> None:
+        self._options = options
+        self._out = out
+        self._saves = saves
+        self._stack = stack
+        self._reader = stack.enter_context(self._open_reader())
+        self._first_mask = self._read_first_mask()
+        self._masks_at = self._read_later_masks()
+        self._session = stack.enter_context(self._open_session())
+        self.journal = stack.enter_context(self._open_journal())
+        self._window: Window | None = None
+        self._writers: WriterThread | None = None
+        self._began_s = time.perf_counter()
+
+    def prepare_folder(self) -> None:
+        """Make the result folder ready: load what the run goes on from, or remove an earlier run's results.
+
+        Raises:
+            VosError: the folder cannot be taken, or the run there cannot be resumed.
+        """
+        options = self._options
+        if self._out is None:
+            return
+        if options.overwrite:
+            self.journal.lock()
+        saved = self.journal.load() if options.resume else None
+        if saved is None:
+            prepare_folder(self._out, options.overwrite, options.resume)
+            self.journal.remove()
+        elif not options.quiet:
+            say(f"vos-track: {self._out}: goes on after frame {saved.frame}", 0)
+
+    def follow_objects(self) -> None:
+        """Follow the objects through the video and write the results.
+
+        A closed window or pipe, and Ctrl-C in a live run, end it well.
+
+        Raises:
+            VosError: the input broke off, or a result cannot be written; the frames before that are written.
+            KeyboardInterrupt: it was stopped; likewise.
+        """
+        keep_freed_memory()
+        self._open_window()
+        self._began_s = time.perf_counter()
+        progress = Progress(self._reader.length, sys.stderr, quiet=self._options.quiet)
+        try:
+            with progress, _sigterm_as_ctrl_c(self._options.live):
+                for done, result in enumerate(self._results(), start=1):
+                    self._take(result)
+                    progress.update(done)
+                self._close_writers()
+        except BaseException as error:
+            self._stop(error)
+            if not self._ends_well(error):
+                raise
+        else:
+            self._record("finished")
+            self.journal.remove()
+
+    def _open_reader(self) -> SourceReader:
+        options = self._options
+        return open_reader(
+            options.video,
+            backend=options.reader,
+            start=options.start,
+            max_frames=options.max_frames,
+            stride=options.stride,
+            live=options.live,
+            raw=options.raw,
+            max_pixels=options.max_pixels,
+        )
+
+    def _read_first_mask(self) -> FirstMask | Hints:
+        options = self._options
+        given = options.first_mask or hints_of(options.hints or ())
+        return read_first_mask(given, self._reader.size, options.resize_mask, options.max_pixels)
+
+    def _read_later_masks(self) -> dict[int, FirstMask]:
+        options, size = self._options, self._reader.size
+        return {
+            at: load_first_mask([path], size, resize=options.resize_mask, max_pixels=options.max_pixels)
+            for at, path in options.mask_at
+        }
+
+    def _open_session(self) -> Session:
+        options = self._options
+        return open_session(
+            tracker=options.tracker,
+            model=options.model,
+            prior=options.prior,
+            points=options.points,
+            device=options.device,
+            dtype=options.dtype,
+        )
+
+    def _open_journal(self) -> Journal:
+        """Open the journal; one that keeps nothing if there is no result folder."""
+        if self._out is None:
+            if self._options.resume:
+                raise InputError("--resume goes on in a result folder: give one by -o")
+            return Journal(None)
+        refuse_links(self._out)
+        return Journal.open(self._out, self._session.tracker, self._options, self._saves)
+
+    def _open_window(self) -> None:
+        window = Window() if self._options.show else None
+        self._stack.callback(self._tell_faults)
+        if window is not None:
+            self._stack.callback(window.close)
+        self._window = window
+
+    def _open_writers(self, first: Result) -> WriterThread:
+        """Open what is to be written, on a thread; the first result tells the size and the objects."""
+        options, fps = self._options, self._reader.fps
+        writers: list[Writer] = []
+        if self._out is not None:
+            writers = open_writers(
+                self._saves, self._out, fps=fps, first_frame=first.frame, object_ids=first.object_ids
+            )
+            if options.debug:
+                from ..writers.debug import DebugWriter
+
+                writers.append(DebugWriter(self._out / "debug", options.debug))
+        elif options.output is not None:
+            from ..writers.stream import TransportWriter
+
+            writers = [TransportWriter(fps=fps, size=first.frame.size)]
+        return WriterThread(self.journal.attach(writers))
+
+    def _results(self) -> Iterator[Result]:
+        frames = read_ahead(self._reader)
+        return follow(self._session, frames, self._first_mask, self._masks_at, self.journal.saved)
+
+    def _take(self, result: Result) -> None:
+        """Hand one result to the journal, the writers and the window."""
+        if self._writers is None:
+            self._writers = self._open_writers(result)
+        self.journal.snapshot(self._session, result)
+        self._writers.write(result)
+        if self._window is not None:
+            self._window.show(result)
+
+    def _close_writers(self) -> None:
+        if self._writers is not None:
+            self._writers.close()
+
+    def _stop(self, error: BaseException) -> None:
+        """Finish the files after an error or a signal, and record what it was."""
+        if self._writers is None:
+            return
+        if isinstance(error, KeyboardInterrupt):
+            outcome = "stopped" if self._options.live else "stopped by Ctrl-C"
+        else:
+            outcome = with_flags(str(error))
+        with suppress(OutputError):  # the first error is the one to tell
+            self._close_writers()
+        with suppress(OutputError):
+            self._record(outcome)
+
+    def _ends_well(self, error: BaseException) -> bool:
+        """Tell whether this is a way to end a run, rather than a failure."""
+        stopped = self._options.live and isinstance(error, KeyboardInterrupt)
+        return self._writers is not None and (stopped or isinstance(error, ViewerGone))
+
+    def _record(self, outcome: str) -> None:
+        """Write ``run.json``."""
+        if self._out is None or self._writers is None:
+            return
+        options = {key: value for key, value in vars(self._options).items() if key != "traceback"}
+        options["video"] = without_password(self._options.video)
+        write_run_record(
+            self._out / "run.json",
+            options,
+            self._session,
+            self._writers.written,
+            time.perf_counter() - self._began_s,
+            outcome,
+            self._reader.faults,
+            self.journal,
+        )
+
+    def _tell_faults(self) -> None:
+        """Print what went wrong with the input without ending the run."""
+        told = faults_line(self._reader)
+        if told:
+            print(f"vos-track: {told}", file=sys.stderr)
+
+
+@contextmanager
+def _sigterm_as_ctrl_c(wanted: bool) -> Iterator[None]:
+    """Let SIGTERM raise KeyboardInterrupt inside the block, as Ctrl-C does, if ``wanted``."""
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
