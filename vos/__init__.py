@@ -1,4 +1,8 @@
-"""Video object segmentation: follow every object of a first mask through a video."""
+"""Video object segmentation: follow every object of a first mask through a video.
+
+:func:`track` takes a whole video, :func:`open_session` frames one by one. The other public names are the
+data that goes in and comes out. docs/architecture.md is the map of the package.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +29,11 @@ _HOMES = {
     "open_session": "pipeline",
     "track": "pipeline",
 }
+"""Module of each public name, imported when the name is first used."""
 
 
-def __getattr__(name: str):
-    """Load torch on first use, so that ``vos-track --help`` is quick."""
+def __getattr__(name: str) -> object:
+    """Import a public name on first use, so that ``vos-track --help`` does not wait for torch."""
     if name not in _HOMES:
         raise AttributeError(f"module 'vos' has no attribute {name!r}")
     return getattr(import_module(f".{_HOMES[name]}", __name__), name)

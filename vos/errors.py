@@ -1,14 +1,14 @@
-"""The exception family: every message says what was wrong, in which file, and what to do."""
+"""The exceptions that the package raises. Every message says what is wrong, in which file, and what to do."""
 
 from __future__ import annotations
 
 
 def parameter(name: str, value: object = None) -> str:
-    """Name a parameter of the Python interface in a message; the command shows its flag instead.
+    """Write a parameter of the Python interface as messages name it; the command shows its flag instead.
 
     Args:
-        name: as :func:`vos.track` or :func:`vos.open_session` has it, such as ``resize_mask``.
-        value: what to pass; None: the name alone.
+        name: as in :func:`vos.track` or :func:`vos.open_session`, such as ``resize_mask``.
+        value: the value that is meant; None: the name alone.
 
     Returns:
         ```resize_mask=True```, which :func:`vos.command.status.with_flags` turns into ``--resize-mask``.
@@ -17,7 +17,7 @@ def parameter(name: str, value: object = None) -> str:
 
 
 class VosError(Exception):
-    """Base of all errors that a user can mend; the command line prints its message and exits 2."""
+    """Base of all errors that a user can mend; the command prints its message and exits with status 2."""
 
 
 class InputError(VosError, ValueError):
@@ -25,13 +25,13 @@ class InputError(VosError, ValueError):
 
 
 class TruncatedVideoError(InputError):
-    """A video broke off in the middle; the frames before that were delivered.
+    """A video breaks off in the middle; the frames before that were delivered.
 
     Attributes:
         frames: number of frames that were decoded.
     """
 
-    def __init__(self, message: str, frames: int):
+    def __init__(self, message: str, frames: int) -> None:
         super().__init__(message)
         self.frames = frames
 
@@ -49,4 +49,4 @@ class OutputError(VosError):
 
 
 class ViewerGone(OutputError):
-    """Whoever watched has seen enough: the pipe is closed, or the window. The run ends well."""
+    """The viewer of a live output has closed its pipe or window; the command ends the run as a success."""

@@ -1,16 +1,16 @@
-"""The seams: what a segmenter, prior encoder, tracker, reader and writer must offer.
+"""The contract: protocols that segmenters, prior encoders, trackers, readers and writers follow.
 
-Each kind is found through an entry-point group (:mod:`vos.plugins`); a new one is one file and
-one line.
+A class needs no base class, only the methods and attributes. Segmenters, prior encoders, trackers and
+point trackers are found through entry points (:mod:`vos.plugins`), so that a new one is one file and
+one line; a new writer is one file and one record of :mod:`vos.writers`.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, TypeGuard, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,31 +18,58 @@ from torch import Tensor
 
 from .geometry import Geometry, Region
 from .method.guidance import Guidance
+from .state_file import State
 from .structures import FirstMask, Frame, ImageEmbedding, Masks, PatchFeatures, Prompts, Result, Tracked
+
+
+class Seconds(dict[str, float]):
+    """Seconds spent by stage; a stage that has not run counts 0."""
+
+    def __missing__(self, stage: str) -> float:
+        return 0.0
 
 
 @runtime_checkable
 class Segmenter(Protocol):
-    """A promptable segmentation model: encode once, decode often.
+    """A promptable segmentation model that encodes a frame once and decodes it often.
+
+    Entry-point group: ``vos.segmenters``.
 
     Attributes:
-        name: as given to ``--model``.
-        device: where it runs.
-        dtype: how precisely, unless parts of it need more.
-        files: weight files in use, for ``run.json``.
-        wants_prior_maps: whether ``decode`` uses :attr:`Prompts.prior_maps`.
+        name: the name that it was loaded by.
+        device: the device that it runs on.
+        dtype: the precision that it runs in, unless parts of it need more.
+        wants_prior_maps: whether ``decode`` uses :attr:`vos.structures.Prompts.prior_maps`.
         wants_last_mask: whether it was trained to take the last frame's logits as mask prompt.
     """
 
     name: str
     device: torch.device
     dtype: torch.dtype
-    files: tuple[str, ...]
     wants_prior_maps: bool
     wants_last_mask: bool
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Weight files in use, for ``run.json``."""
+        ...
+
+    @classmethod
+    def load(cls, name: str, device: torch.device, dtype: torch.dtype) -> Segmenter:
+        """Load the model.
+
+        Args:
+            name: as given to :func:`vos.open_session`; an own argument may follow a colon.
+            device: the device to run on.
+            dtype: the precision to run in.
+
+        Raises:
+            WeightsError: the weights are missing or do not fit.
+        """
+        ...
+
     def geometry(self, frame_size: tuple[int, int], region: Region | None = None) -> Geometry:
-        """Geometry for frames of (H, W), or for a region of them."""
+        """Make the geometry for frames of (H, W), or for a region of them."""
         ...
 
     def embed(self, rgb: np.ndarray, region: Region | None = None) -> ImageEmbedding:
@@ -50,7 +77,7 @@ class Segmenter(Protocol):
         ...
 
     def match_features(self, embedding: ImageEmbedding) -> Tensor:
-        """What the prior ``same`` compares, (1, C, h, w), not yet normalised."""
+        """Give the features that the prior ``same`` compares, (1, C, h, w), not yet normalised."""
         ...
 
     def decode(
@@ -60,30 +87,57 @@ class Segmenter(Protocol):
         guidance: Guidance | None = None,
         multimask: bool = True,
     ) -> Masks:
-        """Decode N objects as one batch."""
+        """Decode the masks of N objects as one batch.
+
+        Args:
+            embedding: from :meth:`embed`.
+            prompts: of the N objects.
+            guidance: steers the mask decoder, for models that can be steered; None: nothing does.
+            multimask: give three masks for each object instead of one, where the model can.
+        """
         ...
 
 
 class PriorEncoder(Protocol):
-    """Features for the location prior."""
+    """A model that makes the features of the location prior.
+
+    Entry-point group: ``vos.prior_encoders``.
+
+    Attributes:
+        name: the name that it was loaded by.
+    """
 
     name: str
-    files: tuple[str, ...]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Weight files in use, for ``run.json``."""
+        ...
+
+    @classmethod
+    def load(cls, name: str, device: torch.device, dtype: torch.dtype) -> PriorEncoder:
+        """Load the model; as :meth:`Segmenter.load`."""
+        ...
 
     def features(self, context: FrameContext) -> PatchFeatures:
-        """Patch features of ``context.region``; from ``context.embedding`` or ``context.frame.rgb``."""
+        """Encode ``context.region``, from ``context.embedding`` or ``context.frame.rgb``."""
         ...
 
 
 class FrameContext:
-    """What a tracker may ask of one frame: each encoding is made on first use, at most once.
+    """Gives a tracker one frame and its encodings; each is made on first use, at most once.
+
+    Args:
+        frame: the frame.
+        segmenter: makes the image embedding.
+        encoder: makes the patch features.
+        seconds: time spent, to which that of the encodings is added as ``encode`` and ``prior``.
 
     Attributes:
-        frame: the frame itself.
-        region: the part of it that is encoded; None for all, see :meth:`look_at`.
+        region: part of the frame that is encoded, see :meth:`look_at`; None: all of it.
     """
 
-    def __init__(self, frame: Frame, segmenter: Segmenter, encoder: PriorEncoder, seconds: Counter):
+    def __init__(self, frame: Frame, segmenter: Segmenter, encoder: PriorEncoder, seconds: Seconds) -> None:
         self.frame = frame
         self.segmenter = segmenter
         self.encoder = encoder
@@ -91,24 +145,28 @@ class FrameContext:
         self.region: Region | None = None
 
     def look_at(self, region: Region | None) -> None:
-        """Encode this part of the frame alone, enlarged to the input's size; before any encoding."""
+        """Choose the part of the frame to encode, enlarged to the input's size; None: all of it.
+
+        Raises:
+            RuntimeError: an encoding was asked for before.
+        """
         if "embedding" in vars(self) or "features" in vars(self):
             raise RuntimeError("look_at() must come before embedding and features are asked for")
         self.region = region
 
     @property
     def device(self) -> torch.device:
-        """Where models are to run; asking for it loads none."""
+        """Device that models run on; asking for it loads no weights."""
         return self.segmenter.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """How precisely they are to run; asking for it loads none."""
+        """Precision that models run in; asking for it loads no weights."""
         return self.segmenter.dtype
 
     @cached_property
     def embedding(self) -> ImageEmbedding:
-        """The segmenter's image embedding."""
+        """Image embedding of the region, by the segmenter."""
         began = time.perf_counter()
         embedding = self.segmenter.embed(self.frame.rgb, self.region)
         self.seconds["encode"] += time.perf_counter() - began
@@ -116,9 +174,9 @@ class FrameContext:
 
     @cached_property
     def features(self) -> PatchFeatures:
-        """The prior encoder's patch features."""
+        """Patch features of the region, by the prior encoder."""
         if self.encoder.name == "same":
-            _ = self.embedding  # its time counts as encoding
+            _ = self.embedding  # so that its time counts as encoding
         began = time.perf_counter()
         features = self.encoder.features(self)
         self.seconds["prior"] += time.perf_counter() - began
@@ -130,14 +188,17 @@ class FrameContext:
         return self.segmenter.match_features(self.embedding)
 
 
+@runtime_checkable
 class Tracker(Protocol):
-    """Follows N objects, N at least 1. Built by ``Class(options)``, see :mod:`vos.plugins`.
+    """Follows N objects, N at least 1. Entry-point group: ``vos.trackers``.
 
-    One with weights of its own has an option ``weights``, which ``--tracker NAME:WEIGHTS`` sets, loads
-    them in ``start`` and lists them in ``files``. The engine calls ``start`` once, then for each frame ``step`` and ``observe``. ``add``,
-    ``correct`` and ``remove`` may be left out: such a tracker cannot change its objects in
-    mid-video; so may ``state`` and ``restore``: its runs cannot be resumed; ``close`` may be left out
-    by one that holds nothing outside of Python's memory.
+    The engine builds it by ``Class()`` or, with an attribute ``Options``, by ``Class(options)``. It calls
+    ``start`` once, then for each frame ``step`` and ``observe``. A tracker with weights of its own has an
+    option ``weights``, which is what follows a colon in its name. It loads them in ``start`` and lists the
+    files in an attribute ``files``.
+
+    More methods are optional: those of :class:`EditableTracker`, :class:`ResumableTracker` and
+    :class:`ClosableTracker`.
     """
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
@@ -149,13 +210,23 @@ class Tracker(Protocol):
         ...
 
     def observe(self, context: FrameContext, result: Result) -> None:
-        """See the merged result of the frame; update what is remembered."""
+        """Take note of the merged result of the frame, and update what is remembered."""
         ...
 
-    def add(self, context: FrameContext, first_mask: FirstMask) -> None:
-        """Follow more objects from the last frame on; their rows come after those there are.
 
-        ``context`` is of that frame, not yet encoded.
+@runtime_checkable
+class EditableTracker(Tracker, Protocol):
+    """A tracker whose objects can change in mid-video.
+
+    A tracker may have some of the three methods only: :func:`can_edit` asks for each by itself.
+    """
+
+    def add(self, context: FrameContext, first_mask: FirstMask) -> None:
+        """Follow more objects from the last frame on.
+
+        Args:
+            context: of the last frame, not yet encoded.
+            first_mask: masks of the new objects, whose rows come after those there are.
         """
         ...
 
@@ -163,9 +234,9 @@ class Tracker(Protocol):
         """Take some objects anew from their true masks on the last frame.
 
         Args:
-            context: of that frame, not yet encoded.
-            rows: of the objects, one for each of the mask's, in its order.
-            first_mask: their masks.
+            context: of the last frame, not yet encoded.
+            rows: rows of the objects, in the order of the masks.
+            first_mask: masks of the objects.
         """
         ...
 
@@ -173,43 +244,81 @@ class Tracker(Protocol):
         """Forget some objects; the rows of the others close up."""
         ...
 
-    def state(self) -> dict:
-        """All that later frames depend on; called between frames, now and then.
 
-        Dictionaries, lists, numbers, texts, None, tensors and arrays, see :mod:`vos.state_file`. The
-        tensors are written to disk while the next frames are followed: what is changed in place
-        is handed out as a copy.
+Edit = Literal["add", "correct", "remove"]
+"""A method of :class:`EditableTracker`."""
+
+
+def can_edit(tracker: Tracker, edit: Edit) -> TypeGuard[EditableTracker]:
+    """Check whether a tracker has one method of :class:`EditableTracker`; it may lack the others."""
+    return callable(getattr(tracker, edit, None))
+
+
+@runtime_checkable
+class ResumableTracker(Tracker, Protocol):
+    """A tracker whose state can be saved, so that a run can be resumed."""
+
+    def state(self) -> State:
+        """Give all that later frames depend on.
+
+        It is called between frames, now and then. The tensors are written to disk while the next frames
+        are followed, so a tensor that is changed in place must be given as a copy.
+
+        Raises:
+            PluginError: a part of the tracker cannot be saved.
         """
         ...
 
-    def restore(self, context: FrameContext, state: dict) -> None:
-        """Take a state up, instead of ``start``.
+    def restore(self, context: FrameContext, state: State) -> None:
+        """Go on from a state; called instead of ``start``.
 
         Args:
-            context: of the frame last followed then, not yet encoded.
+            context: of the frame that was followed last, not yet encoded.
             state: from :meth:`state` of the same class and options; its tensors are on the CPU.
         """
         ...
 
+
+@runtime_checkable
+class ClosableTracker(Tracker, Protocol):
+    """A tracker that holds more than Python's memory, such as files or processes."""
+
     def close(self) -> None:
-        """Release files, processes and the like; called once, also after an error."""
+        """Release what is held; called once, also after an error."""
         ...
 
 
 class PointTracker(Protocol):
-    """Follows points; made by ``Class.load(name, device)``, ``name`` as given to ``--points``.
+    """Follows points. Entry-point group: ``vos.point_trackers``.
 
-    Points are independent of each other; their arrangement as (N, P) is the caller's. Every answer
-    comes with its own frame: a network that wants a window of frames pads it (latency 0), so
-    that a live stream is followed as it comes.
+    Points are independent of each other; their arrangement as (N, P) is the caller's. Every answer comes
+    with its own frame, so that a live stream is followed as it comes: a network that needs a window of
+    frames pads it.
     """
 
+    @classmethod
+    def load(cls, name: str, device: torch.device) -> PointTracker:
+        """Load the point tracker.
+
+        Args:
+            name: as given to :func:`vos.open_session`; an own argument may follow a colon.
+            device: the device to run on.
+
+        Raises:
+            WeightsError: the weights are missing or do not fit.
+        """
+        ...
+
     def start(self, frame: Frame, points: Tensor) -> None:
-        """Take points (N, P, 2) xy in frame pixels; also called again, to begin anew."""
+        """Take points (N, P, 2) xy in frame pixels; called again to begin anew."""
         ...
 
     def step(self, frame: Frame) -> tuple[Tensor, Tensor]:
-        """Points (N, P, 2) in the next frame, and (N, P) bool: whether each is visible there."""
+        """Follow the points into the next frame.
+
+        Returns:
+            Points (N, P, 2) xy, and whether each is visible (N, P) bool.
+        """
         ...
 
     def replace(self, which: Tensor, points: Tensor) -> None:
@@ -217,16 +326,16 @@ class PointTracker(Protocol):
 
         Args:
             which: (N, P) bool.
-            points: (N, P, 2); only the rows of ``which`` are read.
+            points: (N, P, 2) xy; only those of ``which`` are read.
         """
         ...
 
-    def state(self) -> dict:
-        """All that later frames depend on, as ``Tracker.state``; it and ``restore`` may be left out."""
+    def state(self) -> State:
+        """Give all that later frames depend on, as :meth:`ResumableTracker.state`; may be left out."""
         ...
 
-    def restore(self, frame: Frame, state: dict) -> None:
-        """Take a state up, instead of ``start``; ``frame`` is the one last followed then."""
+    def restore(self, frame: Frame, state: State) -> None:
+        """Go on from a state, called instead of ``start`` with the frame followed last; may be left out."""
         ...
 
 
@@ -244,10 +353,10 @@ class Reader(Protocol):
     length: int | None
 
     def __iter__(self) -> Iterator[Frame]:
-        """Frames in presentation order.
+        """Deliver the frames in presentation order.
 
         Raises:
-            TruncatedVideoError: the source broke off after some frames.
+            TruncatedVideoError: the source breaks off after some frames.
         """
         ...
 
@@ -259,9 +368,9 @@ class Reader(Protocol):
 class Writer(Protocol):
     """Receives results in order, on the writer thread.
 
-    Writes under temporary names; a finished file appears under its own name only when whole. One whose
-    attribute ``file_per_frame`` is true is not handed the frames before those that a resumed run
-    goes on with; every other gets all frames again.
+    It writes under temporary names: a file appears under its own name only when it is whole. A resumed run
+    hands all frames to it again, unless it has a true attribute ``file_per_frame``; then it gets new
+    frames only.
     """
 
     def write(self, result: Result) -> None:
@@ -273,5 +382,5 @@ class Writer(Protocol):
         ...
 
     def close(self) -> None:
-        """Finish the files; also called after an error or Ctrl-C, to leave them valid."""
+        """Finish the files; called also after an error or Ctrl-C, so that they are valid."""
         ...

@@ -1,18 +1,22 @@
-"""From a video and a first mask to results: reader thread, session, writer thread."""
+"""The one main loop: from a video and a first mask to results.
+
+:func:`track` and :func:`open_session` are the package's public functions. The command, the annotation
+page and the benchmarks use :func:`follow` with readers and writers of their own.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol, TypeGuard
 
 import numpy as np
 
 from .engine.device import pick_device, pick_dtype
 from .engine.models import defer_encoder, defer_segmenter, new_tracker
 from .engine.session import Session
-from .errors import InputError
+from .errors import InputError, parameter
 from .readers.first_mask import load_first_mask
 from .readers.limits import MAX_PIXELS
 from .readers.open import open_reader
@@ -23,7 +27,10 @@ from .structures import FirstMask, Frame, Hint, Result, first_mask_from_array
 _log = logging.getLogger(__name__)
 
 MaskSource = np.ndarray | str | Path | Sequence[str | Path]
+"""A first mask as users give it: labels (H, W), or PNG files."""
+
 Hints = Sequence[Hint]
+"""A box or points for each object, from which the segmenter makes the first mask."""
 
 
 class Replay(Protocol):
@@ -31,11 +38,11 @@ class Replay(Protocol):
 
     @property
     def frame(self) -> int:
-        """Index of the last frame that is known."""
+        """Index of the last frame that has a result."""
         ...
 
     def take_up(self, frame: Frame, session: Session) -> Result:
-        """The result that a frame had then; at the last known one, bring the session to where it was."""
+        """Return a frame's earlier result; on the last such frame, also restore the session."""
         ...
 
 
@@ -48,7 +55,7 @@ def open_session(
     device: str = "auto",
     dtype: str = "auto",
 ) -> Session:
-    """A session for live use: ``start(frame, first_mask)``, then ``step(frame)`` for each frame.
+    """Open a session for live use: ``start(frame, first_mask)``, then ``step(frame)`` for each frame.
 
     Args:
         tracker: name of an installed tracker.
@@ -58,11 +65,11 @@ def open_session(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
 
-    Weights load when the tracker first asks for them, at the latest in ``start``; a tracker that
+    Weights load when the tracker first asks for them, at the latest in ``start``. A tracker that
     uses no segmenter never loads one. Close the session, or use it in a ``with`` statement.
 
     Raises:
-        VosError: a name is unknown; missing weights show when they are first asked for.
+        VosError: a name is unknown. Missing weights raise an error when they are first asked for.
     """
     chosen = pick_device(device)
     precision = pick_dtype(dtype, chosen)
@@ -78,7 +85,7 @@ def track(
     first_mask: MaskSource | Hints,
     *,
     resize_mask: bool = False,
-    reader: str = "pyav",
+    reader: Literal["pyav", "decord"] = "pyav",
     start: int = 0,
     max_frames: int | None = None,
     stride: int = 1,
@@ -87,21 +94,21 @@ def track(
     max_pixels: int = MAX_PIXELS,
     **session_options: str,
 ) -> Generator[Result, None, None]:
-    """Follow the objects of ``first_mask`` through ``video``; one result per frame, the first too.
+    """Follow the objects of ``first_mask`` through ``video``; give one result per frame, the first too.
 
     Args:
         video: a video file, a folder of numbered images, the number of a camera, or a network address
             (``rtsp://``, ``http://`` …).
         first_mask: labels (H, W) of bool or integer, a PNG, several PNGs of one object each, or a
-            :class:`~vos.engine.hints.Hint` for each object, from which the segmenter makes its mask.
+            :class:`~vos.structures.Hint` for each object, from which the segmenter makes its mask.
         resize_mask: allow a mask of another size than the frame.
         reader: ``pyav`` or ``decord``.
-        start: source frame that the mask belongs to.
-        max_frames: stop after as many frames.
-        stride: take every so-many-th frame.
+        start: index of the source frame that the mask belongs to.
+        max_frames: stop after so many frames; None: at the end.
+        stride: take every ``stride``-th frame.
         live: of a camera or address: drop frames rather than fall behind, and open it again if it breaks.
-        masks_at: true masks of later frames by their index: objects in them are corrected, or join.
-        max_pixels: larger frames and masks are refused before memory is taken for them.
+        masks_at: true masks of later frames by their index: their objects are corrected, or join.
+        max_pixels: refuse larger frames and masks before memory is taken for them.
         **session_options: see :func:`open_session`.
 
     Raises:
@@ -111,7 +118,7 @@ def track(
         video, backend=reader, start=start, max_frames=max_frames, stride=stride, live=live, max_pixels=max_pixels
     ) as source:
         mask = read_first_mask(first_mask, source.size, resize_mask, max_pixels)
-        later = {at: read_first_mask(one, source.size, resize_mask, max_pixels) for at, one in (masks_at or {}).items()}
+        later = {at: _read_mask(one, source.size, resize_mask, max_pixels) for at, one in (masks_at or {}).items()}
         with open_session(**session_options) as session:
             yield from follow(session, read_ahead(source), mask, later)
         told = faults_line(source)
@@ -122,16 +129,32 @@ def track(
 def read_first_mask(
     source: MaskSource | Hints, frame_size: tuple[int, int], resize: bool = False, max_pixels: int = MAX_PIXELS
 ) -> FirstMask | Hints:
-    """The first mask from an array or files; hints stay hints until there is a frame.
+    """Read the first mask from an array or files; hints stay hints until there is a frame.
+
+    Args:
+        source: the mask, or hints for it.
+        frame_size: (H, W) of the video.
+        resize: allow a mask of another size.
+        max_pixels: refuse larger files before memory is taken for them.
 
     Raises:
-        InputError: it cannot be used, or has another size than the frame.
+        InputError: the mask cannot be used, or has another size than the frame.
     """
+    return list(source) if _are_hints(source) else _read_mask(source, frame_size, resize, max_pixels)
+
+
+def _are_hints(source: MaskSource | Hints) -> TypeGuard[Hints]:
+    """Check whether these are hints, at least one."""
+    if isinstance(source, (np.ndarray, str, Path)):
+        return False
+    return len(source) > 0 and all(isinstance(each, Hint) for each in source)
+
+
+def _read_mask(source: MaskSource, frame_size: tuple[int, int], resize: bool, max_pixels: int) -> FirstMask:
+    """Read a mask from an array or files."""
     if isinstance(source, np.ndarray):
         return first_mask_from_array(source)
     paths = [source] if isinstance(source, (str, Path)) else list(source)
-    if paths and all(isinstance(each, Hint) for each in paths):
-        return paths
     return load_first_mask(paths, frame_size, resize=resize, max_pixels=max_pixels)
 
 
@@ -142,39 +165,40 @@ def follow(
     masks_at: Mapping[int, FirstMask] | None = None,
     saved: Replay | None = None,
 ) -> Generator[Result, None, None]:
-    """Push frames through a session; the first one takes the mask.
+    """Push frames through a session; give one result per frame.
 
     Args:
         session: a fresh one.
-        frames: closed at the end.
-        first_mask: of the first frame, or hints from which it is made.
-        masks_at: true masks of later frames by index: objects in them are corrected, or join.
+        frames: the frames, a generator that is closed at the end.
+        first_mask: mask of the first frame, or hints from which it is made.
+        masks_at: true masks of later frames by their index: their objects are corrected, or join.
         saved: an earlier run, whose results take the place of tracking as far as they go.
 
     Raises:
-        InputError: there is no frame, or none with the index of such a mask.
+        InputError: there is no frame, or none with the index of a later mask.
     """
     last = None
     try:
         for frame in frames:
-            known = saved is not None and frame.index <= saved.frame
-            if known:
+            if saved is not None and frame.index <= saved.frame:
                 result = saved.take_up(frame, session)
-            elif last is not None:
-                result = session.step(frame)
             else:
-                given = isinstance(first_mask, FirstMask)
-                result = session.start(frame, first_mask if given else session.segment(frame, first_mask))
-            if masks_at and frame.index in masks_at and not known:
-                result = update(session, masks_at[frame.index])
+                if last is not None:
+                    result = session.step(frame)
+                elif isinstance(first_mask, FirstMask):
+                    result = session.start(frame, first_mask)
+                else:
+                    result = session.start(frame, session.segment(frame, first_mask))
+                if masks_at and frame.index in masks_at:
+                    result = update(session, masks_at[frame.index])
             yield result
             last = frame.index
     finally:
         frames.close()
     if last is None:
-        raise InputError("the video delivered no frame; look at --start")
+        raise InputError(f"the video delivered no frame; look at {parameter('start')}")
     if masks_at and max(masks_at) > last:
-        raise InputError(f"--mask-at {max(masks_at)}: the video ended after frame {last}")
+        raise InputError(f"{parameter('masks_at')} {max(masks_at)}: the video ended after frame {last}")
 
 
 def update(session: Session, mask: FirstMask) -> Result:

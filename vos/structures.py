@@ -1,4 +1,4 @@
-"""What the parts hand to each other.
+"""The data that the parts of the package hand to each other, from frame to result.
 
 Shape letters: H, W frame pixels; h, w patch grid; N objects; P points; M masks per object
 (3 scales or 1); C channels; K prior maps. Sizes are (H, W), points (x, y), boxes
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,8 +19,11 @@ from .errors import InputError
 from .geometry import Geometry
 from .windows import Windows, cut, cut_patches
 
+if TYPE_CHECKING:
+    from supervision import Detections
+
 MAX_OBJECT_ID = 255
-"""Object ids are 1 to 255: the values an indexed PNG can hold beside the background."""
+"""Largest object id: ids are 1 to 255, the values that an indexed PNG can hold beside the background."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Frame:
 
     @property
     def size(self) -> tuple[int, int]:
-        """(H, W)."""
+        """(H, W) in pixels."""
         return self.rgb.shape[0], self.rgb.shape[1]
 
     def __repr__(self) -> str:
@@ -63,7 +67,7 @@ class FirstMask:
     object_ids: tuple[int, ...]
 
     def masks(self) -> np.ndarray:
-        """One mask per object, (N, H, W) bool, in the order of ``object_ids``."""
+        """Split the labels into one mask per object, (N, H, W) bool, in the order of ``object_ids``."""
         return self.labels[None] == np.asarray(self.object_ids, dtype=np.uint8)[:, None, None]
 
 
@@ -73,9 +77,9 @@ class ImageEmbedding:
 
     Attributes:
         values: (1, C, h, w) float; of windows, (N, C, h', w').
-        geometry: how its grid, the whole of it, maps to the frame.
+        geometry: converts between the whole grid and the frame.
         fine: finer levels that only the segmenter's own decoder reads, patch by patch: (1, h * w, …).
-        windows: which part of the grid ``values`` and ``fine`` show of each of N objects; None: all of it.
+        windows: part of the grid that ``values`` and ``fine`` show of each of N objects; None: all of it.
     """
 
     values: Tensor
@@ -84,7 +88,7 @@ class ImageEmbedding:
     windows: Windows | None = None
 
     def within(self, windows: Windows | None) -> ImageEmbedding:
-        """What it shows in windows."""
+        """Cut the embedding to windows; None leaves it whole."""
         fine = tuple(cut_patches(level, windows) for level in self.fine)
         return ImageEmbedding(cut(self.values, windows), self.geometry, fine, windows)
 
@@ -95,8 +99,8 @@ class PatchFeatures:
 
     Attributes:
         values: (1, C, h, w) float; of windows, (N, C, h', w').
-        geometry: how its grid, the whole of it, maps to the frame.
-        windows: which part of the grid ``values`` show of each of N objects; None: all of it.
+        geometry: converts between the whole grid and the frame.
+        windows: part of the grid that ``values`` show of each of N objects; None: all of it.
     """
 
     values: Tensor
@@ -104,16 +108,16 @@ class PatchFeatures:
     windows: Windows | None = None
 
     def within(self, windows: Windows | None) -> PatchFeatures:
-        """What they show in windows."""
+        """Cut the features to windows; None leaves them whole."""
         return PatchFeatures(cut(self.values, windows), self.geometry, windows)
 
     def inside(self) -> Tensor:
-        """Which patches have their centre on the frame rather than on padding, (1 or N, h, w) bool."""
+        """Mark the patches whose centre lies on the frame rather than on padding, (1 or N, h, w) bool."""
         inside = self.geometry.inside().to(self.values.device)
         return cut(inside[None, None], self.windows)[:, 0]
 
     def cells_to_frame(self, cells: Tensor) -> Tensor:
-        """Centres of patches (N, P, 2) xy in frame pixels."""
+        """Compute the centres of patches (N, P, 2) xy in frame pixels."""
         if self.windows is not None:
             cells = cells + self.windows.starts(cells.device)[:, None]
         return self.geometry.cells_to_frame(cells)
@@ -128,9 +132,8 @@ class Prompts:
         point_labels: (N, P) int: 1 positive, 0 negative, -1 padding.
         boxes: (N, 4) float, or None.
         mask_logits: (N, 1, 4h, 4w) float low-res logits of an earlier decoding, or None.
-        prior_maps: (N, K, h, w) float, or None; only for segmenters with ``wants_prior_maps``: those of
-            :func:`vos.method.matching.matching_maps`, then how clearly each patch is on the object's side rather than on
-            that of its surroundings, by the first frame and by all frames.
+        prior_maps: (N, K, h, w) float from :func:`vos.method.matching.prior_maps`, or None; only for
+            segmenters with ``wants_prior_maps``.
     """
 
     points: Tensor
@@ -155,13 +158,13 @@ class Masks:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a tracker's decision was made of, for pictures of it; tensors as they were used.
+    """Records what a tracker based its decision on, for the pictures of ``--debug``.
 
     Attributes:
         confidence: S of eq. 6, (N, h, w) in [-1, 1], on ``prior_geometry``; -1 where an object was not looked for.
-        prior_geometry: of the prior encoder's grid.
-        prompts: of the first decoding.
-        masks: what it gave, for all of the segmenter's input.
+        prior_geometry: geometry of the prior encoder's grid.
+        prompts: prompts of the first decoding.
+        masks: output of the first decoding, for all of the segmenter's input.
         weights: scale weights of eq. 11, (N, 3), or None.
     """
 
@@ -174,13 +177,13 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Tracked:
-    """What a tracker says of one frame, before objects are merged.
+    """A tracker's answer for one frame, before objects are merged.
 
     Attributes:
         logits: (N, a, b) float, positive inside, one row per object id.
         scores: (N,) float, confidence in [0, 1].
-        geometry: how ``logits`` map to the frame; None if they are at frame size already.
-        explanation: for ``--debug``; None if the tracker has none to give.
+        geometry: brings ``logits`` to the frame; None if they are at frame size already.
+        explanation: for the debug pictures; None if the tracker has none to give.
     """
 
     logits: Tensor
@@ -189,7 +192,7 @@ class Tracked:
     explanation: Explanation | None = field(default=None, repr=False)
 
     def full_size(self) -> Tensor:
-        """Logits at frame size, (N, H, W) float."""
+        """Bring the logits to frame size, (N, H, W) float."""
         return self.logits if self.geometry is None else self.geometry.upsample(self.logits)
 
 
@@ -199,13 +202,13 @@ class Result:
 
     Attributes:
         frame: the frame itself.
-        object_ids: the first mask's own numbers; row i of every array is ``object_ids[i]``.
+        object_ids: the first mask's own numbers; row i of every array is of ``object_ids[i]``.
         labels: (H, W) uint8, 0 background, else the object id.
         boxes: (N, 4) int32, inclusive; all -1 for an object that is absent.
         areas: (N,) int64 pixels; 0 for an object that is absent.
         scores: (N,) float32, the tracker's confidence in [0, 1].
         tracked: the logits before merging; None for the first frame, whose mask was given.
-        opacity: soft edges of all objects together, (H, W) uint8, of a result read back from disk.
+        opacity: soft edges of all objects together, (H, W) uint8; only of a result read back from disk.
     """
 
     frame: Frame
@@ -221,7 +224,7 @@ class Result:
     def logits(self) -> np.ndarray:
         """Logits of each object at frame size, (N, H, W) float32, up-sampled on first use.
 
-        For the first frame, whose mask was given: plus or minus infinity.
+        They are plus or minus infinity on the first frame, whose mask was given.
         """
         if self.tracked is None:
             inside = self.labels[None] == np.asarray(self.object_ids)[:, None, None]
@@ -229,11 +232,11 @@ class Result:
         with torch.inference_mode():
             return self.tracked.full_size().float().cpu().numpy()
 
-    def to_supervision(self):
-        """The objects that are present as ``supervision.Detections``.
+    def to_supervision(self) -> Detections:
+        """Convert the objects that are present to ``supervision.Detections``.
 
-        Boxes are ``supervision``'s, whose right and lower edges lie behind the last pixel; ``tracker_id``
-        is the object's number, ``class_id`` 0.
+        The right and lower edges of the boxes lie one behind the last pixel, as usual there. ``tracker_id``
+        is the object's number, ``class_id`` is 0.
 
         Raises:
             InputError: the package is not installed.
@@ -258,13 +261,13 @@ class Result:
 
 
 def first_mask_from_array(labels: np.ndarray) -> FirstMask:
-    """Check an array of labels; numbers are taken as they are, 255 included.
+    """Make a first mask of an array of labels; numbers are taken as they are, 255 included.
 
     Args:
         labels: (H, W) bool for one object (number 1), or integers: 0 background, 1 to 255 objects.
 
     Raises:
-        InputError: wrong shape or type, numbers out of range, or no object.
+        InputError: the shape or type is wrong, a number is out of range, or there is no object.
     """
     labels = np.asarray(labels)
     if labels.ndim != 2 or labels.size == 0:
@@ -284,12 +287,12 @@ def first_mask_from_array(labels: np.ndarray) -> FirstMask:
 
 @dataclass(frozen=True)
 class Hint:
-    """Where one object is.
+    """Tells where one object is, for a segmenter to make its mask.
 
     Attributes:
-        box: x0, y0, x1, y1 in frame pixels, inclusive; None: points alone.
-        points: x, y and whether the object is there.
-        mask: (H, W) bool, a mask of it that is about right and that the points correct.
+        box: x0, y0, x1, y1 in frame pixels, inclusive; None: there are points alone.
+        points: x, y in frame pixels, and True inside the object, False outside.
+        mask: (H, W) bool, about right, which the points correct; None: there is none yet.
     """
 
     box: tuple[float, float, float, float] | None = None
@@ -298,10 +301,9 @@ class Hint:
 
 
 def alpha(result: Result) -> np.ndarray:
-    """Opacity of all objects together, (H, W) uint8; soft at the edges where the tracker gave logits.
+    """Compute the opacity of all objects together, (H, W) uint8; soft at edges where the tracker gave logits.
 
-    What the labels say is never contradicted: pixels of an object are at least half opaque, others
-    at most.
+    It agrees with the labels: pixels of an object are at least half opaque, others at most.
     """
     if result.opacity is not None:
         return result.opacity
@@ -310,22 +312,29 @@ def alpha(result: Result) -> np.ndarray:
         return inside.astype(np.uint8) * np.uint8(255)
     largest = result.logits.max(axis=0)
     soft = 255 / (1 + np.exp(-np.clip(largest, -20, 20)))
-    soft[soft < 4] = 0  # a haze that the eye does not see and that a key would
+    soft[soft < 4] = 0  # a haze that the eye does not see, but a key would
     soft[soft > 251] = 255
     return np.where(inside, np.maximum(soft, 128), np.minimum(soft, 127)).astype(np.uint8)
 
 
 def object_ids_of(labels: np.ndarray) -> tuple[int, ...]:
+    """List the object ids in labels (H, W) uint8, in ascending order."""
     return tuple(int(value) for value in np.flatnonzero(value_counts(labels)) if value)
 
 
 def value_counts(values: np.ndarray) -> np.ndarray:
-    """How often each number occurs, (largest + 1,) int64; in blocks, as each is widened to int64."""
+    """Count how often each number occurs, (largest + 1,) int64.
+
+    It goes block by block, because ``bincount`` widens what it counts to int64.
+    """
     flat, size = values.ravel(), int(values.max()) + 1
-    blocks = (flat[start : start + 2**20] for start in range(0, len(flat), 2**20))
-    return sum(np.bincount(block, minlength=size) for block in blocks)
+    counts = np.zeros(size, dtype=np.int64)
+    for start in range(0, len(flat), 2**20):
+        counts += np.bincount(flat[start : start + 2**20], minlength=size)
+    return counts
 
 
 def check_object_count(name: str, count: int) -> None:
+    """Raise an InputError, which begins with ``name``, for more objects than can be followed."""
     if count > MAX_OBJECT_ID:
         raise InputError(f"{name}: {count} objects, but at most {MAX_OBJECT_ID} can be followed")

@@ -1,3 +1,3 @@
-"""The version of the package; how it is counted says CONTRIBUTING.md."""
+"""The version of the package; CONTRIBUTING.md has the rule by which it is counted."""
 
 __version__ = "0.1.0"

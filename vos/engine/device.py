@@ -1,4 +1,4 @@
-"""Which device and precision to use."""
+"""Choice of device and precision, and memory settings for models on a CPU."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import sys
 
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, parameter
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+"""Precisions by name, as given to :func:`vos.open_session`."""
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """``auto`` takes CUDA, then MPS, then the CPU.
+    """Pick a device by name; ``auto`` takes CUDA, then MPS, then the CPU.
 
     Raises:
         InputError: the device is unknown or not there.
@@ -24,12 +25,12 @@ def pick_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"--device {name}: not usable here; pass auto, cpu, cuda or mps") from error
+        raise InputError(f"{parameter('device', name)}: not usable here; pass auto, cpu, cuda or mps") from error
     return device
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """``auto``: bfloat16 on CUDA, float32 elsewhere."""
+    """Pick a precision by name; ``auto`` takes bfloat16 on CUDA, and float32 elsewhere."""
     if name == "auto":
         name = "bfloat16" if device.type == "cuda" else "float32"
     return DTYPES[name]
@@ -38,8 +39,8 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 def keep_freed_memory() -> None:
     """Let glibc reuse freed memory instead of returning it, for a process that runs models on a CPU.
 
-    By default every large tensor is mapped and cleared anew: a fifth of the decoder's time.
-    Elsewhere than on glibc nothing happens.
+    By default every large tensor is mapped and cleared anew, which takes a fifth of the decoder's time.
+    Without glibc, nothing happens.
     """
     if not sys.platform.startswith("linux"):
         return

@@ -1,10 +1,16 @@
-"""Trackers, segmenters and prior encoders by the names of the command line."""
+"""Makes trackers, segmenters and prior encoders by name, as given to :func:`vos.open_session`.
+
+A plugin of that name comes first, see :mod:`vos.plugins`. Any other name of a segmenter or prior encoder
+is that of weights of SAM or DINOv2.
+"""
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -12,21 +18,24 @@ from .. import plugins
 from ..errors import InputError
 from ..interfaces import PriorEncoder, Segmenter, Tracker
 
+Model = TypeVar("Model", Segmenter, PriorEncoder)
+
 
 def new_tracker(name: str, published: bool = False, points: str = "none", **changes: object) -> Tracker:
-    """A tracker with options of its own class.
+    """Make a tracker, with options of its own class.
 
     Args:
         name: an installed tracker; what follows a colon is its option ``weights``.
-        published: start from the released scripts' behaviour.
+        published: start from the options of the released scripts, instead of the defaults.
         points: point tracker that propagates the prompts, or ``none``.
-        **changes: options that differ from that.
+        **changes: options to change from those.
 
     Raises:
         InputError: the tracker has no such options.
+        PluginError: there is no such tracker.
     """
     name, colon, weights = name.partition(":")
-    tracker = plugins.load("vos.trackers", name)
+    kind = plugins.load("vos.trackers", name)
     if colon and not weights:
         raise InputError(f"{name}: nothing stands after the colon; name weights there, or leave it out")
     if colon:
@@ -34,70 +43,84 @@ def new_tracker(name: str, published: bool = False, points: str = "none", **chan
     if points != "none":
         changes["points"] = points
     if not (published or changes):
-        return tracker()
-    unknown = changes.keys() - (inspect.signature(tracker.Options).parameters if hasattr(tracker, "Options") else ())
+        tracker: Tracker = kind()
+        return tracker
+    unknown = changes.keys() - (inspect.signature(kind.Options).parameters.keys() if hasattr(kind, "Options") else ())
     if "weights" in unknown:
         raise InputError(f"{name}:{weights}: this tracker takes nothing after a colon")
     if unknown:
         raise InputError(f"{name}: this tracker has no option {min(unknown)}")
     try:
-        return tracker(tracker.Options.published(**changes) if published else tracker.Options(**changes))
+        tracker = kind(kind.Options.published(**changes) if published else kind.Options(**changes))
     except (TypeError, AttributeError) as error:
         raise InputError(f"{name}: {error}") from error
+    return tracker
 
 
 def load_segmenter(name: str, device: torch.device, dtype: torch.dtype) -> Segmenter:
-    """``lite``, ``lite:FILE``, ``sam-vit-b|l|h``, a folder, a ``.pth`` file, a hub name, or an installed plugin.
+    """Load a segmenter.
 
-    A plugin may take an argument after a colon, as ``segment-anything:FILE`` does.
+    Args:
+        name: ``lite``, ``lite:FILE``, ``sam-vit-b|l|h``, a folder, a ``.pth`` file, a hub name, or an installed
+            plugin. A plugin may take an argument after a colon, as ``segment-anything:FILE`` does.
+        device: the device to run on.
+        dtype: the precision to run in.
 
     Raises:
+        PluginError: there is no such segmenter.
         WeightsError: the weights are not there or do not fit.
     """
     return _segmenter_class(name).load(name, device, dtype)
 
 
 def load_encoder(name: str, device: torch.device, dtype: torch.dtype) -> PriorEncoder:
-    """``same``, ``dinov2-small|base|large|giant``, a folder, a hub name, or an installed plugin.
+    """Load a prior encoder.
+
+    Args:
+        name: ``same``, ``dinov2-small|base|large|giant``, a folder, a hub name, or an installed plugin.
+        device: the device to run on.
+        dtype: the precision to run in.
 
     Raises:
+        PluginError: there is no such prior encoder.
         WeightsError: the weights are not there or do not fit.
     """
     return _encoder_class(name).load(name, device, dtype)
 
 
 def defer_segmenter(name: str, device: torch.device, dtype: torch.dtype) -> Segmenter:
-    """As :func:`load_segmenter`, but only the name is looked up; the weights load on first use."""
+    """Look up a segmenter by name, as :func:`load_segmenter`, but load its weights on first use only."""
     return _Deferred(_segmenter_class(name), name, device, dtype)
 
 
 def defer_encoder(name: str, device: torch.device, dtype: torch.dtype) -> PriorEncoder:
-    """As :func:`load_encoder`, but only the name is looked up; the weights load on first use."""
+    """Look up a prior encoder by name, as :func:`load_encoder`, but load its weights on first use only."""
     return _Deferred(_encoder_class(name), name, device, dtype)
 
 
-class _Deferred:
-    """Stands for a model and loads it when an attribute is asked for that is not known before."""
+class _Deferred(Generic[Model]):
+    """Stands in for a model, and loads it when an attribute is asked for that only the model has."""
 
-    def __init__(self, kind: type, name: str, device: torch.device, dtype: torch.dtype):
-        self._load = partial(kind.load, name, device, dtype)
+    def __init__(self, kind: type[Model], name: str, device: torch.device, dtype: torch.dtype) -> None:
+        self._load: Callable[[], Model] = partial(kind.load, name, device, dtype)
         self.device = device
         self.dtype = dtype
 
     @cached_property
-    def _model(self) -> object:
+    def _model(self) -> Model:
         return self._load()
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Weight files in use: none until they are."""
+        """Weight files in use; none before the model is loaded."""
         return self._model.files if "_model" in vars(self) else ()
 
-    def __getattr__(self, name: str) -> object:
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
 
-def _segmenter_class(name: str) -> type:
+def _segmenter_class(name: str) -> type[Segmenter]:
+    """Find the class for a name of :func:`load_segmenter`; raise a PluginError for an unknown word."""
     plugin = name.partition(":")[0]
     if plugin in plugins.names("vos.segmenters"):
         return plugins.load("vos.segmenters", plugin)
@@ -107,7 +130,8 @@ def _segmenter_class(name: str) -> type:
     return SamSegmenter
 
 
-def _encoder_class(name: str) -> type:
+def _encoder_class(name: str) -> type[PriorEncoder]:
+    """Find the class for a name of :func:`load_encoder`; raise a PluginError for an unknown word."""
     if name in plugins.names("vos.prior_encoders"):
         return plugins.load("vos.prior_encoders", name)
     _refuse_unknown(name, "vos.prior_encoders")
@@ -117,6 +141,6 @@ def _encoder_class(name: str) -> type:
 
 
 def _refuse_unknown(name: str, group: str) -> None:
-    """A plain word that is neither a path nor a hub name is a misspelt plugin: list those there are."""
+    """Raise a PluginError, which lists the plugins there are, for a word that is neither a path nor a hub name."""
     if "/" not in name and not Path(name).exists() and not Path(name).suffix:
         plugins.load(group, name)

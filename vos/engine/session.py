@@ -1,24 +1,33 @@
-"""The streaming engine: one frame in, one result out, nothing kept but what the tracker needs."""
+"""The session: one frame in, one result out.
+
+:func:`vos.open_session` makes one for live use, :func:`vos.track` and the command push a whole video
+through it. Nothing is kept but the last result and what the tracker remembers.
+"""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..errors import InputError, PluginError
-from ..interfaces import FrameContext, PriorEncoder, Segmenter, Tracker
-from ..structures import (
-    MAX_OBJECT_ID,
-    FirstMask,
-    Frame,
-    Hint,
-    Result,
-    first_mask_from_array,
+from ..interfaces import (
+    ClosableTracker,
+    Edit,
+    EditableTracker,
+    FrameContext,
+    PriorEncoder,
+    ResumableTracker,
+    Seconds,
+    Segmenter,
+    Tracker,
+    can_edit,
 )
+from ..state_file import State
+from ..structures import MAX_OBJECT_ID, FirstMask, Frame, Hint, Result, first_mask_from_array
 from .hints import mask_from_hints
 from .merge import merge, result_of_labels
 
@@ -33,14 +42,14 @@ class Session:
 
     Attributes:
         seconds: time spent by stage (``encode``, ``prior``, ``track``, ``merge``).
-        object_ids: of the objects that are followed now, in the order of every result's rows.
+        object_ids: ids of the objects that are followed now, in the order of every result's rows.
     """
 
-    def __init__(self, tracker: Tracker, segmenter: Segmenter, encoder: PriorEncoder):
+    def __init__(self, tracker: Tracker, segmenter: Segmenter, encoder: PriorEncoder) -> None:
         self.tracker = tracker
         self.segmenter = segmenter
         self.encoder = encoder
-        self.seconds: Counter[str] = Counter()
+        self.seconds = Seconds()
         self.object_ids: tuple[int, ...] = ()
         self._last: Result | None = None
         self._pointed_at: FrameContext | None = None
@@ -54,19 +63,22 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Let the tracker release what it holds outside of Python's memory; safe to repeat."""
-        if not self._closed and hasattr(self.tracker, "close"):
+        """Let the tracker release its files, processes and the like; safe to repeat."""
+        if not self._closed and isinstance(self.tracker, ClosableTracker):
             self.tracker.close()
         self._closed = True
 
     @torch.inference_mode()
     def start(self, frame: Frame, first_mask: FirstMask | np.ndarray | None = None) -> Result:
-        """Take the objects on their first frame; the result is the given mask.
+        """Take the objects on their first frame.
 
         Args:
             frame: the frame.
             first_mask: the objects, or their labels (H, W) of bool or integer; None: there are none
                 yet, see :meth:`add_object`.
+
+        Returns:
+            The given mask as a result.
 
         Raises:
             InputError: the mask has another size than the frame, or no object.
@@ -86,9 +98,9 @@ class Session:
 
     @torch.inference_mode()
     def segment(self, frame: Frame, hints: Sequence[Hint], object_ids: Sequence[int] | None = None) -> FirstMask:
-        """A mask from boxes and points, made by the segmenter; for :meth:`start`, or a correction.
+        """Make a mask from boxes and points by the segmenter, for :meth:`start` or a correction.
 
-        Asked again for the same frame, a model that looks at all of it does not encode it anew.
+        A model that encodes whole frames encodes a frame once, however often masks of it are made.
 
         Args:
             frame: any frame.
@@ -96,9 +108,9 @@ class Session:
             object_ids: their ascending ids; None: they count from 1.
 
         Raises:
-            InputError: a hint lies outside of the frame, or nothing was found there.
+            InputError: a hint lies outside of the frame, or no object is found there.
         """
-        if self.segmenter.wants_last_mask:  # such a model looks at each object closely
+        if self.segmenter.wants_last_mask:  # such a model encodes a region of its own for each object
             return mask_from_hints([self._context(frame) for _ in hints], hints, object_ids)
         if self._pointed_at is None or self._pointed_at.frame is not frame:
             self._pointed_at = self._context(frame)
@@ -109,7 +121,7 @@ class Session:
         """Follow the objects into the next frame.
 
         Raises:
-            InputError: ``start`` was not called, or the frame has another size.
+            InputError: ``start`` was not called, or the frame has another size than the first.
         """
         last = self._started()
         if frame.size != last.frame.size:
@@ -132,13 +144,13 @@ class Session:
 
         Args:
             mask: the object on the last frame, (H, W) bool.
-            object_id: its number; the next free one by default.
+            object_id: its id; None: one more than the largest.
 
         Returns:
             The last frame's result with the new object in it.
 
         Raises:
-            InputError: the mask does not fit, or the number is taken.
+            InputError: the mask does not fit, or the id is taken.
             PluginError: the tracker cannot add objects.
         """
         last = self._started()
@@ -147,7 +159,7 @@ class Session:
             raise InputError(f"object {object_id} is followed already; correct it, or take another number")
         taken = self._one_object(mask, object_id)
         if self._tracker_started:
-            self._ability("add")(self._context(last.frame), taken)
+            self._editable("add").add(self._context(last.frame), taken)
         else:
             self.tracker.start(self._context(last.frame), taken)
             self._tracker_started = True
@@ -156,10 +168,10 @@ class Session:
 
     @torch.inference_mode()
     def correct(self, object_id: int, mask: np.ndarray) -> Result:
-        """Give an object's true mask on the last frame; it is followed anew from there.
+        """Give an object's true mask on the last frame, from which it is followed anew.
 
         Args:
-            object_id: its number.
+            object_id: its id.
             mask: the object on the last frame, (H, W) bool.
 
         Returns:
@@ -171,12 +183,13 @@ class Session:
         """
         last = self._started()
         row = self._row(object_id)
-        self._ability("correct")(self._context(last.frame), [row], self._one_object(mask, object_id))
+        tracker = self._editable("correct")
+        tracker.correct(self._context(last.frame), [row], self._one_object(mask, object_id))
         return self._keep(_painted(last, mask, object_id, self.object_ids))
 
     @torch.inference_mode()
     def remove(self, object_id: int) -> None:
-        """Follow an object no longer; its number is free again.
+        """Stop following an object; its id is free again.
 
         Raises:
             InputError: there is no such object.
@@ -184,14 +197,17 @@ class Session:
         """
         self._started()
         row = self._row(object_id)
-        self._ability("remove")([row])
+        self._editable("remove").remove([row])
         self.object_ids = tuple(other for other in self.object_ids if other != object_id)
         self._tracker_started = bool(self.object_ids)
 
-    def state(self) -> dict:
-        """All that is remembered, to go on later with :meth:`restore`, see :mod:`vos.state_file`.
+    def state(self) -> State:
+        """Give all that is remembered, to go on later with :meth:`restore`.
 
         Its tensors stay as they are whatever the session does next.
+
+        Returns:
+            Object ids, labels and scores of the last result, and the tracker's own state.
 
         Raises:
             InputError: ``start`` was not called.
@@ -202,32 +218,32 @@ class Session:
             "object_ids": self.object_ids,
             "labels": last.labels,
             "scores": last.scores,
-            "tracker": self._ability("state", "be saved")() if self._tracker_started else None,
+            "tracker": self._resumable("be saved").state() if self._tracker_started else None,
         }
 
     @torch.inference_mode()
-    def restore(self, frame: Frame, state: Mapping) -> Result:
-        """Take the place of the session that gave the state; the next :meth:`step` is as it would have been.
+    def restore(self, frame: Frame, state: Mapping[str, Any]) -> Result:
+        """Go on from a state; the next :meth:`step` gives the result that the saved session would give.
 
         Args:
-            frame: the one that session last had.
+            frame: the last frame of the saved session.
             state: from :meth:`state`.
 
         Returns:
-            That frame's result, without logits.
+            The frame's result, without logits.
 
         Raises:
-            InputError: the state is not of this frame and tracker.
+            InputError: the state is of another frame or tracker.
             PluginError: the tracker cannot be restored.
         """
-        restore = self._ability("restore", "be restored")
+        tracker = self._resumable("be restored")
         try:
             ids = tuple(state["object_ids"])
             if state["labels"].shape != frame.size:
                 raise ValueError(f"it is of {state['labels'].shape} and the frame {frame.size} (H, W)")
             last = result_of_labels(frame, ids, state["labels"], state["scores"])
             if state["tracker"] is not None:
-                restore(self._context(frame), state["tracker"])
+                tracker.restore(self._context(frame), state["tracker"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
                 f"frame {frame.index}: the saved state is not of this video and tracker: {error}"
@@ -236,18 +252,22 @@ class Session:
         return self._keep(last)
 
     def _context(self, frame: Frame) -> FrameContext:
+        """Make a fresh context, in which nothing is encoded yet."""
         return FrameContext(frame, self.segmenter, self.encoder, self.seconds)
 
     def _keep(self, result: Result) -> Result:
+        """Keep a result as the last one, and return it."""
         self._last = result
         return result
 
     def _started(self) -> Result:
+        """Return the last result; raise an InputError if there is none."""
         if self._last is None:
             raise InputError("no objects yet: call start(frame, first_mask) before anything else")
         return self._last
 
     def _one_object(self, mask: np.ndarray, object_id: int) -> FirstMask:
+        """Check one object's mask and id, and make a first mask of them."""
         mask = np.asarray(mask)
         size = self._started().frame.size
         if mask.shape != size:
@@ -257,28 +277,39 @@ class Session:
         return first_mask_from_array((mask > 0) * np.uint8(object_id))
 
     def _row(self, object_id: int) -> int:
+        """Find the row of an object that is followed; raise an InputError for any other."""
         if object_id not in self.object_ids:
             there = ", ".join(map(str, self.object_ids)) or "none"
             raise InputError(f"object {object_id} is not followed; there are: {there}")
         return self.object_ids.index(object_id)
 
-    def _ability(self, name: str, words: str | None = None):
-        if not hasattr(self.tracker, name):
-            words = words or f"{name} objects in mid-video"
-            raise PluginError(f"{type(self.tracker).__name__}: this tracker cannot {words}")
-        return getattr(self.tracker, name)
+    def _editable(self, edit: Edit) -> EditableTracker:
+        """Return the tracker if it has this method; raise a PluginError otherwise."""
+        if not can_edit(self.tracker, edit):
+            raise self._cannot(f"{edit} objects in mid-video")
+        return self.tracker
+
+    def _resumable(self, words: str) -> ResumableTracker:
+        """Return the tracker if it can be saved and restored; raise a PluginError otherwise."""
+        if not isinstance(self.tracker, ResumableTracker):
+            raise self._cannot(words)
+        return self.tracker
+
+    def _cannot(self, words: str) -> PluginError:
+        return PluginError(f"{type(self.tracker).__name__}: this tracker cannot {words}")
 
     def _encoding_seconds(self) -> float:
+        """Seconds spent on encoding so far, by the segmenter and the prior encoder."""
         return self.seconds["encode"] + self.seconds["prior"]
 
 
 def _nothing(frame: Frame) -> Result:
-    """The result of a frame on which nothing is followed."""
+    """Make the result of a frame on which nothing is followed."""
     return result_of_labels(frame, (), np.zeros(frame.size, np.uint8), np.zeros(0, np.float32))
 
 
 def _painted(last: Result, mask: np.ndarray, object_id: int, object_ids: tuple[int, ...]) -> Result:
-    """A frame's result with one object's mask as given; it wins over the others."""
+    """Copy a frame's result with one object's mask replaced; it wins over the other objects."""
     labels = np.where(last.labels == object_id, 0, last.labels).astype(np.uint8)
     labels[np.asarray(mask) > 0] = object_id
     known = dict(zip(last.object_ids, last.scores, strict=True)) | {object_id: 1.0}
