@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TypeGuard
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -140,14 +140,13 @@ def read_first_mask(
     Raises:
         InputError: the mask cannot be used, or has another size than the frame.
     """
-    return list(source) if _are_hints(source) else _read_mask(source, frame_size, resize, max_pixels)
-
-
-def _are_hints(source: MaskSource | Hints) -> TypeGuard[Hints]:
-    """Check whether these are hints, at least one."""
     if isinstance(source, (np.ndarray, str, Path)):
-        return False
-    return len(source) > 0 and all(isinstance(each, Hint) for each in source)
+        return _read_mask(source, frame_size, resize, max_pixels)
+    hints = [each for each in source if isinstance(each, Hint)]
+    files = [each for each in source if not isinstance(each, Hint)]
+    if hints and files:
+        raise InputError(f"{parameter('first_mask')}: files and hints were given; give only one of them")
+    return hints or _read_mask(files, frame_size, resize, max_pixels)
 
 
 def _read_mask(source: MaskSource, frame_size: tuple[int, int], resize: bool, max_pixels: int) -> FirstMask:

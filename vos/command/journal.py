@@ -20,7 +20,7 @@ from ..engine.device import pick_device
 from ..engine.session import Session
 from ..errors import InputError, OutputError, PluginError, VosError
 from ..files import output_errors
-from ..interfaces import Tracker, Writer
+from ..interfaces import ResumableTracker, Tracker, Writer
 from ..structures import Result
 from ..writers.outputs import need_soft_edges
 from .frame_log import FrameLog, NewFrames, write_whole
@@ -79,7 +79,7 @@ class Journal:
         problem: VosError | None = None
         if not os.path.exists(options.video):
             problem = InputError(f"{options.video}: is no file or folder, so that --resume cannot read it again")
-        elif not (hasattr(tracker, "state") and hasattr(tracker, "restore")):
+        elif not isinstance(tracker, ResumableTracker):
             problem = PluginError(f"{options.tracker}: this tracker cannot be saved, so leave --resume out")
         if problem is not None and options.resume:
             raise problem

@@ -90,12 +90,12 @@ def load_encoder(name: str, device: torch.device, dtype: torch.dtype) -> PriorEn
 
 def defer_segmenter(name: str, device: torch.device, dtype: torch.dtype) -> Segmenter:
     """Look up a segmenter by name, as :func:`load_segmenter`, but load its weights on first use only."""
-    return _Deferred(_segmenter_class(name), name, device, dtype)
+    return _DeferredSegmenter(_segmenter_class(name), name, device, dtype)
 
 
 def defer_encoder(name: str, device: torch.device, dtype: torch.dtype) -> PriorEncoder:
     """Look up a prior encoder by name, as :func:`load_encoder`, but load its weights on first use only."""
-    return _Deferred(_encoder_class(name), name, device, dtype)
+    return _DeferredEncoder(_encoder_class(name), name, device, dtype)
 
 
 class _Deferred(Generic[Model]):
@@ -117,6 +117,18 @@ class _Deferred(Generic[Model]):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
+
+
+class _DeferredSegmenter(_Deferred[Segmenter]):
+    """Stands in for a segmenter."""
+
+    load = staticmethod(load_segmenter)
+
+
+class _DeferredEncoder(_Deferred[PriorEncoder]):
+    """Stands in for a prior encoder."""
+
+    load = staticmethod(load_encoder)
 
 
 def _segmenter_class(name: str) -> type[Segmenter]:

@@ -113,7 +113,7 @@ def test_an_object_that_fills_the_frame(new_session: NewSession) -> None:
 
 def test_objects_join_leave_and_are_corrected(new_session: NewSession) -> None:
     session, frames = new_session(), clip(SIZE)
-    if not all(hasattr(session.tracker, name) for name in ("add", "correct", "remove")):
+    if not isinstance(session.tracker, EditableTracker):
         pytest.skip("this tracker cannot change its objects in mid-video")
     session.start(next(frames), discs(1, SIZE))
     session.step(next(frames))
@@ -129,7 +129,7 @@ def test_objects_join_leave_and_are_corrected(new_session: NewSession) -> None:
 
 def test_a_saved_state_goes_on_as_if_nothing_had_been(new_session: NewSession) -> None:
     session, frames = new_session(), clip(SIZE)
-    if not (hasattr(session.tracker, "state") and hasattr(session.tracker, "restore")):
+    if not isinstance(session.tracker, ResumableTracker):
         pytest.skip("this tracker cannot be saved")
     session.start(next(frames), discs(2, SIZE))
     session.step(last := next(frames))
