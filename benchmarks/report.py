@@ -1,4 +1,4 @@
-"""``report.html`` of a DAVIS evaluation: one file with tables, curves and the worst moments."""
+"""``report.html`` of a DAVIS evaluation: one file with tables, curves and the worst frames. Used by ``vos-davis``."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ from ..palette import davis_palette
 from .scoring import VOID, ObjectScore, scores_by_sequence
 
 WORST = 5
-"""Moments shown of each sequence."""
+"""Number of frames shown of each sequence."""
+
 APART = 5
-"""Frames that two such moments are apart at least."""
+"""Least distance between two of them, in frames."""
+
 PICTURE_WIDTH = 400
+"""Width of a picture in pixels."""
 
 STYLE = """
 body { font: 15px/1.4 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; color: #222; }
@@ -43,10 +46,10 @@ def write_report(
 
     Args:
         path: the file.
-        title: what was measured.
-        totals: see :func:`vos.benchmarks.scoring.global_scores`.
-        scores: all objects.
-        folders: images, annotations and results of a sequence by its name.
+        title: title of the page.
+        totals: from :func:`vos.benchmarks.scoring.global_scores`.
+        scores: scores of all objects.
+        folders: gives the images, annotations and results of a sequence by its name.
 
     Raises:
         OutputError: it cannot be written.
@@ -55,9 +58,9 @@ def write_report(
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>",
         f"<h1>{escape(title)}</h1><p>First and last frames are left out.",
-        _table([list(totals)], [[f"{value:.3f}" for value in totals.values()]]),
+        _table(list(totals), [[f"{value:.3f}" for value in totals.values()]]),
         _table(
-            [["object", "J mean", "J recall", "J decay", "F mean", "F recall", "F decay"]],
+            ["object", "J mean", "J recall", "J decay", "F mean", "F recall", "F decay"],
             [
                 [
                     score.name,
@@ -68,20 +71,20 @@ def write_report(
         ),
     ]
     for name, objects in scores_by_sequence(scores).items():
-        parts += [f"<h2>{escape(name)}</h2>", _curves(objects), _moments(objects, *folders(name))]
+        parts += [f"<h2>{escape(name)}</h2>", _curves(objects), _worst_frames(objects, *folders(name))]
     with output_errors(path), atomic_path(path) as partial:
         partial.write_text("\n".join(parts), encoding="utf-8")
 
 
-def _table(head: list[list[str]], rows: list[list[str]]) -> str:
+def _table(head: list[str], records: list[list[str]]) -> str:
     def line(cells: list[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
-    return "<table>" + "".join(line(row, "th") for row in head) + "".join(line(row, "td") for row in rows) + "</table>"
+    return "<table>" + line(head, "th") + "".join(line(record, "td") for record in records) + "</table>"
 
 
 def _curves(objects: list[ObjectScore], width: int = 900, height: int = 140) -> str:
-    """J of each object over the frames."""
+    """Draw J of each object over the frames, as SVG."""
     lines = [
         f'<line x1=0 x2={width} y1={height * (1 - level)} y2={height * (1 - level)} stroke="#ddd"/>'
         for level in (0.25, 0.5, 0.75)
@@ -98,8 +101,8 @@ def _colour(object_id: int) -> str:
     return f"rgb({red},{green},{blue})"
 
 
-def _moments(objects: list[ObjectScore], images: Path, annotations: Path, results: Path) -> str:
-    """The worst moments as pictures, truth beside prediction."""
+def _worst_frames(objects: list[ObjectScore], images: Path, annotations: Path, results: Path) -> str:
+    """Show the frames with the lowest J as pictures, truth beside prediction."""
     worst = np.min([score.region for score in objects], axis=0)
     chosen: list[int] = []
     for index in np.argsort(worst, kind="stable"):
@@ -121,7 +124,7 @@ def _moments(objects: list[ObjectScore], images: Path, annotations: Path, result
 
 
 def _overlay(image: Path, mask: Path) -> np.ndarray:
-    """The frame with its labels in the DAVIS colours, (h, w, 3) uint8."""
+    """Paint a frame's labels over it in the DAVIS colours; (h, w, 3) uint8."""
     with Image.open(image) as opened:
         height = round(opened.height * PICTURE_WIDTH / opened.width)
         rgb = np.asarray(opened.convert("RGB").resize((PICTURE_WIDTH, height)), dtype=np.float32)

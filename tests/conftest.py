@@ -1,8 +1,9 @@
-"""Shared fixtures: the tiny SAM and the outputs of the published code."""
+"""Shared fixtures: models, outputs of the published code, a tiny DAVIS tree, a first mask."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +17,20 @@ from vos.segmenters.checkpoint import load_published
 from vos.segmenters.lite import LiteSegmenter
 from vos.segmenters.sam import SamSegmenter, build
 
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may ignore it, and our children would, too
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may ignore it, and children inherit that
 
 DATA = Path(__file__).parent / "data" / "persam"
 
 
 def oracle(name: str) -> dict[str, np.ndarray]:
-    """All arrays of one file of the published outputs."""
+    """Load all arrays of one file of the published outputs."""
     with np.load(DATA / f"{name}.npz") as file:
         return {key: file[key] for key in file.files}
 
 
 @pytest.fixture(scope="session")
 def tiny_sam() -> SamSegmenter:
+    """A SAM small enough for quick tests."""
     path = DATA / "tiny_sam.safetensors"
     config, tensors = load_published(path, decoder_heads=4)
     return SamSegmenter(build(config, tensors, path), "tiny", torch.device("cpu"), torch.float32, (str(path),))
@@ -36,11 +38,12 @@ def tiny_sam() -> SamSegmenter:
 
 @pytest.fixture(scope="session")
 def lite() -> LiteSegmenter:
+    """``lite`` in the precision that it chooses by itself."""
     return LiteSegmenter.load("lite", torch.device("cpu"), torch.float32)
 
 
 @pytest.fixture(scope="session", params=["float32", "bfloat16"])
-def either_lite(request) -> LiteSegmenter:
+def either_lite(request: pytest.FixtureRequest) -> LiteSegmenter:
     """``lite`` in each of its precisions, whatever the processor offers."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VOS_LITE_DTYPE", request.param)
@@ -50,18 +53,19 @@ def either_lite(request) -> LiteSegmenter:
 
 
 @pytest.fixture(scope="session")
-def published():
+def published() -> Callable[[str], dict[str, np.ndarray]]:
+    """The loader of the published outputs, by file."""
     return oracle
 
 
 @pytest.fixture(scope="session")
-def mask_loss():
-    """What the trained peers minimise, of logits and true masks (N, H, W)."""
+def mask_loss() -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss that trained peers minimise, of logits and true masks (N, H, W)."""
     return loss_of_masks
 
 
 def loss_of_masks(logits: Tensor, truth: Tensor) -> Tensor:
-    """Sum over the objects: what is missing of Dice, and cross-entropy in which small objects do not drown."""
+    """Sum Dice loss and cross-entropy over the objects, each relative to its area so that small objects count."""
     entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     inside = (entropy * truth).sum((1, 2)) / truth.sum((1, 2))
     outside = (entropy * (1 - truth)).sum((1, 2)) / (1 - truth).sum((1, 2))
@@ -71,8 +75,8 @@ def loss_of_masks(logits: Tensor, truth: Tensor) -> Tensor:
 
 
 @pytest.fixture
-def davis(tmp_path, published) -> Path:
-    """A tiny tree of DAVIS's layout, 6 frames each: ``cat`` (2016) and ``cup`` (2017, two objects, void)."""
+def davis(tmp_path: Path, published: Callable[[str], dict[str, np.ndarray]]) -> Path:
+    """A tiny tree in the layout of DAVIS, 6 frames each: ``cat`` (2016) and ``cup`` (2017, two objects, void)."""
     root = tmp_path / "davis"
     for year, name, file, key in ((2016, "cat", "frames", "masks"), (2017, "cup", "frames_multi", "labels")):
         arrays = published(file)
@@ -94,7 +98,7 @@ def davis(tmp_path, published) -> Path:
 
 
 @pytest.fixture
-def square(tmp_path) -> Path:
+def square(tmp_path: Path) -> Path:
     """A first mask for videos of 64 x 48: a rectangle in the middle."""
     mask = np.zeros((48, 64), np.uint8)
     mask[12:36, 16:48] = 1

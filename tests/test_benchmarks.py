@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from vos.benchmarks import ablation, hints, quick, robustness, speed
 
 
-def test_quick(davis, capsys):
+def test_quick(davis: Path, capsys: pytest.CaptureFixture[str]) -> None:
     quick.main(["--davis", str(davis), "--sequences", "cat", "--max-frames", "3"])
     out = capsys.readouterr().out
     assert "| cat | 0." in out
@@ -18,12 +19,12 @@ def test_quick(davis, capsys):
     assert "peak resident memory" in out
 
 
-def test_hints(davis, capsys):
+def test_hints(davis: Path, capsys: pytest.CaptureFixture[str]) -> None:
     hints.main(["--davis", str(davis), "--year", "2016"])
     assert "| mean | | 0." in capsys.readouterr().out
 
 
-def test_the_deepest_point_is_inside_and_away_from_every_border():
+def test_the_deepest_point_is_inside_and_away_from_every_border() -> None:
     mask = np.zeros((40, 60), bool)
     mask[:20, 5:25] = True  # at the frame's rim
     mask[10, 25:60] = True  # thin
@@ -31,7 +32,7 @@ def test_the_deepest_point_is_inside_and_away_from_every_border():
     assert 12 <= x <= 17 and 7 <= y <= 12
 
 
-def test_ablation(davis, tmp_path, capsys):
+def test_ablation(davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "table.md"
     rows = ["persam", "persam-f", "whole frame, no zoom"]
     ablation.main(
@@ -49,7 +50,7 @@ def test_every_variant_of_the_ablation_names_existing_options() -> None:
 
 
 @pytest.mark.parametrize("part", speed.PARTS)
-def test_speed(part, tmp_path, capsys):
+def test_speed(part: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page, plot = tmp_path / "speed.md", tmp_path / "plot.svg"
     few = ["--frames", "2", "--memory-frames", "1", "2", "--most-objects", "2"]
     speed.main(["--parts", part, *few, "--plot", str(plot), "--output", str(page)])
@@ -58,21 +59,21 @@ def test_speed(part, tmp_path, capsys):
     assert page.read_text() in capsys.readouterr().out
 
 
-def test_robustness(davis, tmp_path, capsys):
+def test_robustness(davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = tmp_path / "table.md"
     robustness.main(["--davis", str(davis), "--tracker", "persam", "--output", str(table)])
     assert table.read_text().count("\n") == 2 + len(robustness.CONDITIONS)
     assert table.read_text() in capsys.readouterr().out
 
 
-def test_frames_until_an_object_is_found_again():
+def test_frames_until_an_object_is_found_again() -> None:
     regions, away = np.array([0.9, 1, 1, 0.1, 0.4, 0.7, 0.2]), np.array([False, True, True, False, False, False, False])
     assert robustness.frames_until_found(regions, away) == 2
     assert robustness.frames_until_found(regions[:5], away[:5]) is None
     assert robustness.summary([2, None, 4]) == "median 3, 1 of 3 never"
 
 
-def test_painting_over_hides_the_object_and_nothing_else():
+def test_painting_over_hides_the_object_and_nothing_else() -> None:
     rgb = np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype(np.uint8)
     mask = np.zeros((60, 80), bool)
     mask[20:30, 30:40] = True

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,12 +18,15 @@ from vos.errors import InputError
 from vos.palette import davis_palette
 
 
-def run(davis, year, *arguments):
+def run(davis: Path, year: int, *arguments: object) -> int:
+    """Run the command on a tree; return its exit status."""
     return command.main(["--davis", str(davis), "--year", str(year), *map(str, arguments)])
 
 
 @pytest.mark.parametrize(("year", "name", "objects"), [(2016, "cat", 1), (2017, "cup", 2)])
-def test_tracks_and_scores(davis, tmp_path, capsys, year, name, objects):
+def test_tracks_and_scores(
+    davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], year: int, name: str, objects: int
+) -> None:
     out = tmp_path / "results"
     assert run(davis, year, "--tracker", "persam", "-o", out) == 0
     masks = sorted((out / name).glob("*"))
@@ -47,7 +52,9 @@ def test_tracks_and_scores(davis, tmp_path, capsys, year, name, objects):
     assert "http" not in report
 
 
-def test_a_complete_sequence_is_not_tracked_again_and_a_broken_one_is(davis, tmp_path, capsys):
+def test_a_complete_sequence_is_not_tracked_again_and_a_broken_one_is(
+    davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "results"
     arguments = ("--tracker", "persam", "-o", out)
     run(davis, 2016, *arguments)
@@ -62,13 +69,13 @@ def test_a_complete_sequence_is_not_tracked_again_and_a_broken_one_is(davis, tmp
     assert not list(out.glob(".*"))
 
 
-def test_scores_masks_of_anything_else(davis, tmp_path, capsys):
+def test_scores_masks_of_anything_else(davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(davis / "Annotations/480p/cat", tmp_path / "theirs/cat")
     assert run(davis, 2016, "--evaluate-only", tmp_path / "theirs") == 0
     assert "J&F-Mean 1.000" in capsys.readouterr().out
 
 
-def test_sets_by_name_path_and_sequence(davis, tmp_path, capsys):
+def test_sets_by_name_path_and_sequence(davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     theirs = shutil.copytree(davis / "Annotations/480p", tmp_path / "theirs")
     own = tmp_path / "own.txt"
     own.write_text("cat\n")
@@ -80,13 +87,13 @@ def test_sets_by_name_path_and_sequence(davis, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("tracker", ["persam", "persam-f"])
-def test_published_behaviour_is_an_option(davis, tmp_path, tracker):
+def test_published_behaviour_is_an_option(davis: Path, tmp_path: Path, tracker: str) -> None:
     assert run(davis, 2016, "--tracker", tracker, "--published", "--max-frames", 2, "-o", tmp_path / "results") == 0
     assert len(list((tmp_path / "results/cat").glob("*.png"))) == 2
     assert not (tmp_path / "results/report.html").exists()
 
 
-def test_the_papers_preset_names_its_models():
+def test_the_papers_preset_names_its_models() -> None:
     arguments = ["--davis", "d", "-o", "r", "--preset", "paper"]
     options = command.parse(arguments)
     assert (options.tracker, options.model, options.prior) == ("persam-f", "sam-vit-h", "dinov2-large")
@@ -101,7 +108,9 @@ def test_the_papers_preset_names_its_models():
         (lambda root: (root / "Annotations/480p/cat/00000.png").unlink(), "00000.png"),
     ],
 )
-def test_a_damaged_tree_is_one_clear_line(davis, tmp_path, capsys, damage, message):
+def test_a_damaged_tree_is_one_clear_line(
+    davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], object], message: str
+) -> None:
     damage(davis)
     assert run(davis, 2016, "--tracker", "persam", "-o", tmp_path / "results") == 2
     error = capsys.readouterr().err
@@ -109,11 +118,13 @@ def test_a_damaged_tree_is_one_clear_line(davis, tmp_path, capsys, damage, messa
     assert error.count("\n") == 1
 
 
-def test_the_official_package_is_asked_for_by_name(davis, tmp_path, capsys):
+def test_the_official_package_is_asked_for_by_name(
+    davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(davis, 2016, "--official", "--evaluate-only", tmp_path) == 2
     assert "davis2017-evaluation" in capsys.readouterr().err
 
 
-def test_options_that_a_tracker_has_not():
+def test_options_that_a_tracker_has_not() -> None:
     with pytest.raises(InputError, match="persam: .*nonesuch"):
         new_tracker("persam", nonesuch=1)

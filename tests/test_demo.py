@@ -19,6 +19,7 @@ FRAMES = 5
 
 @pytest.fixture(scope="module")
 def make_demo() -> ModuleType:
+    """The tool as a module."""
     path = Path(__file__).parents[1] / "tools" / "make_demo.py"
     spec = importlib.util.spec_from_file_location("make_demo", path)
     module = importlib.util.module_from_spec(spec)
@@ -28,17 +29,20 @@ def make_demo() -> ModuleType:
 
 @pytest.fixture(scope="module")
 def demo(make_demo: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rendered clip, with its true masks."""
     folder = tmp_path_factory.mktemp("demo")
     make_demo.render(folder, FRAMES, truth=folder / "truth")
     return folder
 
 
 def decoded(folder: Path) -> list[np.ndarray]:
+    """Decode the clip's frames."""
     with av.open(str(folder / "clip.mp4")) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
 def truth(folder: Path) -> list[np.ndarray]:
+    """Read the true masks."""
     return [np.array(Image.open(path)) for path in sorted((folder / "truth").iterdir())]
 
 

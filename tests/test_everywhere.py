@@ -6,19 +6,21 @@ import importlib.util
 import signal
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 TOOL = Path(__file__).parents[1] / "tools" / "test_everywhere.py"
 TINY = """
 import os
-def test_it():
+def test_it() -> None:
     assert os.environ["OMP_NUM_THREADS"] == "4" and os.environ["VOS_LITE_DTYPE"] == "bfloat16"
 """
 
 
 @pytest.fixture(scope="module")
-def everywhere():
+def everywhere() -> ModuleType:
+    """The tool as a module."""
     spec = importlib.util.spec_from_file_location("vos_test_everywhere", TOOL)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -26,14 +28,16 @@ def everywhere():
     return module
 
 
-def test_every_situation_is_one_of_its_own_and_the_lists_name_files_that_there_are(everywhere):
+def test_situations_have_names_of_their_own_and_the_list_names_existing_files(everywhere: ModuleType) -> None:
     names = [each.name for each in everywhere.situations()]
     assert len(set(names)) == len(names) > 15
     for name in everywhere.COMPUTES_NOTHING:
         assert (everywhere.ROOT / "tests" / f"{name}.py").is_file()
 
 
-def test_a_situation_reaches_the_tests(everywhere, tmp_path, capsys):
+def test_a_situation_reaches_the_tests(
+    everywhere: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "test_tiny.py").write_text(TINY)
     found = {each.name: each for each in everywhere.situations()}
     passed, outcome, seconds = everywhere.run(found["4 threads, bfloat16"], [str(tmp_path / "test_tiny.py")])
@@ -44,7 +48,9 @@ def test_a_situation_reaches_the_tests(everywhere, tmp_path, capsys):
     assert "| 1 thread, bfloat16 | 1 failed |" in page
 
 
-def test_a_parent_that_ignores_ctrl_c_and_busy_neighbours_leave_nothing_behind(everywhere, tmp_path):
+def test_a_parent_that_ignores_ctrl_c_and_busy_neighbours_leave_nothing_behind(
+    everywhere: ModuleType, tmp_path: Path
+) -> None:
     (tmp_path / "test_tiny.py").write_text("def test_it(): pass")
     last = everywhere.situations()[-1]
     before = signal.getsignal(signal.SIGINT)

@@ -1,4 +1,4 @@
-"""``tools/train_lite.py``: clips that can be shared, a run that can be cut off, gradients of the prior."""
+"""``tools/train_lite.py``: clips shared among processes, resuming, optimisers, gradients of the prior."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ TOOLS = Path(__file__).parents[1] / "tools"
 
 @pytest.fixture(scope="module")
 def train_lite() -> ModuleType:
+    """The tool as a module."""
     sys.path.insert(0, str(TOOLS))
     try:
         import train_lite
@@ -31,6 +32,7 @@ def train_lite() -> ModuleType:
 
 @pytest.fixture
 def train_set(davis: Path) -> Path:
+    """The tiny tree, with a set to train on."""
     (davis / "ImageSets/2016/train.txt").write_text("cat\ncat\n")
     return davis
 
@@ -77,7 +79,7 @@ def test_a_joined_piece_moves_with_the_object_and_belongs_to_it(train_lite: Modu
 
 
 def run(train_lite: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: object) -> list[list[str]]:
-    """Train with these arguments; the rows of the log."""
+    """Train with these arguments; return the records of the log."""
     monkeypatch.setattr(sys, "argv", ["train_lite.py", *map(str, arguments)])
     train_lite.main()
     with (arguments[arguments.index("-o") + 1] / "log.csv").open() as log:

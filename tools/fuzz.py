@@ -1,11 +1,11 @@
-"""Feeds broken masks and videos to the readers: each is accepted or refused in one line, and nothing else.
+"""Feed broken masks and videos to the readers, which must accept each one or refuse it in one line.
 
     python tools/fuzz.py masks --examples 10000
     python tools/fuzz.py videos --examples 500
 
-The inputs are the same in every run. Memory may grow by 1 GB, and each input has so many seconds: a hang
-ends the process with the stack. The last input stays on disk; after a failure that is the smallest
-one found. Needs hypothesis, and a system with resource limits.
+The inputs are the same in every run. Memory may grow by 1 GB. Each input has a time limit, after which the
+process ends and prints its stack. The last input stays on disk; after a failure it is the smallest one
+that fails. Needs hypothesis, and a system with resource limits.
 """
 
 from __future__ import annotations
@@ -41,27 +41,38 @@ from vos.writers.open import open_writers
 from vos.writers.thread import WriterThread
 
 GROWTH = 1 << 30
-"""Bytes of memory that reading may take."""
+"""Bytes by which memory may grow while an input is read."""
 
 SECONDS = {"masks": 20, "videos": 60}
-"""For one input, on a busy machine."""
+"""Time limit for one input, with room for a busy machine."""
 
 SIZE = (24, 32)
+"""(H, W) of the valid masks and videos."""
+
 MOST_FRAMES = 40
-_ARENA_MAX = -8  # as numbered in malloc.h
+"""Number of frames that are read of a video."""
+
+_ARENA_MAX = -8
+"""``M_ARENA_MAX`` of malloc.h."""
+
 ODD_NUMBERS = (0, 1, 2, 7, 16, 31, 255, 256, 8191, 8192, 65535, 65536, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
-CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"zTXt", b"iTXt", b"tEXt", b"gAMA", b"cHRM", b"pHYs",
-          b"acTL", b"fcTL", b"fdAT", b"eXIf", b"sBIT", b"zzZZ")  # fmt: skip
+"""Numbers that readers tend to get wrong."""
+
+CHUNKS = tuple(b"IHDR PLTE tRNS IDAT IEND iCCP zTXt iTXt tEXt gAMA cHRM pHYs acTL fcTL fdAT eXIf sBIT zzZZ".split())
+"""Types of PNG chunks, and one that does not exist."""
+
 BOMB = zlib.compress(bytes(64 << 20))
+"""64 MB of zeros, compressed."""
 
 Chunks = list[tuple[bytes, bytes]]
+"""Types and contents of a PNG's chunks."""
 
 
 # -- masks ------------------------------------------------------------------------------------------
 
 
 def whole_masks() -> list[bytes]:
-    """Valid PNGs of every kind that is accepted."""
+    """Make valid PNGs of every kind that is accepted."""
     labels = np.zeros(SIZE, np.uint8)
     labels[4:12, 4:14], labels[14:20, 10:30] = 1, 2
     grey = (labels == 1).astype(np.uint8) * np.uint8(255)
@@ -69,9 +80,14 @@ def whole_masks() -> list[bytes]:
     indexed.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
     rgb = np.where(labels[..., None] == 1, np.uint8([128, 0, 0]), np.uint8(0))
     images = [
-        indexed, Image.fromarray(labels), Image.fromarray(grey).convert("1"), Image.fromarray(labels.astype(np.uint16)),
-        Image.fromarray(rgb), Image.fromarray(np.dstack([rgb, grey])), Image.fromarray(np.dstack([grey, grey]), "LA"),
-    ]  # fmt: skip
+        indexed,
+        Image.fromarray(labels),
+        Image.fromarray(grey).convert("1"),
+        Image.fromarray(labels.astype(np.uint16)),
+        Image.fromarray(rgb),
+        Image.fromarray(np.dstack([rgb, grey])),
+        Image.fromarray(np.dstack([grey, grey]), "LA"),
+    ]
     return [_saved(image) for image in images]
 
 
@@ -83,7 +99,7 @@ def _saved(image: Image.Image) -> bytes:
 
 
 def chunks_of(png: bytes) -> Chunks:
-    """Types and contents of a valid PNG's chunks."""
+    """Split a valid PNG into its chunks."""
     chunks, at = [], 8
     while at < len(png):
         length = int.from_bytes(png[at : at + 4], "big")
@@ -93,7 +109,7 @@ def chunks_of(png: bytes) -> Chunks:
 
 
 def broken_mask(png: bytes, rng: Random) -> bytes:
-    """A PNG with damage inside of chunks whose sums are right, then perhaps to its bytes."""
+    """Damage a PNG's chunks, mostly with correct checksums, and then sometimes its bytes."""
     chunks = chunks_of(png)
     for _ in range(rng.randrange(4)):
         rng.choice((_new_header, _new_chunk, _move_chunk, _damaged_chunk, _new_pixels))(chunks, rng)
@@ -131,13 +147,13 @@ def _damaged_chunk(chunks: Chunks, rng: Random) -> None:
 
 
 def _new_pixels(chunks: Chunks, rng: Random) -> None:
-    rows = rng.randbytes(rng.randrange(1, 3000))
+    pixels = rng.randbytes(rng.randrange(1, 3000))
     place = rng.randrange(len(chunks))
-    chunks[place] = b"IDAT", rng.choice((BOMB, zlib.compress(rows), zlib.compress(rows)[:-4], rows))
+    chunks[place] = b"IDAT", rng.choice((BOMB, zlib.compress(pixels), zlib.compress(pixels)[:-4], pixels))
 
 
 def read_mask(path: Path, rng: Random) -> None:
-    """What the command does with a first mask."""
+    """Read a first mask as the command does."""
     mask = load_first_mask([path], SIZE, resize=rng.random() < 0.7)
     assert mask.labels.shape == SIZE and mask.labels.dtype == np.uint8
     assert mask.object_ids == tuple(sorted({*np.unique(mask.labels).tolist()} - {0})) != ()
@@ -147,12 +163,17 @@ def read_mask(path: Path, rng: Random) -> None:
 
 
 def whole_videos(folder: Path) -> list[tuple[str, bytes]]:
-    """Suffixes and contents of small valid files of every container that is read."""
-    kinds = [
-        ("mp4", "libx264", "yuv420p", {}), ("mp4", "mpeg4", "yuv420p", {"movflags": "frag_keyframe+empty_moov"}),
-        ("mov", "mjpeg", "yuvj420p", {}), ("mkv", "libx264", "yuv420p", {}), ("webm", "libvpx-vp9", "yuv420p", {}),
-        ("avi", "mpeg4", "yuv420p", {}), ("ts", "libx264", "yuv420p", {}), ("gif", "gif", "rgb8", {}),
-    ]  # fmt: skip
+    """Make small valid files of every container that is read; return their suffixes and contents."""
+    kinds: list[tuple[str, str, str, dict[str, str]]] = [
+        ("mp4", "libx264", "yuv420p", {}),
+        ("mp4", "mpeg4", "yuv420p", {"movflags": "frag_keyframe+empty_moov"}),
+        ("mov", "mjpeg", "yuvj420p", {}),
+        ("mkv", "libx264", "yuv420p", {}),
+        ("webm", "libvpx-vp9", "yuv420p", {}),
+        ("avi", "mpeg4", "yuv420p", {}),
+        ("ts", "libx264", "yuv420p", {}),
+        ("gif", "gif", "rgb8", {}),
+    ]
     files = []
     for suffix, codec, pixels, options in kinds:
         path = folder / f"whole.{suffix}"
@@ -169,7 +190,7 @@ def whole_videos(folder: Path) -> list[tuple[str, bytes]]:
 
 
 def broken_video(content: bytes, rng: Random) -> bytes:
-    """Damage to the headers: at the start, or at the end where an mp4 has its index."""
+    """Damage the headers: at the start, or at the end, where an mp4 has its index."""
     length = len(content)
     index = content.find(b"moov")
     starts = [0, 0, max(0, index - 4), max(0, length - 1500)]
@@ -179,7 +200,7 @@ def broken_video(content: bytes, rng: Random) -> bytes:
 
 
 def read_video(path: Path, rng: Random) -> None:
-    """What the command does with a video, with a fixed mask in place of a tracker."""
+    """Read a video and write results as the command does, with a fixed mask in place of a tracker."""
     out = path.parent / "out"
     with open_reader(path) as reader:
         labels = np.zeros(reader.size, np.uint8)
@@ -196,7 +217,7 @@ def read_video(path: Path, rng: Random) -> None:
 
 
 def broken_bytes(content: bytes, rng: Random, times: int = 2) -> bytes:
-    """Bytes changed, cut, repeated, inserted; numbers made odd."""
+    """Change, cut, repeat or insert bytes, or overwrite them with odd numbers."""
     damaged = bytearray(content)
     for _ in range(times):
         at = rng.randrange(len(damaged) + 1)
@@ -217,8 +238,8 @@ def broken_bytes(content: bytes, rng: Random, times: int = 2) -> bytes:
     return bytes(damaged)
 
 
-def out_of_memory(error: BaseException | None) -> bool:
-    """Whether memory ran out somewhere behind an error."""
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Tell whether an error, or one that caused it, says that memory ran out."""
     while error is not None:
         if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM or "allocate" in str(error):
             return True
@@ -227,16 +248,16 @@ def out_of_memory(error: BaseException | None) -> bool:
 
 
 def fuzz(kind: str, examples: int, folder: Path) -> Counter[str]:
-    """Feed so many inputs; the outcomes and how often each came.
+    """Feed so many inputs to a reader; count how often each outcome occurs.
 
     Args:
         kind: ``masks`` or ``videos``.
         examples: number of inputs.
-        folder: for the input in turn, ``input.*``.
+        folder: folder that the current input is written to, as ``input.*``.
 
     Raises:
-        AssertionError: too much memory was taken, or a message is not one line.
-        Exception: whatever else than a ``VosError`` came out.
+        AssertionError: an input took too much memory, or a message is not one line.
+        Exception: any exception of the reader that is not a ``VosError``.
     """
     wholes = [("png", each) for each in whole_masks()] if kind == "masks" else whole_videos(folder)
     breaker, read = (broken_mask, read_mask) if kind == "masks" else (broken_video, read_video)
@@ -257,7 +278,7 @@ def fuzz(kind: str, examples: int, folder: Path) -> Counter[str]:
         finally:
             faulthandler.cancel_dump_traceback_later()
 
-    ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)  # each thread's own would count as memory taken
+    ctypes.CDLL(None).mallopt(_ARENA_MAX, 2)  # or every thread's arena would count as growth
     before = resource.getrlimit(resource.RLIMIT_AS)
     try:
         feed()
@@ -267,13 +288,17 @@ def fuzz(kind: str, examples: int, folder: Path) -> Counter[str]:
 
 
 def one_input(read: Callable[[Path, Random], None], path: Path, rng: Random) -> str:
-    """``accepted``, or the kind of error that refused it."""
+    """Read one input; return ``accepted`` or the name of the error that refused it.
+
+    Raises:
+        AssertionError: it took too much memory, or the message is not one line.
+    """
     try:
-        with warnings.catch_warnings(action="error"):  # they would be more lines
+        with warnings.catch_warnings(action="error"):  # a warning would be another line
             read(path, rng)
         return "accepted"
     except VosError as error:
-        if out_of_memory(error):  # or FFmpeg has refused by itself what a header asks for
+        if is_out_of_memory(error):  # or FFmpeg refused a header's claim by itself
             grown = growth_without_limit(read, path, rng)
             assert grown < GROWTH, f"{path}: took {grown >> 20} MB: {error}"
         assert isinstance(error, InputError) and str(path) in str(error), f"{error!r}"
@@ -282,7 +307,7 @@ def one_input(read: Callable[[Path, Random], None], path: Path, rng: Random) -> 
 
 
 def growth_without_limit(read: Callable[[Path, Random], None], path: Path, rng: Random) -> int:
-    """Bytes by which the peak of resident memory rises when nothing limits it."""
+    """Read an input without a limit; return the bytes by which the peak of resident memory grew."""
     resource.setrlimit(resource.RLIMIT_AS, (resource.getrlimit(resource.RLIMIT_AS)[1],) * 2)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with suppress(VosError):
@@ -291,18 +316,19 @@ def growth_without_limit(read: Callable[[Path, Random], None], path: Path, rng: 
 
 
 def limit_memory() -> None:
-    """From here on the process may take no more than ``GROWTH`` beyond what it has."""
+    """Limit the process's memory to ``GROWTH`` beyond what it has now."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = resource.getrlimit(resource.RLIMIT_AS)[1]
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + GROWTH, most))
 
 
 def main() -> int:
-    line = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    line.add_argument("kind", choices=sorted(SECONDS))
-    line.add_argument("--examples", type=int, required=True, metavar="N")
-    line.add_argument("--folder", type=Path, help="where the input in turn lies (default: a new temporary folder)")
-    options = line.parse_args()
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kind", choices=sorted(SECONDS))
+    parser.add_argument("--examples", type=int, required=True, metavar="N")
+    parser.add_argument("--folder", type=Path, help="folder of the current input (default: a new temporary folder)")
+    options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="vos-fuzz-"))
     folder.mkdir(parents=True, exist_ok=True)
     print(f"the input in turn is {folder}/input.*", flush=True)

@@ -1,7 +1,8 @@
 """Training clips for ``lite``: short, augmented, with objects pasted across sequences.
 
-A clip is a reference frame with its labels and a few later frames. Every clip is a function of
-(seed, step, position) alone, so that a run can be resumed, repeated and shared among processes.
+Used by ``train_lite.py``. A clip is a reference frame with its labels, and a few later frames. It
+depends on (seed, step, position) alone, so that a run can be resumed, repeated and shared among
+processes.
 """
 
 from __future__ import annotations
@@ -33,20 +34,21 @@ class ClipOptions:
     """Odds and ranges of the augmentation.
 
     Attributes:
-        later_frames: frames after the reference.
-        zoom: range of the scale, 1 fits the frame's long side to 512 pixels.
+        later_frames: number of frames after the reference.
+        zoom: range of the scale; 1 fits the frame's long side to 512 pixels.
         close: odds of a close view instead, as the tracker's zoom on the last box makes it.
-        filled: in a close view, range of the share of the canvas' width or height that the
-            object's box fills, within ``close_zoom``.
+        filled: range of the share of the canvas' width or height that the object's box fills in a
+            close view.
+        close_zoom: range of the scale of a close view.
         paste: odds that a second object is pasted in.
-        paste_same: of these, odds that it is the clip's own object again, mirrored or not, at
-            another time: a look-alike.
-        paste_scenery: of these, odds that it is a piece of some sequence's scenery: a thing that is
-            none of the few objects, so that the network learns to follow whatever it is shown.
-        paste_coloured: odds that the pasted object has colours of its own.
-        paste_behind: odds that it goes behind the clip's own object.
-        paste_joined: odds that it belongs to the clip's own object, with which it then moves: objects
-            of several parts, as a rider's bicycle or a backpack, of which none may be let go.
+        paste_same: odds that a pasted object is the clip's own object at another time, mirrored or not:
+            a look-alike.
+        paste_scenery: odds that a pasted object is a piece of some sequence's scenery. The network then
+            learns to follow any thing, not only the few objects of the set.
+        paste_coloured: odds that the pasted object's colours are augmented on their own.
+        paste_behind: odds that it is pasted behind the clip's own object.
+        paste_joined: odds that it becomes part of the clip's own object and moves with it. The network
+            then learns to keep all parts of an object, such as a rider's bicycle or a backpack.
         vanish: odds that the last frame shows another sequence, without any target.
     """
 
@@ -66,7 +68,13 @@ class ClipOptions:
 
 @dataclass(frozen=True)
 class Sequence:
-    """Frames (T, H, W, 3) uint8 RGB and masks (T, H, W) uint8 of 0 and 255, held in memory."""
+    """A whole sequence in memory.
+
+    Attributes:
+        name: name of the sequence.
+        frames: (T, H, W, 3) uint8 RGB.
+        masks: (T, H, W) uint8 of 0 and 255, as OpenCV warps them.
+    """
 
     name: str
     frames: np.ndarray
@@ -90,13 +98,17 @@ class Clips(Dataset):
     """Clips by step: frames (B, T, H, W, 3) uint8 and labels (B, T, H, W) uint8.
 
     Args:
-        positions: which of a step's clips are wanted, B of them.
-        early: steps with small canvases.
+        sequences: sequences to draw from.
+        steps: number of steps.
+        positions: positions of the B clips within a step's batch.
+        seed: seed of all draws.
+        options: odds and ranges of the augmentation.
+        early: number of first steps with small canvases.
     """
 
     def __init__(
         self, sequences: list[Sequence], steps: int, positions: range, seed: int, options: ClipOptions, early: int = 0
-    ):
+    ) -> None:
         self.sequences = sequences
         self.steps = steps
         self.positions = positions
@@ -135,16 +147,16 @@ class Clips(Dataset):
         return frames, labels
 
     def _close(self, rng: np.random.Generator, mask: np.ndarray, canvas: tuple[int, int]) -> tuple[float, float]:
-        """A single scale at which the mask's box fills its drawn share of the canvas."""
-        rows, columns = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
-        if not len(rows):
+        """Draw the scale of a close view, as a range of one value; the usual range for an empty mask."""
+        ys, xs = np.nonzero(mask.any(axis=1))[0], np.nonzero(mask.any(axis=0))[0]
+        if not len(ys):
             return self.options.zoom
-        room = min(canvas[0] / (rows[-1] - rows[0] + 1), canvas[1] / (columns[-1] - columns[0] + 1))
+        room = min(canvas[0] / (ys[-1] - ys[0] + 1), canvas[1] / (xs[-1] - xs[0] + 1))
         scale = float(np.clip(rng.uniform(*self.options.filled) * room / _fit(mask.shape), *self.options.close_zoom))
         return scale, scale
 
     def _steps(self, rng: np.random.Generator, sequence: Sequence) -> list[int]:
-        """Indices of the clip's frames: even gaps of 0 to 4, either direction."""
+        """Draw the indices of the clip's frames: even gaps of 0 to 4, in either direction."""
         later = self.options.later_frames
         gap = int(rng.choice([0, 1, 2, 3, 4], p=[0.07, 0.4, 0.25, 0.16, 0.12]))
         gap = min(gap, (len(sequence.frames) - 1) // later)
@@ -153,7 +165,7 @@ class Clips(Dataset):
         return steps[::-1] if rng.random() < 0.5 else steps
 
     def _other(self, rng: np.random.Generator, own: Sequence) -> Sequence:
-        """What is pasted into a clip of ``own``."""
+        """Draw the sequence whose object is pasted into a clip of ``own``."""
         draw, options = rng.random(), self.options
         if draw < options.paste_same:
             return own
@@ -161,15 +173,18 @@ class Clips(Dataset):
         return other if draw < 1 - options.paste_scenery else self._scenery(rng, other)
 
     def _scenery(self, rng: np.random.Generator, sequence: Sequence) -> Sequence:
-        """A single frame, of which a piece is cut out in the shape of some sequence's object, mirrored."""
+        """Draw a piece of scenery: one frame, masked by the mirrored mask of some sequence's object."""
         frame = sequence.frames[int(rng.integers(len(sequence.frames)))]
         shapes = self.sequences[int(rng.integers(len(self.sequences)))].masks
         shape = cv2.resize(shapes[int(rng.integers(len(shapes)))], frame.shape[1::-1])
         shape = cv2.flip(shape, int(rng.integers(-1, 2)))
         return Sequence(f"scenery of {sequence.name}", frame[None], shape[None])
 
-    def _paste(self, rng, source: Sequence, frames: np.ndarray, labels: np.ndarray) -> None:
-        """Paste the moving object of ``source``, in front of label 1 or behind it, as label 2 or a part of label 1."""
+    def _paste(self, rng: np.random.Generator, source: Sequence, frames: np.ndarray, labels: np.ndarray) -> None:
+        """Paste the moving object of ``source`` into a clip, in place.
+
+        It goes in front of label 1 or behind it, and becomes label 2 or a part of label 1.
+        """
         canvas = labels.shape[1:]
         steps = self._steps(rng, source)
         area = max(float((source.masks[steps[0]] > 0).mean()) * source.masks[0].size, 1.0)
@@ -190,22 +205,41 @@ class Clips(Dataset):
 
 
 def _beside(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray | None:
-    """A place at the edge of label 1 that moves with it: (T, 2) xy; None where some frame has no label 1."""
+    """Draw a place near label 1 that moves with it: (T, 2) xy, or None if some frame has no label 1."""
     spots = [np.argwhere(label)[:, ::-1] for label in labels]
     if not all(len(spot) for spot in spots):
         return None
     return np.stack([spot.mean(axis=0) for spot in spots]) + rng.normal(0, 1.2, 2) * spots[0].std(axis=0)
 
 
-def _fit(size: tuple[int, int]) -> float:
+def _fit(size: tuple[int, ...]) -> float:
+    """Scale that fits the long side of (H, W) to 512 pixels."""
     return 512 / max(size)
 
 
-def _warps(rng, mask, canvas, zoom, count, drift=0.015, along=None) -> list[np.ndarray]:
-    """One affine map per frame: a common view of the object and a random walk of the camera, or along a path (T, 2)."""
+def _warps(
+    rng: np.random.Generator,
+    mask: np.ndarray,
+    canvas: tuple[int, ...],
+    zoom: tuple[float, float],
+    count: int,
+    drift: float = 0.015,
+    along: np.ndarray | None = None,
+) -> list[np.ndarray]:
+    """Draw an affine map (2, 3) for each frame: a common view of the object, and a random walk of the camera.
+
+    Args:
+        rng: draws the view and the walk.
+        mask: the object in the first frame, (H, W) uint8.
+        canvas: size (H, W) to map to.
+        zoom: range of the scale.
+        count: number of frames.
+        drift: spread of the camera's velocity, as a share of the canvas.
+        along: path (T, 2) xy that the object follows instead of the random walk.
+    """
     height, width = mask.shape
-    rows, columns = np.nonzero(mask)
-    centre = np.array([columns.mean(), rows.mean()]) if len(rows) else np.array([width / 2, height / 2])
+    ys, xs = np.nonzero(mask)
+    centre = np.array([xs.mean(), ys.mean()]) if len(ys) else np.array([width / 2, height / 2])
     scale = np.exp(rng.uniform(np.log(zoom[0]), np.log(zoom[1]))) * _fit((height, width))
     angle = rng.normal(0, 6)
     flip = -1.0 if rng.random() < 0.5 else 1.0
@@ -222,7 +256,10 @@ def _warps(rng, mask, canvas, zoom, count, drift=0.015, along=None) -> list[np.n
     return warps
 
 
-def _warp_all(sequence: Sequence, steps, warps, canvas) -> tuple[np.ndarray, np.ndarray]:
+def _warp_all(
+    sequence: Sequence, steps: list[int], warps: list[np.ndarray], canvas: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Warp frames of a sequence: (T, H, W, 3) uint8, and their masks (T, H, W) bool."""
     size = canvas[::-1]
     frames = [
         cv2.warpAffine(sequence.frames[step], warp, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -236,7 +273,7 @@ def _warp_all(sequence: Sequence, steps, warps, canvas) -> tuple[np.ndarray, np.
 
 
 def _colour(rng: np.random.Generator, frames: np.ndarray) -> np.ndarray:
-    """Brightness, contrast, saturation, tint, blur and order of the primaries: the clip's, but for a little flicker."""
+    """Augment the colours of a clip (T, H, W, 3): the same for all frames, but for a little flicker."""
     if rng.random() < SWAPPED:
         frames = frames[..., rng.permutation(3)]
     tint = rng.normal(0, 8, 3).astype(np.float32)

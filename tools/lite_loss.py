@@ -1,7 +1,8 @@
 """The loss of training clips that ``lite`` follows frame by frame, as a tracker does.
 
-The network is shown its own last output as mask prompt and box, sometimes damaged so that it learns to
-mend it, and the prior's points and maps. :func:`clip_loss` is what training calls.
+Used by ``train_lite.py``, which calls :func:`clip_loss`. The network gets its own last output as mask
+prompt and box, with the prior's points and maps. The output is sometimes damaged, so that the network
+learns to mend it.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from vos.segmenters.lite_network import STRIDE, Backbone, LiteNetwork
 from vos.trackers.persam.tracker import GIVEN_MASK_LOGIT
 
 LOW_RES = 2
-"""Pixels of the input per low-res logit."""
-SMALLEST_OBJECT = 150  # pixels of the canvas
+"""Pixels of the input per low-res logit, in each direction."""
+
+SMALLEST_OBJECT = 150
+"""Least area of an object in frame 0, in pixels of the canvas."""
 
 
 def clip_loss(
@@ -31,14 +34,14 @@ def clip_loss(
     refined: list[bool],
     generator: torch.Generator,
 ) -> tuple[Tensor, tuple[float, float, float]]:
-    """Loss of a batch of clips, followed frame by frame as a tracker does.
+    """Compute the loss of a batch of clips.
 
     Args:
-        network: in training mode.
-        frozen: what is frozen of its backbone, see :func:`prepare`.
+        network: the network, in training mode.
+        frozen: the frozen part of its backbone, see ``prepare`` in ``train_lite.py``.
         frames: (B, T, H, W, 3) uint8; frame 0 is the reference.
         labels: (B, T, H, W) uint8, 0 is background.
-        refined: frames whose result is refined, (T,).
+        refined: for each of the T frames, whether its result is refined.
         generator: draws the prompt dropout and jitter.
 
     Returns:
@@ -74,7 +77,7 @@ def clip_loss(
 
 
 def objects(labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The objects visible in frame 0: clip index (N,) and masks (N, T, H, W) float."""
+    """Pick the objects visible in frame 0: their clip index (N,) and masks (N, T, H, W) float."""
     clip, masks = [], []
     for index, label in enumerate(labels):
         for object_id in (1, 2):
@@ -88,12 +91,12 @@ def objects(labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class Encoded(NamedTuple):
-    """One frame of the clip of each of N objects.
+    """Encodings of one frame, for each of N objects that of its clip.
 
     Attributes:
-        embedding: (N, C, h, w).
+        embedding: image embedding, (N, C, h, w).
         features: unit features that the prior compares, (N, C', h, w).
-        fine4: what the decoder's up-sampling starts from at stride 4, (N, P, 4, C / 4).
+        fine4: the backbone's features that the decoder's up-sampling uses at stride 4, (N, P, 4, C / 4).
         fine2: the same at stride 2, (N, P, 16, C / 8).
     """
 
@@ -104,14 +107,21 @@ class Encoded(NamedTuple):
 
 
 def by_time(level: Tensor, batch: int, clip: Tensor) -> list[Tensor]:
-    """Features (B * T, …) as T times those of each object's clip, (N, …)."""
+    """Split features (B * T, …) by time, and give each object those of its clip: T tensors (N, …)."""
     return [at_once[clip] for at_once in level.unflatten(0, (batch, -1)).unbind(1)]
 
 
 class Track:
-    """State of N objects along their clips; decodes one frame at a time."""
+    """Follows N objects along their clips, one frame at a time.
 
-    def __init__(self, network: LiteNetwork, frames: list[Encoded], mask: Tensor, generator: torch.Generator):
+    Args:
+        network: the network, in training mode.
+        frames: encodings of the T frames.
+        mask: true masks in frame 0, (N, H, W) float.
+        generator: draws the prompt dropout and jitter.
+    """
+
+    def __init__(self, network: LiteNetwork, frames: list[Encoded], mask: Tensor, generator: torch.Generator) -> None:
         self.network = network
         self.frames = frames
         self.positions = network.positions(*frames[0].embedding.shape[-2:]).detach()
@@ -126,18 +136,19 @@ class Track:
         self.box = mask.new_tensor([0.0, 0.0, width, height]).repeat(len(mask), 1)
 
     def chance(self) -> float:
+        """Draw a number in [0, 1)."""
         return torch.rand((), generator=self.generator).item()
 
     def step(self, time_: int) -> tuple[Tensor, Tensor]:
-        """Decode a frame from the last one's result and remember the outcome."""
+        """Decode a frame, prompted by the last one's result: logits (N, M, h, w) and scores (N, M)."""
         boxed = boxes(self.logits[:, 0], self.box)
         self.logits = torch.stack(
             [damaged(one, box, self.generator) for one, box in zip(self.logits, boxed, strict=True)]
         )
-        self.coverage = self._shown()
+        self.coverage = self._patch_coverage()
         self.last = matching.remember(self.frames[time_ - 1].features, self.coverage, background_block=2)
         self.box = jitter(boxes(self.logits[:, 0], boxed), self.generator)
-        self.confidence, self.maps = self._compared(self.frames[time_])
+        self.confidence, self.maps = self._prior_maps(self.frames[time_])
         logits, scores = self._decode(self.frames[time_], self.logits, self.box)
         self._keep(logits, scores)
         return logits, scores
@@ -148,16 +159,16 @@ class Track:
         self._keep(logits, scores)
         return logits, scores
 
-    def _shown(self) -> Tensor:
-        """The last result as share of each patch, (N, h, w)."""
+    def _patch_coverage(self) -> Tensor:
+        """Share of each patch that the last result covers, (N, h, w)."""
         return F.avg_pool2d(self.logits[:, 0].sigmoid(), STRIDE // LOW_RES)
 
-    def _compared(self, frame: Encoded) -> tuple[Tensor, Tensor]:
-        """Confidence map and the maps of the dense prompt.
+    def _prior_maps(self, frame: Encoded) -> tuple[Tensor, Tensor]:
+        """Compute the confidence map and the maps of the dense prompt.
 
-        A tracker shows the discriminant's maps mixed into the last two. On sequences that the embedding is
-        trained on these are nearly always right, and a decoder learns to trust them too much; contrasts
-        of the matching maps tell the same, less well.
+        A tracker mixes the discriminant's maps into the last two. They are left out here: on the sequences
+        that the embedding is trained on they are nearly always right, and a decoder would learn to trust
+        them too much. Contrasts of the matching maps say the same, less precisely.
         """
         confidence = prior.similarity(frame.features, self.prototype)
         with torch.autocast(confidence.device.type, torch.bfloat16):  # which match is best, not how good it is
@@ -184,16 +195,14 @@ class Track:
         )
 
     def _keep(self, logits: Tensor, scores: Tensor) -> None:
-        """Take the best mask by score, or the mean of the three, as the next prompt."""
-        if self.chance() < 0.5:
-            chosen = logits[torch.arange(len(logits)), scores.argmax(1)]
-        else:
-            chosen = logits.mean(1)
+        """Keep the best mask by score, or the mean of the three, as the next prompt."""
+        by_score = self.chance() < 0.5
+        chosen = logits[torch.arange(len(logits)), scores.argmax(1)] if by_score else logits.mean(1)
         self.logits = chosen.detach()[:, None].clamp(-20, 20)
 
 
 def boxes(logits: Tensor, fallback: Tensor) -> Tensor:
-    """Tight boxes (N, 4) in input pixels of logits (N, h, w); the fallback's row where empty."""
+    """Tight boxes (N, 4) of logits (N, h, w), in input pixels; of an empty mask the fallback's box."""
     inside = logits > 0
     result = fallback.clone()
     for row, mask in enumerate(inside):
@@ -204,13 +213,13 @@ def boxes(logits: Tensor, fallback: Tensor) -> Tensor:
 
 
 def jitter(box: Tensor, generator: torch.Generator) -> Tensor:
-    """Move each side by up to about a tenth of the box."""
+    """Move each side of boxes (N, 4) by up to about a tenth of the box."""
     size = (box[:, 2:] - box[:, :2]).repeat(1, 2)
     return box + (torch.randn(box.shape, generator=generator).to(box.device) * 0.05) * size
 
 
 def worn(mask: Tensor, generator: torch.Generator) -> Tensor:
-    """Three masks (H, W) in ten eroded or dilated by up to 4 pixels: users' masks are not exact."""
+    """Erode or dilate three masks (H, W) in ten by 1 to 3 pixels, as users' masks are not exact."""
     draw, size = torch.rand(2, generator=generator).tolist()
     if draw >= 0.3:
         return mask
@@ -221,11 +230,12 @@ def worn(mask: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def damaged(logits: Tensor, box: Tensor, generator: torch.Generator) -> Tensor:
-    """One last mask in three with a part cut out, a piece too much, eroded, dilated or shifted.
+    """Damage about one last mask in three: cut a part out, add a piece, erode, dilate or shift it.
 
     Args:
-        logits: (1, h, w) low-res logits.
+        logits: low-res logits, (1, h, w).
         box: their box in input pixels, (4,).
+        generator: draws the damage.
     """
     draw, *share = torch.rand(6, generator=generator).tolist()
     if draw >= 0.35:
@@ -239,23 +249,25 @@ def damaged(logits: Tensor, box: Tensor, generator: torch.Generator) -> Tensor:
     if kind == "shift":
         shift = int((share[0] - 0.5) * 0.3 * height), int((share[1] - 0.5) * 0.3 * width)
         return logits.roll(shift, (1, 2))
-    columns, rows = width * (0.2 + 0.6 * share[0]), height * (0.2 + 0.6 * share[1])
-    x = left - 0.3 * width + (1.6 * width - columns) * share[2]
-    y = top - 0.3 * height + (1.6 * height - rows) * share[3]
+    piece_width, piece_height = width * (0.2 + 0.6 * share[0]), height * (0.2 + 0.6 * share[1])
+    x = left - 0.3 * width + (1.6 * width - piece_width) * share[2]
+    y = top - 0.3 * height + (1.6 * height - piece_height) * share[3]
     result = logits.clone()
-    part = result[:, max(0, int(y)) : max(0, int(y + rows)), max(0, int(x)) : max(0, int(x + columns))]
+    part = result[:, max(0, int(y)) : max(0, int(y + piece_height)), max(0, int(x)) : max(0, int(x + piece_width))]
     part[:] = -GIVEN_MASK_LOGIT if kind == "cut" else 0.5 * GIVEN_MASK_LOGIT
     return result
 
 
 def mask_loss(logits: Tensor, scores: Tensor, truth: Tensor) -> tuple[Tensor, float, float]:
-    """Focal and dice on the best of the masks, a little on all, and the score's error.
+    """Compute focal and dice loss, mostly of each object's best mask, and the score's error.
 
     Args:
-        logits: (N, M, h, w). scores: (N, M). truth: (N, H, W) float of 0 and 1.
+        logits: (N, M, h, w).
+        scores: (N, M).
+        truth: (N, H, W) float of 0 and 1.
 
     Returns:
-        Loss; mean IoU of the mask that the score would choose; mean absolute score error.
+        The loss, the mean IoU of the mask that the score would choose, and the mean absolute score error.
     """
     target = F.avg_pool2d(truth, LOW_RES)[:, None].expand_as(logits)
     probability = logits.sigmoid()

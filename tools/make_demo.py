@@ -1,4 +1,4 @@
-"""Renders the demo clip: a cat's head and a cup of coffee over a launch pad at dusk.
+"""Render the demo clip: a cat's head and a cup of coffee over a launch pad at dusk.
 
 Three photographs that scikit-image has inside its wheel are cut out by hand-drawn outlines and
 moved over each other, so that the true mask of every frame is known:
@@ -25,11 +25,17 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 from skimage import data
 
-SIZE = (360, 640)  # (H, W)
+SIZE = (360, 640)
+"""(H, W) of the clip."""
+
 FRAMES = 48
+"""Number of frames."""
+
 FPS = 24
 
-CAT_TOP_PX = 48  # rows of mirrored fur above the photograph, which cuts the head off
+CAT_TOP_PX = 48
+"""Height of the mirrored fur above the photograph, which cuts the head off."""
+
 CAT_OUTLINE = (
     *((40, 62), (44, 30), (50, 2), (57, -24), (64, -37), (72, -38), (86, -24), (104, -12), (122, -15)),
     *((143, -21), (170, -27), (205, -30), (240, -29), (270, -25), (298, -16), (318, -6), (340, -11)),
@@ -39,19 +45,40 @@ CAT_OUTLINE = (
     *((230, 281), (205, 278), (185, 275), (165, 269), (145, 258), (128, 250), (112, 238), (98, 224)),
     *((84, 208), (72, 190), (62, 176), (52, 162), (44, 146), (38, 130), (34, 112), (34, 92)),
 )
-SAUCER = (78, 67, 479, 389)  # the ellipse's box
+"""Polygon (x, y) of the cat's head in pixels of the photograph."""
+
+SAUCER = (78, 67, 479, 389)
+"""Box of the saucer's ellipse."""
+
 CUP_RIM = (172, 17, 408, 209)
+"""Box of the rim's ellipse."""
+
 SPOON_END = ((396, 75), (402, 68), (414, 66), (423, 70), (425, 78), (420, 92), (413, 116), (398, 112))
+"""Polygon (x, y) of the spoon's end."""
 
 
 @dataclass(frozen=True)
 class Cutout:
-    """A photograph with soft transparency: premultiplied (H, W, 4) float32 in [0, 1]."""
+    """A photograph with soft transparency.
+
+    Attributes:
+        rgba: premultiplied (H, W, 4) float32 in [0, 1].
+    """
 
     rgba: np.ndarray
 
     def placed(self, x: float, y: float, height_px: float, degrees: float) -> np.ndarray:
-        """On an empty frame, centre at (x, y), turned clockwise: premultiplied (H, W, 4) float32."""
+        """Place the cutout on an empty frame.
+
+        Args:
+            x: its centre, in pixels of the frame.
+            y: the same.
+            height_px: its height in the frame.
+            degrees: its turn, clockwise.
+
+        Returns:
+            Premultiplied (H, W, 4) float32.
+        """
         height, width = self.rgba.shape[:2]
         shrink = height / height_px
         source = _blurred(self.rgba, 0.45 * max(0.0, shrink - 1))
@@ -68,7 +95,7 @@ class Cutout:
 
 
 def _blurred(values: np.ndarray, radius_px: float) -> np.ndarray:
-    """Gaussian blur of every channel, (H, W, C) float32 in [0, 1]; to 8 bits and back."""
+    """Blur every channel of (H, W, C) float32 in [0, 1]; quantises to 8 bits on the way."""
     if radius_px <= 0:
         return values
     blur = ImageFilter.GaussianBlur(radius_px)
@@ -80,19 +107,19 @@ def _blurred(values: np.ndarray, radius_px: float) -> np.ndarray:
 
 
 def _cut(rgb: np.ndarray, draw_outline: Callable[[ImageDraw.ImageDraw, int], None], edge_px: float) -> Cutout:
-    """Cut along what ``draw_outline(draw, scale)`` fills, with a soft edge, and crop to it."""
+    """Cut out the area that ``draw_outline(draw, scale)`` fills, with a soft edge, and crop to it."""
     scale = 4
     mask = Image.new("L", (rgb.shape[1] * scale, rgb.shape[0] * scale))
     draw_outline(ImageDraw.Draw(mask), scale)
     mask = mask.resize((rgb.shape[1], rgb.shape[0]), Image.Resampling.BOX).filter(ImageFilter.GaussianBlur(edge_px))
     alpha = np.asarray(mask, dtype=np.float32) / 255
-    rows, columns = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
-    inside = np.s_[max(0, rows[0] - 2) : rows[-1] + 3, max(0, columns[0] - 2) : columns[-1] + 3]
+    ys, xs = np.flatnonzero(alpha.any(axis=1)), np.flatnonzero(alpha.any(axis=0))
+    inside = np.s_[max(0, ys[0] - 2) : ys[-1] + 3, max(0, xs[0] - 2) : xs[-1] + 3]
     return Cutout(np.dstack([rgb / np.float32(255) * alpha[..., None], alpha])[inside].astype(np.float32))
 
 
 def cat() -> Cutout:
-    """The cat's head; what the photograph lacks at the top is mirrored fur."""
+    """Cut out the cat's head; mirrored fur fills in what the photograph cuts off at the top."""
     photo = data.chelsea()
     rgb = np.concatenate([photo[CAT_TOP_PX:0:-1], photo])
 
@@ -103,7 +130,7 @@ def cat() -> Cutout:
 
 
 def cup() -> Cutout:
-    """The cup on its saucer, with the spoon."""
+    """Cut out the cup on its saucer, with the spoon."""
 
     def outline(draw: ImageDraw.ImageDraw, scale: int) -> None:
         for box in (SAUCER, CUP_RIM):
@@ -114,7 +141,7 @@ def cup() -> Cutout:
 
 
 def background(time: float) -> np.ndarray:
-    """The launch pad under a slow pan and zoom, (H, W, 3) float32 in [0, 1]; ``time`` in [0, 1]."""
+    """Show the launch pad under a slow pan and zoom: (H, W, 3) float32 in [0, 1]; ``time`` in [0, 1]."""
     photo = Image.fromarray(data.rocket()[:424])
     height, width = SIZE
     zoom = 1.04 + 0.12 * _eased(time)
@@ -126,12 +153,12 @@ def background(time: float) -> np.ndarray:
 
 
 def _eased(time: float) -> float:
-    """0 to 1 with a soft start and end."""
+    """Ease from 0 to 1, with a soft start and end."""
     return time * time * (3 - 2 * time)
 
 
 def frames(count: int = FRAMES) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The clip: (H, W, 3) uint8 RGB and the (H, W) uint8 true labels of each frame."""
+    """Yield (H, W, 3) uint8 RGB and (H, W) uint8 true labels of each frame."""
     head, drink = cat(), cup()
     for index in range(count):
         time = index / max(1, count - 1)
@@ -170,13 +197,13 @@ def render(folder: Path, count: int = FRAMES, truth: Path | None = None) -> None
     """Write ``clip.mp4`` and ``first_mask.png`` into ``folder``.
 
     Args:
-        folder: made if it does not exist.
-        count: number of frames; the same path is taken in fewer or more steps.
+        folder: folder to write to; created if need be.
+        count: number of frames in which the objects take their whole path.
         truth: folder for the true masks of all frames, ``00000.png`` and so on.
     """
-    for wanted in (folder, truth):
-        if wanted is not None:
-            wanted.mkdir(parents=True, exist_ok=True)
+    for target in (folder, truth):
+        if target is not None:
+            target.mkdir(parents=True, exist_ok=True)
     with av.open(str(folder / "clip.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=FPS)
         stream.height, stream.width = SIZE
@@ -195,7 +222,7 @@ def render(folder: Path, count: int = FRAMES, truth: Path | None = None) -> None
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, help="where clip.mp4 and first_mask.png are written")
     parser.add_argument("--frames", type=int, default=FRAMES, help="number of frames (default: %(default)s)")

