@@ -118,8 +118,10 @@ def test_uploads_other_hosts_and_large_requests_are_refused(server):
     upload = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\nx\r\n--b--\r\n'
     assert ask(port, "/gradio_api/upload", "POST", upload, **boundary)[0] == 404
     assert ask(port, "/gradio_api/queue/join", "POST", b"x" * 70_000)[0] == 413
-    assert ask(port, "/", Host="evil.example")[0] == 403
-    assert ask(port, "/", Host=f"localhost:{port}")[0] == 200
+    for host in ("evil.example", f"evil.example:{port}", "localhost.evil.example", "[::2]", "", "127.0.0.1@evil.example"):
+        assert ask(port, "/", Host=host)[0] == 400, host
+    for host in (f"localhost:{port}", "LocalHost", f"127.0.0.1:{port}", f"[::1]:{port}", "[::1]"):
+        assert ask(port, "/", Host=host)[0] == 200, host
     chunks = iter([b"x" * 30_000] * 4)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
     connection.request(

@@ -1,4 +1,4 @@
-"""What is downloaded: the files that the command writes, in one zip."""
+"""Writes the download of the page: the files that ``vos-track`` writes by default, in one zip."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ..files import atomic_path, output_errors
-from ..structures import Result
+from ..readers.seek import VideoFrames
+from ..structures import Hint, Result
 from ..writers.open import open_writers
+from ..writers.outputs import DEFAULTS
 from ..writers.thread import WriterThread
-
-SAVES = ("masks", "overlay", "csv")
 
 
 def write_archive(
@@ -23,10 +23,10 @@ def write_archive(
     """Write ``masks/``, ``overlay.mp4``, ``objects.csv`` and ``annotation.json`` into a zip.
 
     Args:
-        path: of the zip; its folder is made, and a folder beside it while it is written.
+        path: of the zip; its folder is made, and while the zip is written a folder beside it.
         results: of the frames that have masks; at least one.
-        fps: of the video.
-        annotation: goes into ``annotation.json`` as it is.
+        fps: frames per second as the video states it, or None.
+        annotation: content of ``annotation.json``.
 
     Yields:
         How many results are done.
@@ -37,9 +37,12 @@ def write_archive(
     work = path.with_suffix(".parts")
     try:
         with ExitStack() as stack:
+            writers: WriterThread | None = None
             for done, result in enumerate(results, start=1):
-                if done == 1:
-                    opened = open_writers(SAVES, work, fps=fps, first_frame=result.frame, object_ids=result.object_ids)
+                if writers is None:
+                    opened = open_writers(
+                        DEFAULTS, work, fps=fps, first_frame=result.frame, object_ids=result.object_ids
+                    )
                     writers = stack.enter_context(WriterThread(opened))
                 writers.write(result)
                 yield done
@@ -51,3 +54,29 @@ def write_archive(
                     archive.write(file, file.relative_to(work))
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def annotation_record(
+    frames: VideoFrames,
+    options: Mapping[str, str],
+    names: Mapping[int, str],
+    hints: Mapping[int, Mapping[int, Hint]],
+) -> dict[str, object]:
+    """Collect the content of ``annotation.json``.
+
+    Args:
+        frames: the video.
+        options: tracker and models.
+        names: names of the objects by id.
+        hints: hints by frame index and object id.
+    """
+    return {
+        "video": Path(frames.name).name,
+        "frames": len(frames),
+        **options,
+        "objects": names,
+        "hints": {
+            index: {each: {"box": hint.box, "points": hint.points} for each, hint in sorted(hinted.items())}
+            for index, hinted in sorted(hints.items())
+        },
+    }

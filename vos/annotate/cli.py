@@ -1,4 +1,4 @@
-"""The command ``vos-annotate``: options and exit codes, no logic."""
+"""The entry point of ``vos-annotate``: from arguments to an exit status."""
 
 from __future__ import annotations
 
@@ -25,38 +25,43 @@ EPILOG = """examples:
 The page is for this machine alone unless --host says otherwise; it has no password.
 Ctrl-C ends it; masks that were not downloaded are gone then.
 """
+"""End of the text of ``--help``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    options = parser().parse_args(arguments)
+    """Run the command; return the exit status.
+
+    Args:
+        arguments: of the command line; None takes them from ``sys.argv``.
+    """
+    options = build_parser().parse_args(arguments)
     return exit_status("vos-annotate", lambda: run(options), options.traceback, "what was not downloaded is gone")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    line = argparse.ArgumentParser(
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line."""
+    parser = argparse.ArgumentParser(
         prog="vos-annotate",
         description="Mark, follow and correct the objects of a video on a local web page.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    line.add_argument("video", metavar="VIDEO", help="a video file, or a folder of numbered images")
-    line.add_argument(
+    parser.add_argument("video", metavar="VIDEO", help="a video file, or a folder of numbered images")
+    parser.add_argument(
         "--host", default="127.0.0.1", help="address to serve on (default: %(default)s, this machine alone)"
     )
-    line.add_argument("--port", type=int, help="port to serve on (default: the first free one from 7860 on)")
-    add_model_options(line)
-    line.add_argument("--traceback", action="store_true", help="show where an error came from")
-    line.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    return line
+    parser.add_argument("--port", type=int, help="port to serve on (default: the first free one from 7860 on)")
+    add_model_options(parser)
+    parser.add_argument("--traceback", action="store_true", help="show where an error came from")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
 
 
 def run(options: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C.
 
     Raises:
-        VosError: one clear line for the user.
+        VosError: the video, a model or the address cannot be used.
     """
     if find_spec("gradio") is None:
         raise InputError(
@@ -68,20 +73,23 @@ def run(options: argparse.Namespace) -> int:
     keep_freed_memory()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     names = ("tracker", "model", "prior", "device")
-    with tempfile.TemporaryDirectory(prefix="vos-annotate-") as folder:
-        with Project(options.video, Path(folder), **{name: getattr(options, name) for name in names}) as project:
-            project.load_models()
-            for name in ("no_proxy", "NO_PROXY"):  # the server asks itself whether it is up
-                os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost,::1")))
-            os.environ |= {"GRADIO_TEMP_DIR": f"{folder}/page", "GRADIO_ANALYTICS_ENABLED": "False"}
-            from .page import serve
+    chosen = {name: getattr(options, name) for name in names}
+    with (
+        tempfile.TemporaryDirectory(prefix="vos-annotate-") as folder,
+        Project(options.video, Path(folder), **chosen) as project,
+    ):
+        project.load_models()
+        for name in ("no_proxy", "NO_PROXY"):  # for the server's own request, by which it checks that it is up
+            os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost,::1")))
+        os.environ |= {"GRADIO_TEMP_DIR": f"{folder}/page", "GRADIO_ANALYTICS_ENABLED": "False"}
+        from .page import serve  # reads these variables
 
-            blocks, url = serve(project, options.host, options.port)
-            try:
-                print(f"{url}  (Ctrl-C ends it)", flush=True)
-                threading.Event().wait()
-            finally:
-                blocks.close(verbose=False)
+        blocks, url = serve(project, options.host, options.port)
+        try:
+            print(f"{url}  (Ctrl-C ends it)", flush=True)
+            threading.Event().wait()
+        finally:
+            blocks.close(verbose=False)
     return 0
 
 

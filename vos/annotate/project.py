@@ -1,47 +1,56 @@
-"""What is known of a video while its objects are marked, followed and corrected; without any page."""
+"""The state of ``vos-annotate`` without any page: the objects of a video, their marks, masks and tracking."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, RLock
 
 import numpy as np
 
+from ..boxes import tight_box
 from ..engine.models import new_tracker
 from ..engine.session import Session
 from ..errors import InputError
-from ..pipeline import follow, open_session
-from ..readers.prefetch import prefetch
+from ..pipeline import open_session
 from ..readers.seek import VideoFrames
-from ..structures import MAX_OBJECT_ID, FirstMask, Frame, Hint, Result
-from .archive import write_archive
-from .label_maps import LabelMaps, described
+from ..structures import MAX_OBJECT_ID, Hint, Result
+from .archive import annotation_record, write_archive
+from .label_maps import LabelMaps, result_with_scores
+from .run import masks_for_run, results_from
 
 LONGEST_NAME = 60
-SMALLEST_BOX = 3  # pixels from corner to corner
+"""Longest name of an object, characters."""
+
+SMALLEST_BOX = 3
+"""Smallest distance of a box's opposite corners along x and along y, pixels."""
 
 
 class Project:
-    """Objects with their names and hints, and the label maps made from them.
+    """Holds the objects of a video with their names and hints, and makes and stores their label maps.
 
-    Label maps are kept on the disk, one indexed PNG per frame: ``given/`` what hints say, ``tracked/``
-    what tracking found, ``guesses/`` the part of that which points correct. In memory are hints, names and scores. Where a frame has both, the given objects
-    win. All methods may be called from any thread; of two that change something the second waits.
+    A hint is all that was marked of one object on one frame. Names, hints and scores are in memory. Label maps are
+    on the disk, one indexed PNG per frame:
+
+    - ``given/``: the masks made from hints;
+    - ``tracked/``: the masks that tracking found. Where a frame has both, given masks replace tracked ones;
+    - ``guesses/``: the tracked masks that points correct.
+
+    All methods may be called from any thread; those that change something run one at a time.
 
     Args:
         video: a video file, or a folder of numbered images.
-        folder: an empty folder of its own.
+        folder: an empty folder that nothing else writes to.
         tracker: name of an installed tracker.
         **session_options: ``model``, ``prior``, ``device``, see :func:`vos.pipeline.open_session`.
 
     Attributes:
         frames: the video.
-        names: of the objects by their ids, in the order in which they were added.
-        hints: by frame index and object id.
-        corner: a box's first corner, waiting for the second: frame index, object id, x, y.
-        archive: the file that :meth:`export` writes.
+        names: names of the objects by id, in the order in which they were added.
+        hints: hints by frame index and object id.
+        corner: first corner of an unfinished box: frame index, object id, x, y; or None.
+        archive: path of the zip that :meth:`export` writes.
 
     Raises:
         VosError: the video cannot be read, or a name is unknown.
@@ -58,30 +67,32 @@ class Project:
         self._session = open_session(**self._options)
         self._given, self._tracked = LabelMaps(folder / "given"), LabelMaps(folder / "tracked")
         self._guesses = LabelMaps(folder / "guesses")
-        self._scores: dict[int, dict[int, float]] = {}  # by index of the tracked frames, by object id
-        self._history: list[tuple[int, int, Hint | None]] = []
+        self._scores: dict[int, dict[int, float]] = {}  # of the tracked frames, by frame index and object id
+        self._history: list[tuple[int, int, Hint | None]] = []  # frame index, object id, the hint before the mark
         self._last_id = 0
         self._lock = RLock()
         self._stop = Event()
         self._tracking = False
-        self._paused: tuple[int, Generator[Result, None, None]] | None = None
+        self._paused: tuple[int, Generator[Result, None, None]] | None = None  # last frame index, rest of the run
 
     def __enter__(self) -> Project:
+        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Close."""
         self.close()
 
     def load_models(self) -> None:
-        """Load the weights now rather than at the first click.
+        """Load the weights now, so that the first click need not wait for them.
 
         Raises:
-            WeightsError: they are missing or do not fit.
+            WeightsError: weights are missing or do not fit.
         """
         _ = self._session.segmenter.name, self._session.encoder.name
 
     def close(self) -> None:
-        """Release the video and the models; the folder stays."""
+        """Release the video and the models; the folder is left."""
         self._forget_run()
         self._session.close()
         self.frames.close()
@@ -89,10 +100,10 @@ class Project:
     # Objects
 
     def add_object(self, name: str = "") -> int:
-        """A new object; its id.
+        """Add an object; return its id.
 
         Raises:
-            InputError: there are too many.
+            InputError: all ids are used, or tracking is running.
         """
         with self._lock:
             self._refuse_while_tracking()
@@ -103,28 +114,36 @@ class Project:
             return self._last_id
 
     def rename(self, object_id: int, name: str) -> None:
-        """Name an object; control characters are left out, and what is longer than ``LONGEST_NAME``."""
+        """Name an object; control characters are removed and a long name is cut to ``LONGEST_NAME``.
+
+        Raises:
+            InputError: there is no such object.
+        """
         self._check_object(object_id)
         self.names[object_id] = _clean(name)
 
     def remove_object(self, object_id: int) -> None:
-        """Drop an object with all its marks and masks; its number is not used again."""
+        """Delete an object with all its marks and masks; its id is not used again.
+
+        Raises:
+            InputError: there is no such object, or tracking is running.
+        """
         with self._lock:
             self._refuse_while_tracking()
             self._check_object(object_id)
             for index in [index for index, hints in self.hints.items() if object_id in hints]:
                 self._set_hint(index, object_id, None)
             self._history = [entry for entry in self._history if entry[1] != object_id]
-            del self.names[object_id]  # in tracked/ it stays, unseen
+            del self.names[object_id]  # it stays in tracked/, from where only objects with a name are read
             self._forget_run()
 
     # Marks
 
     def add_point(self, index: int, object_id: int, x: float, y: float, inside: bool = True) -> None:
-        """A point inside or outside of an object; on a tracked frame it corrects the mask found there.
+        """Mark a point inside or outside of an object; on a tracked frame it corrects the mask that was found.
 
         Raises:
-            InputError: nothing is found there; then nothing has changed.
+            InputError: no object is found there, or tracking is running; nothing is changed.
         """
         with self._lock:
             self._refuse_while_tracking()
@@ -140,10 +159,10 @@ class Project:
             self._mark(index, object_id, replace(hint, points=(*hint.points, (float(x), float(y), bool(inside)))))
 
     def add_corner(self, index: int, object_id: int, x: float, y: float) -> None:
-        """A corner of a box around an object; the second one makes the box, anew whatever was marked.
+        """Mark a corner of a box around an object; the second one makes the box, which replaces the frame's marks.
 
         Raises:
-            InputError: the box is too small, or nothing is found in it; then nothing has changed.
+            InputError: the box is too small, no object is found in it, or tracking is running; no mask is changed.
         """
         with self._lock:
             self._check_object(object_id)
@@ -158,14 +177,22 @@ class Project:
             self._mark(index, object_id, Hint((min(x0, x), min(y0, y), max(x0, x), max(y0, y))))
 
     def clear(self, index: int, object_id: int) -> None:
-        """Take back all marks of an object on a frame."""
+        """Remove all marks of an object from a frame.
+
+        Raises:
+            InputError: tracking is running.
+        """
         with self._lock:
             self.corner = None
             if object_id in self.hints.get(index, {}):
                 self._mark(index, object_id, None)
 
     def undo(self) -> int | None:
-        """Take back the last mark, wherever it was; the index of its frame, None if there is none."""
+        """Take back the last mark; return the index of its frame, or None if there is no mark.
+
+        Raises:
+            InputError: tracking is running.
+        """
         with self._lock:
             if self.corner is not None:
                 index, self.corner = self.corner[0], None
@@ -177,11 +204,11 @@ class Project:
             self._set_hint(index, object_id, before)
             return index
 
-    # What is known
+    # Masks
 
     @property
     def tracking(self) -> bool:
-        """Whether :meth:`track` is under way."""
+        """Whether :meth:`track` is running."""
         return self._tracking
 
     @property
@@ -195,7 +222,11 @@ class Project:
         return tuple(sorted({*self._scores, *self.hints}))
 
     def result(self, index: int) -> Result:
-        """What is known of a frame; without any object where nothing is."""
+        """Return the objects of a frame; a frame without masks has none.
+
+        Raises:
+            InputError: there is no such frame, or it cannot be decoded.
+        """
         frame = self.frames.frame(index)
         with self._lock:
             labels = np.zeros(frame.size, np.uint8)
@@ -208,16 +239,19 @@ class Project:
                 given = self._given.read(index, hinted)
                 labels = np.where(given > 0, given, np.where(np.isin(labels, list(hinted)), 0, labels)).astype(np.uint8)
                 scores |= dict.fromkeys(hinted, 1.0)
-        return described(frame, labels, scores)
+        return result_with_scores(frame, labels, scores)
 
     # Tracking
 
     def track(self, index: int) -> Generator[int, None, None]:
-        """Follow all objects from a frame to the end, from the masks that it has; yields each index when done.
+        """Follow all objects from the masks of a frame to the end of the video.
 
-        What was found in later frames is replaced; marks on them stay and correct the objects there. An object
-        that this frame does not show is taken from the last frame on which it was marked. Tracking that was
-        stopped goes on where it was, if nothing has changed and ``index`` is the last frame that it did.
+        Tracked masks of later frames are replaced; marks on them stay and correct the objects there. An object that
+        this frame does not show is taken from the last frame before it on which it was marked. A run that was stopped
+        is resumed if ``index`` is its last frame and no mark has changed since.
+
+        Yields:
+            The index of each frame, once its masks are stored.
 
         Raises:
             VosError: there is no object to follow, or the tracker or the video fails.
@@ -235,7 +269,7 @@ class Project:
         try:
             for result in run:
                 if result.frame.index > index:
-                    self._keep(result)
+                    self._store(result)
                     last = result.frame.index
                     yield last
                 if self._stop.is_set() and result.frame.index >= index:
@@ -250,14 +284,17 @@ class Project:
             self._tracking = False
 
     def stop(self) -> None:
-        """Let :meth:`track` end after the frame that it is at."""
+        """Let :meth:`track` end after the frame that it is working on; the run can be resumed."""
         self._stop.set()
 
     def export(self) -> Generator[int, None, None]:
-        """Write ``archive``: what the command writes for the frames that have masks; yields how many are done.
+        """Write the frames that have masks to ``archive``.
 
-        The zip holds ``masks/`` (numbered as the video's frames), ``overlay.mp4``, ``objects.csv``, and in
-        ``annotation.json`` names and hints.
+        The zip holds ``masks/`` (numbered as the video's frames), ``overlay.mp4`` and ``objects.csv`` as ``vos-track``
+        writes them, and ``annotation.json`` with names and hints.
+
+        Yields:
+            How many frames are done.
 
         Raises:
             InputError: no frame has a mask yet.
@@ -266,56 +303,29 @@ class Project:
         indices = self.masked
         if not indices:
             raise InputError("there is nothing to download yet: mark an object first")
-        annotation = {
-            "video": Path(self.frames.name).name,
-            "frames": len(self.frames),
-            **self._options,
-            "objects": self.names,
-            "hints": {
-                index: {each: {"box": hint.box, "points": hint.points} for each, hint in sorted(hints.items())}
-                for index, hints in sorted(self.hints.items())
-            },
-        }
+        annotation = annotation_record(self.frames, self._options, self.names, self.hints)
         yield from write_archive(self.archive, map(self.result, indices), self.frames.fps, annotation)
 
     def _new_run(self, index: int) -> Generator[Result, None, None]:
-        """Follow from a frame on; what was found later is gone."""
-        masks = self._masks_for(index)
+        """Start a run from a frame and delete the tracked masks of later frames."""
+        masks = masks_for_run(self.result(index), self.hints, self._given)
         if min(masks, default=len(self.frames)) > index or (index not in masks and index not in self._scores):
             raise InputError("this frame has no masks yet: mark an object on it, or track from one that has")
         for later in [each for each in self._scores if each > index]:
             del self._scores[later]
             self._tracked.drop(later)
-        frames = self._frames_of([each for each in sorted(masks) if each < index], index)
         tracker = new_tracker(self._options["tracker"])
         session = Session(tracker, self._session.segmenter, self._session.encoder)
-        return _closing(session, follow(session, prefetch(frames), masks.pop(min(masks)), masks))
+        return results_from(index, self.frames, masks, session)
 
-    def _frames_of(self, earlier: list[int], index: int) -> Generator[Frame, None, None]:
-        yield from map(self.frames.frame, earlier)
-        yield from self.frames.frames_from(index)
-
-    def _masks_for(self, index: int) -> Mapping[int, FirstMask]:
-        """Masks that a run from a frame must be given, by frame: the frame's own, later and hidden objects'."""
-        shown = self.result(index)
-        present = {each for each, area in zip(shown.object_ids, shown.areas, strict=True) if area}
-        masks = {index: FirstMask(shown.labels, tuple(sorted(present)))} if present else {}
-        for other, hints in self.hints.items():
-            wanted = set(hints)
-            if other < index:
-                wanted -= present | {
-                    each for later, more in self.hints.items() if other < later < index for each in more
-                }
-            if wanted and other != index:
-                masks[other] = FirstMask(self._given.read(other, wanted), tuple(sorted(wanted)))
-        return masks
-
-    def _keep(self, result: Result) -> None:
+    def _store(self, result: Result) -> None:
+        """Store the masks and scores of a tracked frame."""
         self._tracked.write(result)
         scores = zip(result.object_ids, result.scores.tolist(), strict=True)
         self._scores[result.frame.index] = dict(scores)
 
     def _forget_run(self) -> None:
+        """Drop a stopped run, which can then no longer be resumed."""
         if self._paused is not None:
             self._paused[1].close()
         self._paused = None
@@ -323,6 +333,7 @@ class Project:
     # Hints
 
     def _mark(self, index: int, object_id: int, hint: Hint | None) -> None:
+        """Change one hint, as :meth:`_set_hint`, in a way that :meth:`undo` takes back."""
         self._refuse_while_tracking()
         self._check_object(object_id)
         before = self.hints.get(index, {}).get(object_id)
@@ -330,7 +341,7 @@ class Project:
         self._history.append((index, object_id, before))
 
     def _set_hint(self, index: int, object_id: int, hint: Hint | None) -> None:
-        """Put one hint in place and make the frame's masks from all of them anew; all or nothing."""
+        """Replace one hint, None: remove it, and make the frame's given masks anew; on an error nothing is changed."""
         hints = {each: other for each, other in self.hints.get(index, {}).items() if each != object_id}
         if hint is not None:
             hints[object_id] = hint
@@ -338,7 +349,7 @@ class Project:
             frame = self.frames.frame(index)
             ids = tuple(sorted(hints))
             mask = self._session.segment(frame, [self._with_guess(index, each, hints[each]) for each in ids], ids)
-            self._given.write(described(frame, mask.labels, dict.fromkeys(ids, 1.0)))
+            self._given.write(result_with_scores(frame, mask.labels, dict.fromkeys(ids, 1.0)))
             self.hints[index] = hints
         else:
             self.hints.pop(index, None)
@@ -348,44 +359,42 @@ class Project:
         self._forget_run()
 
     def _take_guess(self, index: int, object_id: int, x: float, y: float) -> None:
-        """Let what tracking found be what points correct, unless the first one is well away from it."""
+        """Let points correct the object's tracked mask, unless the first point is well away from that mask."""
         guesses = self._guess(index, set(self.names) - {object_id})
         if object_id in self._scores.get(index, {}):
             found = self._tracked.read(index, [object_id]) > 0
-            rows, columns = np.nonzero(found)
-            if len(rows) and _near(x, columns) and _near(y, rows):
+            box = tight_box(found)
+            if box is not None and _is_near(x, box[0], box[2]) and _is_near(y, box[1], box[3]):
                 guesses[found] = object_id
-        self._guesses.write(described(self.frames.frame(index), guesses, {}))
+        self._guesses.write(result_with_scores(self.frames.frame(index), guesses, {}))
 
     def _guess(self, index: int, object_ids: Iterable[int]) -> np.ndarray:
-        """Labels (H, W) that points on a frame correct; 0 for objects that are marked from nothing."""
+        """Return the masks that points on a frame correct, (H, W) uint8 labels; objects without one are background."""
         if index not in self._guesses:
             return np.zeros(self.frames.size, np.uint8)
         return self._guesses.read(index, object_ids)
 
     def _with_guess(self, index: int, object_id: int, hint: Hint) -> Hint:
+        """Add the mask that the points of a hint correct, if there is one; a box needs none."""
         guess = self._guess(index, [object_id]) > 0
         return replace(hint, mask=guess) if hint.box is None and guess.any() else hint
 
     def _refuse_while_tracking(self) -> None:
+        """Raise an ``InputError`` if :meth:`track` is running."""
         if self._tracking:
             raise InputError("tracking is under way; stop it first")
 
     def _check_object(self, object_id: int) -> None:
+        """Raise an ``InputError`` if there is no such object."""
         if object_id not in self.names:
             raise InputError(f"there is no object {object_id}; add one first")
 
 
-def _closing(session: Session, results: Generator[Result, None, None]) -> Generator[Result, None, None]:
-    with session:
-        yield from results
-
-
-def _near(place: float, places: np.ndarray) -> bool:
-    """Whether a coordinate lies within the extent of others, or by half of it beside."""
-    low, high = places.min(), places.max()
+def _is_near(place: float, low: float, high: float) -> bool:
+    """Tell whether a coordinate is within an interval, or at most half the interval's length beside it."""
     return abs(place - (low + high) / 2) <= high - low
 
 
 def _clean(name: str) -> str:
+    """Remove control characters and outer spaces from a name, and cut it to ``LONGEST_NAME``."""
     return "".join(letter for letter in name if letter.isprintable()).strip()[:LONGEST_NAME]

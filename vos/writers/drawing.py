@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..boxes import tight_box
 from ..palette import bright_palette, davis_palette
 
 
@@ -24,10 +25,10 @@ def draw_overlay(rgb: np.ndarray, labels: np.ndarray, object_ids: Sequence[int],
         (H, W, 3) uint8.
     """
     out = rgb.copy()
-    ys = np.flatnonzero(labels.any(axis=1))
-    xs = np.flatnonzero(labels.any(axis=0))
-    if len(ys):
-        region = np.s_[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1]
+    everything = tight_box(labels > 0)
+    if everything is not None:
+        left, top, right, bottom = everything
+        region = np.s_[top : bottom + 1, left : right + 1]
         width = 1 if min(labels.shape) < 360 else 2
         _tint(out[region], labels[region], _edges(labels, width)[region])
     size = max(10, round(min(labels.shape) / 22))
