@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,11 +14,12 @@ import av
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 
-from vos.command import journal as recovery
-from vos.command import same_run
+from vos.command import frame_log, same_run
 from vos.command.cli import main
+from vos.command.journal import FOLDER
 from vos.engine.models import new_tracker
 from vos.engine.session import Session
 from vos.errors import InputError, PluginError
@@ -31,7 +34,7 @@ EVERYTHING = "masks,overlay,csv,cutout,matte,matte-webm,npz,coco"
 
 KILLED = """
 import os, signal, sys
-import vos.command.journal, vos.writers.masks
+import vos.command.frame_log, vos.writers.masks
 from vos.command.cli import main
 {prepare}
 write = vos.writers.masks.MaskWriter.write
@@ -43,13 +46,13 @@ def write_and_die(self, result):
 vos.writers.masks.MaskWriter.write = write_and_die
 sys.exit(main(sys.argv[1:]))
 """
-OFTEN = "vos.command.journal.EVERY_S, vos.command.journal.SHARE = 0, 1e9"
+OFTEN = "vos.command.frame_log.EVERY_S, vos.command.frame_log.SHARE = 0, 1e9"
 
 
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory) -> Path:
     """A folder with frames/, video.mp4, first.png (two discs) and later.png (disc 2 set right, disc 3 joins)."""
-    folder = tmp_path_factory.mktemp("recovery")
+    folder = tmp_path_factory.mktemp("resume")
     (folder / "frames").mkdir()
     with av.open(str(folder / "video.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=24)
@@ -99,7 +102,7 @@ def assert_same(out, whole, saves=EVERYTHING) -> None:
     """Two results are equal, and no trace of the way there is left."""
     names = sorted(str(path.relative_to(whole)) for path in whole.rglob("*") if path.is_file())
     assert sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) == names
-    assert not (out / recovery.FOLDER).exists()
+    assert not (out / FOLDER).exists()
     for name in names:
         if name.endswith((".png", ".csv", ".json")) and name != "run.json":
             assert (out / name).read_bytes() == (whole / name).read_bytes(), name
@@ -220,7 +223,7 @@ def test_a_finished_run_is_left_alone(inputs, tmp_path, capsys):
 def test_other_options_are_refused(more, message, inputs, copied, capsys):
     assert main(arguments(inputs, copied, *PLAIN, "--resume", *more)) == 2
     assert message in one_line(capsys)
-    assert list((copied / recovery.FOLDER).glob("*.safetensors"))
+    assert list((copied / FOLDER).glob("*.safetensors"))
 
 
 def test_without_resume_the_stopped_run_is_named(inputs, copied, capsys):
@@ -274,7 +277,7 @@ def flip(path: Path) -> None:
     ids=["a bit", "empty", "name", "all states", "run.json", "no table", "table"],
 )
 def test_damage_costs_frames_and_nothing_else(damage, resumed_after, inputs, copied, whole):
-    folder = copied / recovery.FOLDER
+    folder = copied / FOLDER
     states = sorted(folder.glob("*.safetensors"))
     assert [int(path.name[:8]) for path in states] == [8, 9]
     damage(folder, states)
@@ -285,14 +288,28 @@ def test_damage_costs_frames_and_nothing_else(damage, resumed_after, inputs, cop
 
 @pytest.mark.parametrize("option", ["--resume", "--overwrite"])
 def test_a_run_that_is_under_way_is_left_alone(option, inputs, copied, capsys):
-    fcntl = pytest.importorskip("fcntl")
-    with (copied / recovery.FOLDER / "lock").open("wb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(copied / FOLDER / "lock"):
         before = sorted(copied.rglob("*"))
         assert main(arguments(inputs, copied, *PLAIN, option)) == 2
         assert "another vos-track is writing there" in one_line(capsys)
         assert sorted(copied.rglob("*")) == before
     assert main(arguments(inputs, copied, *PLAIN, option)) == 0
+
+
+def test_the_lock_ends_with_the_process_that_was_killed(copied):
+    with FileLock(copied / FOLDER / "lock", timeout=0):
+        pass
+
+
+def test_a_file_system_without_locks_is_used_without(inputs, copied, whole, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert main(arguments(inputs, copied, *PLAIN, "--resume")) == 0
+    assert_same(copied, whole, "")
 
 
 def test_a_mask_that_was_changed_is_named(inputs, copied, capsys):
@@ -302,9 +319,9 @@ def test_a_mask_that_was_changed_is_named(inputs, copied, capsys):
 
 
 def test_the_journal_may_fail_and_the_run_goes_on(inputs, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(recovery, "EVERY_S", 0)
+    monkeypatch.setattr(frame_log, "EVERY_S", 0)
     monkeypatch.setattr(
-        recovery, "to_bytes", lambda state: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        frame_log, "to_bytes", lambda state: (_ for _ in ()).throw(OSError(28, "No space left on device"))
     )
     assert main(arguments(inputs, tmp_path / "out", "--save", "masks")) == 0
     assert caplog.text.count("could not be resumed") == 1
@@ -317,7 +334,7 @@ def test_a_tracker_without_the_ability_is_one_line(inputs, tmp_path, monkeypatch
     monkeypatch.delattr(PerSAM, "state")
     assert main(arguments(inputs, tmp_path / "out", "--resume")) == 2
     assert "persam: this tracker cannot be saved" in one_line(capsys)
-    monkeypatch.setattr(recovery, "EVERY_S", 0)
+    monkeypatch.setattr(frame_log, "EVERY_S", 0)
     assert main(arguments(inputs, tmp_path / "out", "--max-frames", "3", "--save", "masks")) == 0
 
 
