@@ -1,4 +1,4 @@
-"""The first mask: each kind of PNG that is accepted, and the error for each that is not."""
+"""Tests the first mask: each kind of PNG that is accepted, and the error for each that is not."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def png_bytes(values: np.ndarray, bit_depth: int) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
     bits = np.unpackbits(values[..., None], axis=-1)[..., 8 - bit_depth :].reshape(len(values), -1)
-    rows = b"".join(b"\0" + np.packbits(row).tobytes() for row in bits)
+    scanlines = b"".join(b"\0" + np.packbits(line).tobytes() for line in bits)
     head = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], bit_depth, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(scanlines)) + chunk(b"IEND", b"")
 
 
 def soft_disc(radius_px: float = 15, edge_px: float = 3) -> np.ndarray:
@@ -68,7 +68,7 @@ def soft_disc(radius_px: float = 15, edge_px: float = 3) -> np.ndarray:
 
 
 def assert_error(path: Path | list[Path], message: str, **options: object) -> None:
-    """Loading fails with ``message`` (a regular expression), and the message names the file."""
+    """Check that loading fails with ``message`` (a regular expression), which names the file."""
     paths = path if isinstance(path, list) else [path]
     with pytest.raises(InputError, match=message) as caught:
         load_first_mask(paths, SIZE, **options)
@@ -281,7 +281,7 @@ def test_another_size(tmp_path: Path, labels: np.ndarray) -> None:
     path = save(tmp_path / "m.png", labels, mode="P")
     with pytest.raises(InputError) as caught:
         load_first_mask([path], (480, 854))
-    assert str(caught.value) == f"{path}: 64 x 48, but the video is 854 x 480; pass --resize-mask"
+    assert str(caught.value) == f"{path}: 64 x 48, but the video is 854 x 480; pass `resize_mask=True`"
     mask = load_first_mask([path], (96, 128), resize=True)
     np.testing.assert_array_equal(mask.labels, labels.repeat(2, axis=0).repeat(2, axis=1))
 
@@ -315,7 +315,7 @@ def test_jpeg_whatever_its_name(tmp_path: Path, labels: np.ndarray) -> None:
 
 @pytest.mark.parametrize("mode", ["P", "RGB"])
 def test_truncated(tmp_path: Path, labels: np.ndarray, mode: str) -> None:
-    """Cut anywhere, a file is refused, or all of its pixels were there."""
+    """Wherever a file is cut, it is refused, unless all of its pixels are there."""
     values = voc_palette()[labels] if mode == "RGB" else labels
     whole = save(tmp_path / "whole.png", values, mode=mode).read_bytes()
     path = tmp_path / "m.png"
@@ -332,7 +332,7 @@ def test_truncated(tmp_path: Path, labels: np.ndarray, mode: str) -> None:
 
 
 def test_damaged(tmp_path: Path, labels: np.ndarray) -> None:
-    """No damaged byte leads to any other exception."""
+    """A damaged byte never leads to any other exception."""
     whole = save(tmp_path / "whole.png", labels, mode="P").read_bytes()
     path = tmp_path / "m.png"
     generator = np.random.default_rng(0)

@@ -88,10 +88,8 @@ def grown_by(action) -> float:
 def test_a_png_bomb_is_refused_before_memory_is_taken(folder, mask, tmp_path, capsys):
     (tmp_path / "bomb.png").write_bytes(bomb(60_000, 60_000))
     assert grown_by(lambda: track(folder, tmp_path / "bomb.png", tmp_path / "out", "--resize-mask")) < 50
-    assert (
-        "bomb.png: 60000 x 60000, more than the 67108864 pixels" in (line := one_line(capsys))
-        and "--max-pixels" in line
-    )
+    line = one_line(capsys)
+    assert "bomb.png: 60000 x 60000, more than the 67108864 pixels" in line and "--max-pixels" in line
     for frame in ("00000", "00001"):
         (folder / f"{frame}.png").write_bytes(bomb(60_000, 60_000))
     assert grown_by(lambda: track(folder, mask, tmp_path / "out")) < 50
@@ -111,7 +109,7 @@ def test_a_later_frame_may_be_the_bomb(suffix, folder, mask, tmp_path, capsys):
 )
 def test_a_video_of_absurd_size_is_refused(suffix, codec, pixels, tmp_path):
     path = write_video(tmp_path / f"video.{suffix}", codec=codec, pixels=pixels)
-    with pytest.raises(InputError, match=r"64 x 48, more than the 3000 pixels .* --max-pixels"):
+    with pytest.raises(InputError, match=r"64 x 48, more than the 3000 pixels .* `max_pixels`"):
         open_reader(path, max_pixels=3000)
     assert len(list(open_reader(path, max_pixels=3072))) == 3
 
@@ -121,10 +119,12 @@ def test_a_header_that_claims_a_huge_video(tmp_path):
     content = bytearray(path.read_bytes())
     content[6:10] = struct.pack("<HH", 60_000, 60_000)
     path.write_bytes(content)
-    grown = grown_by(
-        lambda: pytest.raises(InputError, open_reader, path).match("more than 67108864 pixels, which --max-pixels")
-    )
-    assert grown < 100
+
+    def refused() -> None:
+        with pytest.raises(InputError, match="more than 67108864 pixels, which `max_pixels` would allow"):
+            open_reader(path)
+
+    assert grown_by(refused) < 100
 
 
 def test_more_may_be_allowed_than_pillow_would(tmp_path, monkeypatch):
@@ -188,8 +188,18 @@ def test_links_inside_a_result_are_not_followed(folder, davis, mask, tmp_path, c
 
 @pytest.mark.parametrize(
     "name",
-    ["-rf 1.png", "a\nb 2.png", "ü 3.png", b"\xff 4.png", "%00d 5.png", "\x1b[31m6.png", "'; rm 7.png", "9" * 200 + ".png", "²8.png"],
-)  # fmt: skip
+    [
+        "-rf 1.png",
+        "a\nb 2.png",
+        "ü 3.png",
+        b"\xff 4.png",
+        "%00d 5.png",
+        "\x1b[31m6.png",
+        "'; rm 7.png",
+        "9" * 200 + ".png",
+        "²8.png",
+    ],
+)
 def test_odd_names_of_images_are_just_names(name, folder, mask, tmp_path, capsys):
     path = os.path.join(os.fsencode(folder), os.fsencode(name))
     os.link(folder / "00000.png", path)
@@ -224,17 +234,10 @@ def test_a_run_with_lite_opens_no_socket(folder, mask, tmp_path):
         "from vos.command.cli import main\n"
         "sys.exit(main(sys.argv[1:]))"
     )
-    line = [
-        folder,
-        "--first-mask",
-        mask,
-        "-o",
-        tmp_path / "out",
-        "--save",
-        "masks,overlay,csv,npz,coco,matte",
-        "--quiet",
-    ]
-    done = subprocess.run([sys.executable, "-c", code, *map(str, line)], capture_output=True, text=True, check=False)
+    outputs = "masks,overlay,csv,npz,coco,matte"
+    arguments = [folder, "--first-mask", mask, "-o", tmp_path / "out", "--save", outputs, "--quiet"]
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "SOCKET" not in done.stdout, done.stdout
 

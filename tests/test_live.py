@@ -1,7 +1,7 @@
-"""Streams: standard input, addresses that break and come back, dropping, and who watches.
+"""Tests streams: standard input, addresses that break and come back, dropped frames, pipes and windows.
 
-Servers are on the loopback address and belong to the tests. Nothing waits for the clock but for
-processes that start.
+The tests run their own servers on the loopback address. Nothing depends on the clock, apart from limits on
+how long processes may take.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -42,7 +43,7 @@ FPS = 25
 
 
 def picture(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """A grey that tells the number, with a bright square."""
+    """A frame whose grey encodes its number, with a bright square."""
     rgb = np.full((*size, 3), 10 + 8 * (number % 30), np.uint8)
     rgb[12:36, 16:48] = 250
     return rgb
@@ -69,7 +70,7 @@ def numbers(frames: list) -> list[int]:
 
 
 class Server:
-    """A TCP server that plays one thing per connection, then is gone."""
+    """A TCP server that serves one connection after another, each by its own function, then closes."""
 
     def __init__(self, *plays: Callable[[socket.socket], None]) -> None:
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -82,11 +83,8 @@ class Server:
         with self._listening:
             for play in self._plays:
                 connection, _ = self._listening.accept()
-                with connection:
-                    try:
-                        play(connection)
-                    except OSError:  # the other side has gone
-                        pass
+                with connection, suppress(OSError):  # the other side has gone
+                    play(connection)
 
     def join(self) -> None:
         self._thread.join(timeout=120)
@@ -129,8 +127,8 @@ def test_what_is_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_windows_cameras_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    devices = [SimpleNamespace(name=name, media_types=[kind]) for name, kind in
-               (("Microphone", "audio"), ("Webcam", "video"))]  # fmt: skip
+    kinds = {"Microphone": "audio", "Webcam": "video"}
+    devices = [SimpleNamespace(name=name, media_types=[kind]) for name, kind in kinds.items()]
     monkeypatch.setattr("av.device.enumerate_input_devices", lambda _: devices)
     monkeypatch.setattr(sys, "platform", "win32")
     assert (parse_address("0").url, parse_address("0").format) == ("video=Webcam", "dshow")
@@ -141,7 +139,7 @@ def test_windows_cameras_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_options_that_do_not_go_together(tmp_path: Path, square: Path, capsys: pytest.CaptureFixture) -> None:
     video = tmp_path / "a.ts"
     video.write_bytes(transport(10))
-    lines = {
+    messages = {
         (video, "--live"): "--live is for cameras",
         (video, "--raw", "64x48"): "only for standard input",
         ("-", "--raw", "64*48"): "such as 640x480@30",
@@ -150,7 +148,7 @@ def test_options_that_do_not_go_together(tmp_path: Path, square: Path, capsys: p
         (video, "--show", "--debug"): "give them a folder by -o",
         ("/dev/video999", "--live"): "camera 999: cannot be opened",
     }
-    for arguments, expected in lines.items():
+    for arguments, expected in messages.items():
         assert main([*map(str, arguments), "--first-mask", str(square)]) == 2
         error = capsys.readouterr().err
         assert expected in error and error.count("\n") == 1, error
@@ -337,7 +335,7 @@ def test_times_go_on_over_a_break_and_a_clock_that_jumps() -> None:
 
 
 class Steps:
-    """A source of numbered frames that tells when it was asked for the one behind ``last``."""
+    """A source of numbered frames that sets ``all_given`` when it is asked for a frame after ``last``."""
 
     fps, size, length, damaged, reconnections = 25.0, SIZE, None, 0, 0
 
@@ -362,7 +360,7 @@ def live_reader(steps: Steps, **options: int | None) -> LiveReader:
 
 
 class SlowTracker:
-    """Keeps its mask; the first step takes until all frames of the source have come."""
+    """A tracker that keeps its mask; its start waits until the source has delivered all frames."""
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
@@ -435,12 +433,10 @@ def looped() -> Iterator[str]:
             self.send_response(200)
             self.send_header("Content-Type", "video/mp2t")
             self.end_headers()
-            try:
+            with suppress(OSError):  # the reader has gone
                 while True:
                     self.wfile.write(data)
-                    time.sleep(0.3)  # leave the processor to who reads it
-            except OSError:
-                pass
+                    time.sleep(0.3)  # leaves the processor to the reader
 
         def log_message(self, *_: object) -> None: ...
 
@@ -461,8 +457,8 @@ def test_track_follows_an_address(looped: str, square: Path) -> None:
 
 
 def command(*arguments: object, **options: object) -> subprocess.Popen:
-    line = [sys.executable, "-m", "vos.command.cli", *map(str, arguments), "--tracker", "persam"]
-    return subprocess.Popen(line, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}, **options)
+    words = [sys.executable, "-m", "vos.command.cli", *map(str, arguments), "--tracker", "persam"]
+    return subprocess.Popen(words, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}, **options)
 
 
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
@@ -520,8 +516,8 @@ def test_raw_pixels_that_end_inside_a_frame(square: Path, tmp_path: Path) -> Non
     error = running.communicate(pixels, timeout=120)[1].decode()
     assert running.returncode == 2
     assert error == "vos-track: standard input: breaks off after 4 frames (it ends inside a frame)\n"
-    rows = (tmp_path / "out/objects.csv").read_text().splitlines()[1:]
-    assert [float(row.split(",")[1]) for row in rows] == pytest.approx([0, 0.1, 0.2, 0.3])
+    records = (tmp_path / "out/objects.csv").read_text().splitlines()[1:]
+    assert [float(record.split(",")[1]) for record in records] == pytest.approx([0, 0.1, 0.2, 0.3])
 
 
 def test_standard_input_that_is_no_video(square: Path, tmp_path: Path) -> None:
@@ -539,7 +535,7 @@ def test_a_closed_pipe_ends_it_quietly(square: Path, looped: str) -> None:
 
 
 class FakeCv2:
-    """OpenCV's window functions; q is pressed at the third picture."""
+    """Stands in for OpenCV's window functions; q is pressed at the third picture."""
 
     WINDOW_NORMAL, WND_PROP_VISIBLE = 0, 4
 

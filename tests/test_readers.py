@@ -1,4 +1,4 @@
-"""Readers: order, times, turning, damage, and reading ahead; all videos are made here."""
+"""Tests readers: order, times, turning, damage, and reading ahead; all videos are made here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from PIL import Image
 
 from vos.errors import InputError, TruncatedVideoError
 from vos.readers.open import open_reader
-from vos.readers.prefetch import prefetch
+from vos.readers.prefetch import ReadAhead, prefetch
 from vos.structures import Frame
 
 HEIGHT, WIDTH, COUNT, FPS = 48, 64, 12, 24
@@ -29,14 +29,14 @@ BACKENDS = ("pyav", pytest.param("decord", marks=needs_decord))
 
 
 def picture(number: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
-    """A frame that tells its number by its grey, with a bright top left corner to tell its direction."""
+    """A frame whose grey encodes its number, with a bright top left corner that shows how it is turned."""
     rgb = np.full((height, width, 3), 10 + 15 * (number % 12), np.uint8)
     rgb[: height // 4, : width // 4] = 250
     return rgb
 
 
 def number(rgb: np.ndarray) -> int:
-    """The number that :func:`picture` drew."""
+    """Read the number that :func:`picture` encoded."""
     return round((float(rgb[rgb.shape[0] // 2 - 4 :, rgb.shape[1] // 2 :].mean()) - 10) / 15)
 
 
@@ -399,3 +399,35 @@ def test_prefetch_reads_ahead_by_no_more_than_depth_and_stops_early() -> None:
     frames.close()
     assert time.monotonic() - began < 1
     assert closed and not reader_threads()
+
+
+def counting(upto: int = 1000) -> Iterator[Frame]:
+    for index in range(upto):
+        yield Frame(index, index / FPS, picture(index))
+
+
+def test_read_ahead_ends_once_and_closes_twice() -> None:
+    frames = ReadAhead(counting(3))
+    assert [frame.index for frame in frames] == [0, 1, 2]
+    assert list(frames) == []  # asking on does not wait for a thread that has ended
+    frames.close()
+    frames.close()
+    assert not reader_threads()
+
+
+def test_read_ahead_is_closed_while_frames_wait() -> None:
+    with ReadAhead(counting(), depth=2) as frames:
+        assert next(frames).index == 0
+    assert not reader_threads()
+    assert list(frames) == []
+
+
+def test_read_ahead_raises_an_exception_once() -> None:
+    def failing() -> Iterator[Frame]:
+        raise InputError("clip.mp4: is no video")
+        yield
+
+    with ReadAhead(failing()) as frames:
+        with pytest.raises(InputError, match="is no video"):
+            next(frames)
+        assert list(frames) == []

@@ -1,4 +1,4 @@
-"""Any frame by its index: the same pixels and times as from a reader that goes through the whole."""
+"""Tests that any frame by its index has the same pixels and times as from a reader that reads the whole video."""
 
 from __future__ import annotations
 
@@ -20,14 +20,13 @@ HEIGHT, WIDTH = 48, 64
 
 
 def picture(index: int) -> np.ndarray:
-    """Noise that no other frame has."""
-    return (
-        np.random.default_rng(index).integers(0, 255, (HEIGHT // 8, WIDTH // 8, 3), np.uint8).repeat(8, 0).repeat(8, 1)
-    )
+    """Make noise that no other frame has."""
+    coarse = np.random.default_rng(index).integers(0, 255, (HEIGHT // 8, WIDTH // 8, 3), np.uint8)
+    return coarse.repeat(8, 0).repeat(8, 1)
 
 
 def encode(path: Path, codec: str, count: int, options: dict[str, str], times: list[int] | None = None) -> Path:
-    """A video of ``count`` pictures; ``times`` in milliseconds."""
+    """Encode ``count`` pictures; ``times`` are in milliseconds."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
         stream.height, stream.width = HEIGHT, WIDTH
@@ -44,7 +43,7 @@ def encode(path: Path, codec: str, count: int, options: dict[str, str], times: l
 
 
 def sources(folder: Path) -> dict[str, Path]:
-    """Videos whose key frames, times or packets differ in what matters to seeking."""
+    """Make videos that differ in what matters to seeking: key frames, times and packets."""
     uneven = [0, 40, 41, 200, 1000, 1010, 3000, 3040, 3100, 9000, 9001, 9500]
     images = folder / "images"
     images.mkdir()
@@ -103,7 +102,7 @@ def test_any_order_gives_what_reading_through_gives(videos, name):
 
 
 def test_seeking_spares_decoding(videos, monkeypatch):
-    """From a key frame, not from the beginning; the next frame needs nothing but itself."""
+    """A far frame is decoded from a key frame, not from the beginning; the next one needs nothing but itself."""
     decoded = []
     original = PyAVSource.frames
 

@@ -1,4 +1,4 @@
-"""Video as it comes: colours, HDR, interlacing, transparency, damage; every file is made here by PyAV."""
+"""Tests many kinds of video: colours, HDR, interlacing, transparency, damage; PyAV makes every file here."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMITED, FULL = 1, 2
 
 
 def plain(pix_fmt: str, values: tuple[int, int, int], size: tuple[int, int] = SIZE) -> av.VideoFrame:
-    """A frame of one colour; ``values`` are those of its three planes as they are stored."""
+    """Make a frame of one colour; ``values`` are the stored values of its three planes."""
     frame = av.VideoFrame(size[1], size[0], pix_fmt)
     kind = np.uint16 if "10le" in pix_fmt else np.uint8
     for plane, value in zip(frame.planes, values, strict=True):
@@ -61,7 +61,7 @@ def encode(
 
 
 def middle(path: Path) -> list[int]:
-    """The colour in the middle of the first frame."""
+    """Read the colour in the middle of the first frame."""
     rgb = next(iter(open_reader(path))).rgb
     return rgb[rgb.shape[0] // 2, rgb.shape[1] // 2].tolist()
 
@@ -100,14 +100,14 @@ def test_ten_bit_sdr_is_reduced(tmp_path: Path) -> None:
 
 
 def hdr(path: Path, signal: float, transfer: int, options: str = "") -> list[int]:
-    """What a grey of a 10-bit BT.2020 video comes out as; ``signal`` in [0, 1]."""
+    """Encode a grey as 10-bit BT.2020 video, ``signal`` in [0, 1], and read it back as RGB."""
     grey = plain("yuv420p10le", (round(64 + 876 * signal), 512, 512))
     encode(path, [grey] * 2, options={"x264-params": f"qp=0{options}"}, colours=(BT2020, 9, transfer, LIMITED))
     return middle(path)
 
 
 def pq(nits: float) -> float:
-    """ST 2084's signal for a luminance, from its formula."""
+    """Compute the signal of ST 2084 for a luminance."""
     y = (nits / 10_000) ** 0.1593017578125
     return ((0.8359375 + 18.8515625 * y) / (1 + 18.6875 * y)) ** 78.84375
 
@@ -154,7 +154,7 @@ def bar(left: float) -> np.ndarray:
 
 
 def combing(rgb: np.ndarray) -> float:
-    """How much rows differ from both their neighbours."""
+    """Measure how much pixel lines differ from both their neighbours."""
     grey = rgb[..., 0].astype(int)
     return float(np.abs(2 * grey[1:-1] - grey[:-2] - grey[2:]).mean())
 
@@ -184,10 +184,10 @@ def test_interlaced_is_made_progressive(tmp_path: Path, name: str, codec: str, o
 
 
 def test_progressive_is_left_alone(tmp_path: Path) -> None:
-    rows = np.zeros((*SIZE, 3), np.uint8)
-    rows[::2] = 200  # looks like combing, but nothing says so
-    path = encode(tmp_path / "a.mp4", [av.VideoFrame.from_ndarray(rows)], pix_fmt="yuv444p", options={"qp": "0"})
-    assert np.abs(next(iter(open_reader(path))).rgb.astype(int) - rows).max() < 5
+    stripes = np.zeros((*SIZE, 3), np.uint8)
+    stripes[::2] = 200  # looks like combing, but is not flagged as interlaced
+    path = encode(tmp_path / "a.mp4", [av.VideoFrame.from_ndarray(stripes)], pix_fmt="yuv444p", options={"qp": "0"})
+    assert np.abs(next(iter(open_reader(path))).rgb.astype(int) - stripes).max() < 5
 
 
 @pytest.mark.parametrize(
@@ -234,8 +234,8 @@ def test_one_frame_and_odd_sides(tmp_path: Path) -> None:
 
 
 def test_four_k_is_read_a_few_frames_at_a_time(tmp_path: Path) -> None:
-    path = encode(tmp_path / "uhd.mp4", [plain("yuv420p", (90, 128, 128), (2160, 3840)) for _ in range(12)],
-                  options={"preset": "ultrafast"})  # fmt: skip
+    pictures = [plain("yuv420p", (90, 128, 128), (2160, 3840)) for _ in range(12)]
+    path = encode(tmp_path / "uhd.mp4", pictures, options={"preset": "ultrafast"})
     reader, alive, most = open_reader(path), [], 0
 
     class Counted:

@@ -1,1 +1,13 @@
-"""Readers: from files, folders, cameras and addresses to frames; and masks and pictures from disk."""
+"""Readers: from video files, image folders and streams to frames, and from PNG files to the first mask.
+
+- ``open``: opens whatever the user names and chooses the backend for it.
+- ``source``: the protocols of a backend, and the reader over one (start, stride, max_frames).
+- ``pyav``, ``decord``: backends for video files; ``images``: the backend for image folders.
+- ``live``: the backend for streams, and the reader that drops frames; ``address`` parses a stream's name.
+- ``decoding``: one pass over a container with PyAV, past damaged packets; used by ``pyav`` and ``live``.
+- ``pixels``: decoded frames to upright RGB; ``tonemap``: HDR to SDR; ``filters``: FFmpeg's filters for both.
+- ``prefetch``: reading ahead on a thread.
+- ``seek``: the frames of a video in any order, for the annotation page.
+- ``first_mask``: the objects to follow, from PNG files.
+- ``limits``: refuses pictures that are too large before memory is taken for them.
+"""

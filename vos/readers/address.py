@@ -1,4 +1,7 @@
-"""What VIDEO may be beside a file: a camera, a network address, standard input."""
+"""Parses the names of streams: the number of a camera, a network address, or ``-`` for standard input.
+
+:mod:`.open` asks it whether a name is a stream or a file; the command takes names without passwords from it.
+"""
 
 from __future__ import annotations
 
@@ -8,26 +11,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from ..errors import InputError
+from ..errors import InputError, parameter
 
 SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "udp", "tcp", "http", "https")
-"""Of addresses; anything else with a colon in it is a file's name."""
+"""Schemes that make a network address; anything else with a colon in it is the name of a file."""
 
 _CAMERA_FORMATS = {"linux": "v4l2", "darwin": "avfoundation", "win32": "dshow"}
+"""FFmpeg's input format for cameras, by ``sys.platform``."""
 
 
 @dataclass(frozen=True)
 class Address:
-    """Something that FFmpeg opens and that can be read once.
+    """A stream that FFmpeg can open; each connection can be read only once.
 
     Attributes:
         name: for messages and records, without a password.
-        stem: for the name of a folder.
-        url: what FFmpeg opens.
-        format: FFmpeg's input format, None to find it out.
-        options: of FFmpeg.
+        stem: name for a result folder.
+        url: as FFmpeg opens it.
+        format: FFmpeg's input format; None to detect it.
+        options: FFmpeg's options.
         lasting: whether it may come back after a break.
-        waits: whether it is opened when somebody connects, however long that takes.
+        waits: whether opening waits, without a limit, until a sender connects.
     """
 
     name: str
@@ -40,20 +44,22 @@ class Address:
 
 
 def parse_address(video: str | Path, raw: str | None = None) -> Address | None:
-    """The address that ``video`` is, or None for a file or folder; what exists on the disk is one.
+    """Parse the name of a stream; None if it names a file or folder.
+
+    A number names a file or folder if there is one of that name, else a camera.
 
     Args:
-        video: ``-``, the number of a camera, or an address.
+        video: ``-``, the number of a camera, an address, or a path.
         raw: ``WxH`` or ``WxH@FPS`` if standard input is bare rgb24 pixels.
 
     Raises:
-        InputError: ``raw`` is malformed, or not for standard input.
+        InputError: ``raw`` is malformed, or given for anything but standard input.
     """
     text = str(video)
     if text == "-":
         return _standard_input(raw)
     if raw is not None:
-        raise InputError(f"--raw {raw}: only for standard input, which is `-` in place of a video")
+        raise InputError(f"{parameter('raw', raw)}: only for standard input, which is `-` in place of a video")
     scheme = urlsplit(text).scheme.lower() if "://" in text else ""
     if scheme in SCHEMES:
         return _network(text, scheme)
@@ -64,7 +70,7 @@ def parse_address(video: str | Path, raw: str | None = None) -> Address | None:
 
 
 def without_password(text: str) -> str:
-    """An address as it may be shown."""
+    """Hide the user name and password of an address; other names are returned as they are."""
     parts = urlsplit(text) if "://" in text else None
     if parts is None or "@" not in parts.netloc:
         return text
@@ -76,7 +82,7 @@ def _standard_input(raw: str | None) -> Address:
         return Address("standard input", "stdin", "pipe:0", lasting=False)
     match = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})(?:@(\d+(?:\.\d+)?|\d+/\d+))?", raw)
     if not match:
-        raise InputError(f"--raw {raw}: give WIDTHxHEIGHT or WIDTHxHEIGHT@FPS, such as 640x480@30")
+        raise InputError(f"{parameter('raw', raw)}: give WIDTHxHEIGHT or WIDTHxHEIGHT@FPS, such as 640x480@30")
     options = {"video_size": f"{match[1]}x{match[2]}", "pixel_format": "rgb24", "framerate": match[3] or "25"}
     return Address("standard input", "stdin", "pipe:0", "rawvideo", options, lasting=False)
 
@@ -96,7 +102,7 @@ def _camera(index: int) -> Address:
 
 
 def _dshow_name(index: int) -> str:
-    """Windows opens cameras by name only."""
+    """Look up the name of a camera, as Windows opens cameras by name only."""
     from av.device import enumerate_input_devices
 
     cameras = [device for device in enumerate_input_devices("dshow") if "video" in device.media_types]

@@ -1,19 +1,22 @@
-"""Reads video files through decord, an optional dependency.
+"""The backend for video files that decodes with decord, an optional dependency.
 
-decord turns rotated video upright by itself, but does not mirror, and its truncation is silent;
-PyAV, where it is installed, tells what the file states.
+decord turns rotated video upright by itself, but it does not undo mirroring, and it does not tell of a
+truncated file. For both, PyAV is asked what the file states.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
-from .limits import MAX_PIXELS
+from .decoding import truncated
+from .limits import MAX_PIXELS, size_text
+from .pyav import probe
 from .source import SourceFrame
 
 try:
@@ -23,33 +26,23 @@ except ImportError as error:
         "reader 'decord': the package is not installed; run `pip install decord`, or use the reader pyav"
     ) from error
 
-try:
-    from .decoding import Probe, truncated
-    from .pyav import probe
-except ImportError:
-    probe = None
-
 
 class DecordSource:
-    """A video file read by decord, frame by frame; see :class:`~vos.readers.open.Source`."""
+    """A video file as a :class:`~vos.readers.source.Source`, decoded frame by frame by decord."""
 
     def __init__(self, path: Path, max_pixels: int = MAX_PIXELS) -> None:
         self._path = path
-        self._probe: Probe | None = probe(path, max_pixels) if probe is not None else None
-        if self._probe is not None and self._probe.turn.mirrored:
+        self._probe = probe(path, max_pixels)
+        if self._probe.turn.mirrored:
             raise InputError(f"{path}: is stored mirrored, which decord does not undo; use the reader pyav")
         video = self._open()
         self.fps: float | None = float(video.get_avg_fps()) or None
         self.length: int | None = len(video)
-        self.size: tuple[int, int]
-        if self._probe is not None:
-            self.size = self._probe.size
-        else:
-            first = video[0].asnumpy()
-            self.size = first.shape[0], first.shape[1]
+        self.size = self._probe.size
+        self.damaged: int | None = None
 
     def frames(self) -> Generator[SourceFrame, None, None]:
-        """All frames.
+        """Deliver all frames.
 
         Raises:
             TruncatedVideoError: the file holds clearly less than it states.
@@ -61,8 +54,8 @@ class DecordSource:
             begin, end = (float(time) for time in video.get_frame_timestamp(index))
             start_s = start_s if index else begin
             end_s = end - start_s
-            yield SourceFrame(begin - start_s, lambda index=index: self._load(video, index))
-        if self._probe is not None and self._probe.broke_off(len(video), end_s):
+            yield SourceFrame(begin - start_s, partial(self._load, video, index))
+        if self._probe.broke_off(len(video), end_s):
             raise truncated(self._path, len(video), end_s, self._probe)
 
     def _open(self) -> decord.VideoReader:
@@ -74,18 +67,19 @@ class DecordSource:
             ) from error
 
     def _load(self, video: decord.VideoReader, index: int) -> np.ndarray:
+        """Decode a frame, (H, W, 3) uint8."""
         try:
             pixels = video[index].asnumpy()
         except (RuntimeError, decord.DECORDError, IndexError) as error:
             raise InputError(
                 f"{self._path}: decord fails at frame {index} ({_last_line(error)}); use the reader pyav"
             ) from error
-        # Turned frames come with padded rows, whose padding decord counts as further channels.
+        # The pixel lines of turned frames are padded, and decord counts the padding as further channels.
         height, width = self.size
         if pixels.shape[0] != height or pixels[0].size < width * 3:
             raise InputError(
-                f"{self._path}: frame {index} is {pixels.shape[1]} x {pixels.shape[0]}, but the video is "
-                f"{width} x {height}; use the reader pyav"
+                f"{self._path}: frame {index} is {size_text(pixels.shape[:2])}, but the video is "
+                f"{size_text(self.size)}; use the reader pyav"
             )
         return np.ascontiguousarray(pixels.reshape(height, -1)[:, : width * 3]).reshape(height, width, 3)
 
@@ -100,7 +94,7 @@ def open_source(path: Path, max_pixels: int = MAX_PIXELS) -> DecordSource:
 
 
 def _last_line(error: BaseException) -> str:
-    """decord's own message, without its stack trace."""
+    """Pick decord's own message out of an exception's text, without the stack trace."""
     text = str(error).strip().split("\n\n")[0].splitlines()
     if not text:
         return type(error).__name__

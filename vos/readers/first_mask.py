@@ -1,16 +1,17 @@
-"""The first mask: one or more PNG files in, checked objects out.
+"""Reads the first mask, the objects to follow, from one or more PNG files.
 
-What is accepted:
+These are accepted:
 
-- Indexed PNG: every index but 0 is an object and keeps its number. Index 255 beside other objects
-  is the *void* of DAVIS 2017 and PASCAL VOC and is ignored; 0 and 255 alone are one object, 1.
-- Grey PNG, 1 to 16 bits: two values are one object, number 1 (the darker value is the
-  background); otherwise every value but 0 is an object and keeps its number, 255 included.
-- Colour PNG: colours of the DAVIS palette are objects numbered as in the palette; one other colour
-  on black is one object, number 1. Three equal channels count as grey.
-- Transparency: ignored where all is opaque. On a single colour the two values of alpha are the
-  mask; otherwise fully transparent pixels are background.
-- Several files: one object each, file i has number i + 1; where they overlap the later file wins.
+- Indexed PNG: every index but 0 is an object and keeps its number. Index 255 beside other objects is the
+  *void* of DAVIS 2017 and PASCAL VOC, and is ignored. Indices 0 and 255 alone are one object, number 1.
+- Grey PNG, 1 to 16 bits: two values are one object, number 1, and the darker value is the background.
+  Otherwise every value but 0 is an object and keeps its number, 255 included.
+- Colour PNG: colours of the DAVIS palette are objects, numbered as in the palette. One other colour on black
+  is one object, number 1. Three equal channels count as grey.
+- Transparency: ignored where all pixels are opaque. On a single colour, the two values of alpha are the mask.
+  Otherwise fully transparent pixels are background.
+- Several files: one object each; file i, counted from 0, has number i + 1. Where they overlap, the later
+  file wins.
 """
 
 from __future__ import annotations
@@ -22,17 +23,24 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError
+from ..errors import InputError, parameter
+from ..palette import davis_palette
 from ..structures import MAX_OBJECT_ID, FirstMask, check_object_count, object_ids_of, value_counts
-from .limits import MAX_PIXELS, check_pixels, open_image
+from .limits import MAX_PIXELS, check_pixels, open_image, size_text
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
 _VOID = 255
-_EDGE_SHARE = 0.8  # of a value's pixels between a darker and a lighter neighbour: it is an edge
+"""Index of pixels that belong to nothing, as in DAVIS 2017 and PASCAL VOC."""
+
+_EDGE_SHARE = 0.8
+"""Least share of a value's pixels with both a darker and a lighter neighbour that makes the value an edge."""
+
 _ACCEPTED = (
     "a mask is an indexed PNG (one index per object), a grey PNG with two values or small numbers,"
     " or a colour PNG with DAVIS palette colours or a single colour on black"
 )
+"""End of the messages on files that are not accepted."""
 
 
 def load_first_mask(
@@ -45,10 +53,10 @@ def load_first_mask(
     """Read the objects to follow from PNG files; the module's docstring says which are accepted.
 
     Args:
-        paths: one file with all objects, or several files with one object each.
+        paths: one file with all objects, or several files of one object each.
         frame_size: (H, W) of the video.
-        resize: bring a mask of another size to the frame's, nearest neighbour.
-        max_pixels: files with more pixels than this are refused before they are decoded.
+        resize: scale a mask of another size to the frame's, nearest neighbour.
+        max_pixels: larger files are refused before they are decoded.
 
     Raises:
         InputError: a file cannot be read or understood, has another size, or has no object.
@@ -58,23 +66,32 @@ def load_first_mask(
         raise InputError("no first mask was given")
     if len(files) > MAX_OBJECT_ID:
         raise InputError(f"{len(files)} first masks were given; at most {MAX_OBJECT_ID} objects can be followed")
-    read = [_read_labels(file, tuple(frame_size), resize, max_pixels) for file in files]
-    labels = read[0] if len(files) == 1 else _combine(files, read)
+    height, width = frame_size
+    read = [_read_labels(file, (height, width), resize, max_pixels) for file in files]
+    labels = read[0] if len(files) == 1 else _combined(files, read)
     return FirstMask(labels, object_ids_of(labels))
 
 
 def _resized(path: Path, labels: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
-    """Labels at frame size (H, W), nearest neighbour; every object must survive."""
+    """Scale labels to frame size (H, W), nearest neighbour.
+
+    Raises:
+        InputError: an object vanishes.
+    """
     height, width = frame_size
     resized = np.array(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
     lost = sorted(set(object_ids_of(labels)) - set(object_ids_of(resized)))
     if lost:
-        raise InputError(f"{path}: objects {lost} vanish when the mask is resized to {width} x {height}")
+        raise InputError(f"{path}: objects {lost} vanish when the mask is resized to {size_text(frame_size)}")
     return resized
 
 
-def _combine(files: list[Path], masks: list[np.ndarray]) -> np.ndarray:
-    """One object per file into one array of labels; later files win."""
+def _combined(files: list[Path], masks: list[np.ndarray]) -> np.ndarray:
+    """Merge masks of one object each into one array of labels; later files win.
+
+    Raises:
+        InputError: a file holds several objects, or its object is wholly covered.
+    """
     combined = np.zeros_like(masks[0])
     for number, (file, mask) in enumerate(zip(files, masks, strict=True), start=1):
         ids = object_ids_of(mask)
@@ -89,12 +106,14 @@ def _combine(files: list[Path], masks: list[np.ndarray]) -> np.ndarray:
 
 
 def _read_labels(path: Path, frame_size: tuple[int, int], resize: bool, max_pixels: int) -> np.ndarray:
-    """(H, W) uint8 labels of one file at frame size; never without an object."""
+    """Read one file to labels at frame size, (H, W) uint8, with at least one object."""
     size, bit_depth = _read_header(path)
-    sizes = f"{path}: {size[1]} x {size[0]}"
     check_pixels(path, size, max_pixels)
     if size != frame_size and not resize:
-        raise InputError(f"{sizes}, but the video is {frame_size[1]} x {frame_size[0]}; pass --resize-mask")
+        raise InputError(
+            f"{path}: {size_text(size)}, but the video is {size_text(frame_size)}; "
+            f"pass {parameter('resize_mask', True)}"
+        )
     mode, values = _decode(path, max_pixels)
     if mode == "P":
         labels = _from_numbers(path, values, void=True)
@@ -112,7 +131,11 @@ def _read_labels(path: Path, frame_size: tuple[int, int], resize: bool, max_pixe
 
 
 def _read_header(path: Path) -> tuple[tuple[int, int], int]:
-    """Check that the file is a PNG image; its size (H, W) and its bits per channel."""
+    """Check that a file is a PNG image, and read its size (H, W) and its bits per channel.
+
+    Raises:
+        InputError: it is not, or cannot be read.
+    """
     try:
         if not path.exists():
             raise InputError(f"{path}: no such file")
@@ -137,18 +160,22 @@ def _read_header(path: Path) -> tuple[tuple[int, int], int]:
 
 
 def _decode(path: Path, max_pixels: int) -> tuple[str, np.ndarray]:
-    """Pillow's mode, and the pixels in it."""
+    """Decode a PNG image to Pillow's mode and the pixels in that mode."""
     try:
         with open_image(path, ("PNG",), max_pixels) as image:
             return image.mode, np.array(image)
-    except InputError:
-        raise
-    except Exception as error:  # the decoder raises half a dozen types for damaged files
+    except OSError as error:
         raise InputError(f"{path}: the PNG image is damaged or cut short ({error})") from error
 
 
 def _from_numbers(path: Path, values: np.ndarray, *, void: bool) -> np.ndarray:
-    """Values that are object numbers, (H, W) unsigned, to (H, W) uint8 labels."""
+    """Take values, (H, W) unsigned, as object numbers: labels, (H, W) uint8.
+
+    Args:
+        path: of the file, for messages.
+        values: of the pixels.
+        void: whether 255 beside other objects is void.
+    """
     _check_hard_edges(path, values)
     present = [int(value) for value in np.flatnonzero(value_counts(values)) if value]
     if present == [_VOID]:
@@ -165,7 +192,7 @@ def _from_numbers(path: Path, values: np.ndarray, *, void: bool) -> np.ndarray:
 
 
 def _from_grey(path: Path, values: np.ndarray) -> np.ndarray:
-    """Grey values, (H, W) unsigned, to labels: two values are one object, else numbers."""
+    """Convert grey values, (H, W) unsigned, to labels: two values are one object, more are object numbers."""
     low, high = values.min(), values.max()
     if low != high and np.all((values == low) | (values == high)):
         return (values == high).astype(np.uint8)
@@ -173,7 +200,7 @@ def _from_grey(path: Path, values: np.ndarray) -> np.ndarray:
 
 
 def _from_channels(path: Path, values: np.ndarray) -> np.ndarray:
-    """Colour or grey, perhaps with alpha, (H, W, 2 to 4) uint8, to labels."""
+    """Convert colour or grey, perhaps with alpha, (H, W, 2 to 4) uint8, to labels."""
     alpha = None
     if values.shape[2] in (2, 4):
         values, alpha = values[..., :-1], values[..., -1]
@@ -194,11 +221,9 @@ def _from_channels(path: Path, values: np.ndarray) -> np.ndarray:
 
 
 def _from_colours(path: Path, rgb: np.ndarray) -> np.ndarray:
-    """Colours, (H, W, 3) uint8, to labels by the DAVIS palette, or one colour on black."""
-    from ..palette import davis_palette
-
+    """Convert colours, (H, W, 3) uint8, to labels by the DAVIS palette, or from one colour on black."""
     colours = np.zeros(0, np.uint32)
-    blocks = [rgb[start : start + 256] for start in range(0, len(rgb), 256)]  # of packed colours little at a time
+    blocks = [rgb[start : start + 256] for start in range(0, len(rgb), 256)]  # packing takes several times their memory
     for block in blocks:
         colours = np.union1d(colours, _pack(block))
         if len(colours) > MAX_OBJECT_ID + 1:
@@ -210,20 +235,20 @@ def _from_colours(path: Path, rgb: np.ndarray) -> np.ndarray:
         labels = [lut[np.searchsorted(colours, _pack(block))] for block in blocks]
         return _from_numbers(path, np.concatenate(labels), void=True)
     if len(colours) == 2 and colours[0] == 0:
-        return rgb.any(axis=2).astype(np.uint8)
+        return (rgb.max(axis=2) > 0).astype(np.uint8)
     raise InputError(f"{path}: the colour #{unknown[0]:06x} is not in the DAVIS palette; {_ACCEPTED}")
 
 
 def _pack(rgb: np.ndarray) -> np.ndarray:
-    """(..., 3) uint8 to (...) uint32, 0xRRGGBB."""
-    red, green, blue = np.moveaxis(rgb.astype(np.uint32), -1, 0)
-    return red << 16 | green << 8 | blue
+    """Pack colours (..., 3) uint8 to (...) uint32, 0xRRGGBB."""
+    channels = rgb.astype(np.uint32)
+    return channels[..., 0] << 16 | channels[..., 1] << 8 | channels[..., 2]
 
 
 def _check_hard_edges(path: Path, values: np.ndarray) -> None:
-    """Refuse soft edges, whose in-between values would each become an object.
+    """Refuse soft edges: each of their values in between would become an object.
 
-    A value is an edge if nearly all of its pixels lie between a darker and a lighter neighbour.
+    A value counts as an edge if nearly all of its pixels lie between a darker and a lighter neighbour.
 
     Raises:
         InputError: too many of the values are edges.
@@ -235,7 +260,7 @@ def _check_hard_edges(path: Path, values: np.ndarray) -> None:
         return
     between = (_neighbourhood(values, np.minimum) < values) & (_neighbourhood(values, np.maximum) > values)
     edges = np.bincount(values[between], minlength=len(counts))[present] >= _EDGE_SHARE * counts[present]
-    fewest = 1 if present[-1] >= 128 else 3  # small numbers are more likely objects
+    fewest = 1 if present[-1] >= 128 else 3  # small values are more likely the numbers of objects
     if np.count_nonzero(edges) >= max(fewest, len(present) / 4):
         raise InputError(
             f"{path}: {len(present)} grey values with soft edges between them; threshold the mask to"
@@ -244,11 +269,16 @@ def _check_hard_edges(path: Path, values: np.ndarray) -> None:
 
 
 def _neighbourhood(values: np.ndarray, extreme: np.ufunc) -> np.ndarray:
-    """Smallest or largest value among a pixel and its eight neighbours, (H, W)."""
-    rows = values.copy()
-    extreme(rows[1:], values[:-1], out=rows[1:])
-    extreme(rows[:-1], values[1:], out=rows[:-1])
-    result = rows.copy()
-    extreme(result[:, 1:], rows[:, :-1], out=result[:, 1:])
-    extreme(result[:, :-1], rows[:, 1:], out=result[:, :-1])
+    """Find the smallest or largest value of each pixel and its eight neighbours, (H, W).
+
+    Args:
+        values: (H, W).
+        extreme: ``np.minimum`` or ``np.maximum``.
+    """
+    vertical = values.copy()
+    extreme(vertical[1:], values[:-1], out=vertical[1:])
+    extreme(vertical[:-1], values[1:], out=vertical[:-1])
+    result = vertical.copy()
+    extreme(result[:, 1:], vertical[:, :-1], out=result[:, 1:])
+    extreme(result[:, :-1], vertical[:, 1:], out=result[:, :-1])
     return result

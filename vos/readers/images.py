@@ -1,29 +1,34 @@
-"""Reads a folder of numbered images as a video."""
+"""The backend for folders of numbered images, which it reads as a video."""
 
 from __future__ import annotations
 
 import re
 import warnings
 from collections.abc import Generator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from PIL import ImageOps
 
 from ..errors import InputError, TruncatedVideoError
-from .limits import MAX_PIXELS, open_image
+from .limits import MAX_PIXELS, open_image, size_text
 from .source import SourceFrame
 
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+"""Names of files that are taken for images, in small or capital letters."""
+
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+"""Pillow's names of the formats that are decoded."""
+
 FOLDER_FPS = 24.0
-"""Images carry no times; they are taken to follow each other at 24 per second, as DAVIS has it."""
+"""Frames per second of a folder, as in DAVIS; images carry no times of their own."""
 
 
 class ImagesSource:
-    """A folder of images in natural order; see :class:`~vos.readers.open.Source`.
+    """A folder of images, in natural order, as a :class:`~vos.readers.source.SeekableSource`.
 
-    ``fps`` is None: times are ``index / FOLDER_FPS``.
+    Times are ``index / FOLDER_FPS``, while ``fps`` is None as no file states it.
     """
 
     def __init__(self, folder: Path, max_pixels: int = MAX_PIXELS) -> None:
@@ -31,6 +36,7 @@ class ImagesSource:
         self._max_pixels = max_pixels
         self.fps: float | None = None
         self.length: int | None = len(self._paths)
+        self.damaged: int | None = None
         try:
             first = _load(self._paths[0], max_pixels)
         except OSError as error:
@@ -42,11 +48,17 @@ class ImagesSource:
         return [index / FOLDER_FPS for index in range(len(self._paths))]
 
     def frames(self, start_s: float = 0.0) -> Generator[SourceFrame, None, None]:
-        """All images from a time on, each read when its pixels are asked for."""
+        """Deliver all images from a time on; each is read when its pixels are asked for."""
         for index in range(round(start_s * FOLDER_FPS), len(self._paths)):
-            yield SourceFrame(index / FOLDER_FPS, lambda index=index: self._checked(index))
+            yield SourceFrame(index / FOLDER_FPS, partial(self._pixels, index))
 
-    def _checked(self, index: int) -> np.ndarray:
+    def _pixels(self, index: int) -> np.ndarray:
+        """Load an image, (H, W, 3) uint8.
+
+        Raises:
+            TruncatedVideoError: it cannot be read.
+            InputError: it has another size than the first.
+        """
         path = self._paths[index]
         try:
             rgb = _load(path, self._max_pixels)
@@ -55,10 +67,11 @@ class ImagesSource:
                 f"{path}: cannot be read as an image ({error}); the {index} frames before it were used; replace it",
                 index,
             ) from error
-        if rgb.shape[:2] != self.size:
+        height, width, _ = rgb.shape
+        if (height, width) != self.size:
             raise InputError(
-                f"{path}: {rgb.shape[1]} x {rgb.shape[0]}, but {self._paths[0].name} is "
-                f"{self.size[1]} x {self.size[0]}; bring all images to one size"
+                f"{path}: {size_text((height, width))}, but {self._paths[0].name} is {size_text(self.size)}; "
+                "bring all images to one size"
             )
         return rgb
 
@@ -73,7 +86,7 @@ def open_source(folder: Path, max_pixels: int = MAX_PIXELS) -> ImagesSource:
 
 
 def image_paths(folder: Path) -> list[Path]:
-    """Images of a folder, sorted by the numbers in their names: frame_2 before frame_10.
+    """List the images of a folder, sorted by the numbers in their names: frame_2 before frame_10.
 
     Raises:
         InputError: there are none, or the folder cannot be listed.
@@ -86,33 +99,28 @@ def image_paths(folder: Path) -> list[Path]:
     if not paths:
         raise InputError(f"{folder}: holds no images ({', '.join(SUFFIXES)}); give a folder of frames or a video")
     for path in paths:
-        if not path.is_file():  # a pipe would be waited for
+        if not path.is_file():  # reading a named pipe would wait for ever
             raise InputError(f"{path}: is no file that can be read, though it is named like an image; remove it")
     return sorted(paths, key=lambda path: _natural(path.name))
 
 
 def _natural(name: str) -> tuple[list[tuple[str, int]], str]:
-    """Sort key: text and numbers in turn; the name itself settles 1.jpg against 01.jpg."""
+    """Make a sort key of a name's texts and numbers; the name itself decides between 1.jpg and 01.jpg."""
     parts = re.findall(r"(\D*)(\d*)", Path(name).stem)
     return [(text, int(number) if number else -1) for text, number in parts], name
 
 
 def _load(path: Path, max_pixels: int) -> np.ndarray:
-    """Upright pixels (H, W, 3) uint8; grey becomes RGB, transparency lies on black.
+    """Decode an image to upright pixels (H, W, 3) uint8; grey becomes RGB, transparency lies on black.
 
     Raises:
-        InputError: it has more pixels than that; none were decoded.
-        OSError: it is damaged, or none of the formats.
+        InputError: it has more than ``max_pixels``; none were decoded.
+        OSError: it is damaged, or has none of the formats.
     """
-    try:
-        with open_image(path, _FORMATS, max_pixels) as file, warnings.catch_warnings(action="ignore"):  # of odd EXIF
-            image = ImageOps.exif_transpose(file)
-            if image.has_transparency_data:
-                from .pixels import on_black
+    with open_image(path, _FORMATS, max_pixels) as file, warnings.catch_warnings(action="ignore"):  # of odd EXIF
+        image = ImageOps.exif_transpose(file)
+        if image.has_transparency_data:
+            from .pixels import on_black
 
-                return on_black(np.array(image.convert("RGBA")))
-            return np.array(image.convert("RGB"))
-    except (InputError, OSError):
-        raise
-    except Exception as error:  # how PIL reports some damage
-        raise OSError(str(error)) from error
+            return on_black(np.array(image.convert("RGBA")))
+        return np.array(image.convert("RGB"))

@@ -1,6 +1,6 @@
-"""Opens videos and image folders; the one place that applies start, stride and max_frames.
+"""Opens videos, image folders and streams, each by the backend for it.
 
-A backend module offers ``open_source(path, max_pixels) -> Source`` and is imported on first use.
+The module of a backend offers ``open_source(path, max_pixels) -> Source`` and is imported on first use.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from ..errors import InputError
+from ..errors import InputError, parameter
 from .address import Address, parse_address
 from .limits import MAX_PIXELS
-from .source import Source, SourceReader
+from .source import SeekableSource, Source, SourceReader
 
 BACKENDS = {"pyav": ".pyav", "decord": ".decord"}
 """Backends for video files: name and module. Folders always go to ``.images``."""
@@ -35,12 +35,12 @@ def open_reader(
     Args:
         source: a video file, a folder of images, or a camera's number, a network address or ``-``
             for standard input, see :mod:`.address`.
-        backend: reads video files; folders have their own.
+        backend: reads video files; folders and streams have their own.
         start: index of the first frame of the source to deliver.
-        max_frames: deliver at most so many; None for all.
+        max_frames: largest number of frames to deliver; None for all.
         stride: deliver every ``stride``-th frame from ``start`` on.
-        live: of a stream: drop frames rather than fall behind, and open it again if it breaks.
-        raw: standard input is bare rgb24 pixels, ``WxH`` or ``WxH@FPS``.
+        live: for a stream only: drop frames rather than fall behind, and reconnect if it breaks.
+        raw: format of standard input if it is bare rgb24 pixels, ``WxH`` or ``WxH@FPS``.
         max_pixels: larger frames are refused before memory is taken for them.
 
     Raises:
@@ -53,9 +53,16 @@ def open_reader(
         )
     address = parse_address(source, raw)
     if address is not None:
-        return _open_stream(address, backend, live, max_pixels, start=start, max_frames=max_frames, stride=stride)
+        _check_reads_streams(backend, address)
+        from .live import LiveReader, StreamSource
+
+        stream = StreamSource(address, live, max_pixels)
+        reader = LiveReader if live else SourceReader
+        return reader(address.name, stream, start=start, max_frames=max_frames, stride=stride)
     if live:
-        raise InputError(f"{source}: --live is for cameras, network addresses and standard input, not for files")
+        raise InputError(
+            f"{source}: {parameter('live')} is for cameras, network addresses and standard input, not for files"
+        )
     opened = open_source(source, backend, max_pixels)
     return SourceReader(str(source), opened, start=start, max_frames=max_frames, stride=stride)
 
@@ -63,31 +70,50 @@ def open_reader(
 def open_source(
     source: str | Path, backend: Literal["pyav", "decord"] = "pyav", max_pixels: int = MAX_PIXELS
 ) -> Source:
-    """Open a video file or a folder of images for a reader.
+    """Open a video file by a backend, or a folder of images.
 
     Raises:
         InputError: it is missing, unreadable or no video, or the backend is unknown.
     """
-    path = Path(source)
-    _check_readable(path)
+    path = _readable(source)
     if path.is_dir():
         module = ".images"
     elif backend in BACKENDS:
         module = BACKENDS[backend]
     else:
         raise InputError(f"reader {backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
-    return importlib.import_module(module, __package__).open_source(path, max_pixels)
+    opened: Source = importlib.import_module(module, __package__).open_source(path, max_pixels)
+    return opened
 
 
-def _open_stream(address: Address, backend: str, live: bool, max_pixels: int, **options: int | None) -> SourceReader:
+def open_seekable_source(source: str | Path, max_pixels: int = MAX_PIXELS) -> SeekableSource:
+    """Open a video file or a folder of images by a backend that can start in the middle.
+
+    Raises:
+        InputError: it is missing, unreadable or no video.
+    """
+    path = _readable(source)
+    if path.is_dir():
+        from .images import ImagesSource
+
+        return ImagesSource(path, max_pixels)
+    from .pyav import PyAVSource
+
+    return PyAVSource(path, max_pixels)
+
+
+def _check_reads_streams(backend: str, address: Address) -> None:
     if backend != "pyav":
-        raise InputError(f"{address.name}: the reader {backend} reads files only; leave out --reader")
-    from .live import LiveReader, StreamSource
-
-    return (LiveReader if live else SourceReader)(address.name, StreamSource(address, live, max_pixels), **options)
+        raise InputError(f"{address.name}: the reader {backend} reads files only; leave out {parameter('reader')}")
 
 
-def _check_readable(path: Path) -> None:
+def _readable(source: str | Path) -> Path:
+    """Check that a file or folder is there, may be read and is not empty.
+
+    Raises:
+        InputError: it is not.
+    """
+    path = Path(source)
     try:
         size = path.stat().st_size
     except FileNotFoundError as error:
@@ -98,3 +124,4 @@ def _check_readable(path: Path) -> None:
         raise InputError(f"{path}: cannot be read (permission denied); check the permissions")
     if path.is_file() and size == 0:
         raise InputError(f"{path}: is empty (0 bytes); copy or download it again")
+    return path

@@ -1,4 +1,4 @@
-"""Reads video files through PyAV: mp4, mov, webm, mkv, avi, gif."""
+"""The backend for video files that decodes with PyAV: mp4, mov, webm, mkv, avi, gif and so on."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ _ONE_FRAME_PER_PACKET = (
     "ffv1",
     "gif",
 )
-"""Decoders that show every packet; VP8 has packets that are never shown."""
+"""Decoders whose packets hold one shown frame each; VP8, for one, also has packets that are never shown."""
+
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip")
+"""Kinds of box with which mp4 and mov files begin."""
 
 
 def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Probe:
-    """Open a file and decode its first frame.
+    """Open a file and decode its first frame, to learn what the file states.
 
     Raises:
         InputError: it is no video, is damaged, or has no video stream or no frames.
@@ -42,10 +44,10 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Probe:
 
 
 class PyAVSource:
-    """A video file read by PyAV; see :class:`~vos.readers.open.Source`.
+    """A video file as a :class:`~vos.readers.source.SeekableSource`, decoded by PyAV.
 
     Attributes:
-        damaged: packets of the last pass that were damaged, see :class:`Decoding`.
+        damaged: number of packets found damaged in the last pass, see :class:`~vos.readers.decoding.Decoding`.
     """
 
     def __init__(self, path: Path, max_pixels: int = MAX_PIXELS) -> None:
@@ -58,7 +60,7 @@ class PyAVSource:
         self.damaged = 0
 
     def frames(self, start_s: float = 0.0) -> Generator[SourceFrame, None, None]:
-        """All frames, or those from a key frame at about ``start_s`` seconds on.
+        """Deliver all frames, or those from a key frame at about ``start_s`` seconds on.
 
         Raises:
             TruncatedVideoError: the file breaks off, or is damaged up to its end.
@@ -77,22 +79,24 @@ class PyAVSource:
                 self.damaged = decoding.damaged
 
     def times(self) -> list[float] | None:
-        """Times of all frames in seconds, read off the packets; None: only decoding tells them."""
+        """Read the times of all frames, in seconds, from the packets; None if only decoding can tell them."""
         found: list[int] = []
         with _open(self._path, self._max_pixels) as container:
             stream = video_stream(container, str(self._path), self._max_pixels)
             if stream.codec_context.name not in _ONE_FRAME_PER_PACKET or stream.time_base is None:
                 return None
             first = next(Decoder(container, stream, low_delay=False).frames()).pts
-            with suppress(av.FFmpegError):  # found again by whoever decodes that far
+            if first is None:
+                return None
+            with suppress(av.FFmpegError):  # the pass that decodes that far will meet it again
                 container.seek(0)
                 for packet in container.demux(stream):
                     if packet.is_corrupt and container.format.name != "mpegts":
                         break
                     if packet.size and not packet.is_discard:
+                        if packet.pts is None:
+                            return None
                         found.append(packet.pts)
-            if first is None or None in found:
-                return None
             base, start = stream.time_base, stream.start_time or 0
         return [max(0.0, float((pts - start) * base)) for pts in sorted(found) if pts >= first]
 
@@ -107,7 +111,13 @@ def open_source(path: Path, max_pixels: int = MAX_PIXELS) -> PyAVSource:
 
 
 def _open(path: Path, max_pixels: int) -> InputContainer:
-    """Open a file; what it may refer to elsewhere is not followed, and no larger frame is decoded."""
+    """Open a container, with decoders limited to frames of ``max_pixels``.
+
+    Files and addresses that a playlist refers to are not followed to the network.
+
+    Raises:
+        InputError: it cannot be read, or is no video.
+    """
     try:
         options = {"protocol_whitelist": "file", **size_limit(max_pixels)}
         container = av.open(f"file:{path}", options=options, metadata_errors="replace")
@@ -128,6 +138,7 @@ def _open(path: Path, max_pixels: int) -> InputContainer:
 
 
 def _head(path: Path) -> bytes:
+    """Read the first 12 bytes, which hold the first box of an mp4."""
     try:
         with path.open("rb") as file:
             return file.read(12)

@@ -1,46 +1,51 @@
-"""Frames of a video in any order, by the exact index that a reader would give them."""
+"""Frames of a video in any order, by the same index that a reader would give them; for the annotation page."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Generator
 from contextlib import closing, suppress
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from threading import Lock
 
 from ..errors import InputError, TruncatedVideoError
 from ..structures import Frame
-from .open import open_source
+from .open import open_seekable_source
 from .source import SourceFrame
 
-_NEAR = 64  # frames: so far ahead decoding on is quicker than seeking
-_SAME_S = 1e-6
-_EARLIER_S = (0.0, 1.0, 10.0)  # a key frame may be shown after the frame that was sought
+_DECODE_ON = 64
+"""Largest distance ahead, in frames, at which decoding on is quicker than seeking."""
+
+_SAME_TIME_S = 1e-6
+"""Largest difference between two times that count as equal."""
+
+_SEEK_EARLIER_S = (0.0, 1.0, 10.0)
+"""Seeks that are tried, in seconds before the frame: a key frame may be shown after the frame that was sought."""
 
 
 class VideoFrames:
-    """A video file or a folder of images, of which one decoded frame is held; safe to share by threads.
+    """A video file or a folder of images with access to any frame; safe to share between threads.
 
-    Seeking is checked: a frame is delivered only if its time is the one that its index has;
-    otherwise the video is decoded from its beginning.
+    It holds one decoded frame. Seeking is checked: a frame is delivered only if its time is the one that
+    its index has. Otherwise the video is decoded from its beginning.
 
     Attributes:
-        name: the source.
+        name: of the source, for messages.
         fps: frames per second as the source states it, or None.
         size: (H, W) of the upright frames.
     """
 
     def __init__(self, source: str | Path) -> None:
         self.name = str(source)
-        self._source = open_source(source)
+        self._source = open_seekable_source(source)
         self.fps = self._source.fps
         self.size = self._source.size
         self._times = self._source.times() or self._decoded_times()
-        self._seekable = all(one < other for one, other in zip(self._times, self._times[1:], strict=False))
+        self._seekable = all(time_s < next_s for time_s, next_s in pairwise(self._times))
         self._lock = Lock()
         self._running: Generator[tuple[int, SourceFrame], None, None] | None = None
-        self._next = 0  # index that the running generator delivers next
+        self._next = 0  # index of the frame that the running generator delivers next
         self._last: Frame | None = None
 
     def __len__(self) -> int:
@@ -48,7 +53,7 @@ class VideoFrames:
         return len(self._times)
 
     def frame(self, index: int) -> Frame:
-        """One frame, with its own index.
+        """Decode one frame, unless it is the last one that was asked for.
 
         Raises:
             InputError: there is no such frame, or it cannot be decoded.
@@ -61,12 +66,12 @@ class VideoFrames:
             return self._last
 
     def frames_from(self, index: int) -> Generator[Frame, None, None]:
-        """All frames from an index on, by a decoder of their own.
+        """Deliver all frames from an index on, by a decoder of their own.
 
         Raises:
             InputError: a frame cannot be decoded.
         """
-        for position, frame in self._positioned(index):
+        for position, frame in self._indexed(index):
             if position >= index:
                 yield Frame(position, frame.time_s, frame.load())
 
@@ -76,9 +81,10 @@ class VideoFrames:
             self._stop()
 
     def _decoded(self, index: int) -> Frame:
-        if self._running is None or not 0 <= index - self._next <= _NEAR:
+        """Decode on to a frame that is near, or seek to it."""
+        if self._running is None or not 0 <= index - self._next <= _DECODE_ON:
             self._stop()
-            self._running = self._positioned(index)
+            self._running = self._indexed(index)
         for position, frame in self._running:
             self._next = position + 1
             if position == index:
@@ -86,10 +92,10 @@ class VideoFrames:
         self._stop()
         raise InputError(f"{self.name}: frame {index} cannot be decoded; convert the video, or choose another frame")
 
-    def _positioned(self, index: int) -> Generator[tuple[int, SourceFrame], None, None]:
-        """Frames with their indices, from ``index`` or before up to the last."""
+    def _indexed(self, index: int) -> Generator[tuple[int, SourceFrame], None, None]:
+        """Deliver frames with their indices, from ``index`` or an earlier one up to the last."""
         done = -1
-        for earlier_s in _EARLIER_S if self._seekable else ():
+        for earlier_s in _SEEK_EARLIER_S if self._seekable else ():
             start_s = self._times[index] - earlier_s
             if done >= 0 or start_s <= 0:
                 break
@@ -100,19 +106,19 @@ class VideoFrames:
                     yield position, frame
                     done = position
         if done < len(self) - 1:
-            with closing(self._source.frames()) as frames:
-                for position, frame in enumerate(islice(frames, len(self))):
+            with closing(self._source.frames()) as from_beginning:
+                for position, frame in enumerate(islice(from_beginning, len(self))):
                     if position > done:
                         yield position, frame
 
     def _sought(self, start_s: float) -> Generator[tuple[int, SourceFrame], None, None]:
-        """Frames from about a time on, as long as their times are those of successive indices."""
+        """Deliver frames from about a time on, as long as their times are those of successive indices."""
         position = None
         with closing(self._source.frames(start_s)) as frames:
             for frame in frames:
                 if position is None:
-                    position = bisect_left(self._times, frame.time_s - _SAME_S)
-                if position == len(self) or abs(self._times[position] - frame.time_s) > _SAME_S:
+                    position = bisect_left(self._times, frame.time_s - _SAME_TIME_S)
+                if position == len(self) or abs(self._times[position] - frame.time_s) > _SAME_TIME_S:
                     return
                 yield position, frame
                 position += 1
@@ -120,6 +126,7 @@ class VideoFrames:
                     return
 
     def _decoded_times(self) -> list[float]:
+        """Find the times of all frames by decoding the whole video once."""
         times: list[float] = []
         with suppress(TruncatedVideoError):
             for frame in self._source.frames():
@@ -127,6 +134,7 @@ class VideoFrames:
         return times
 
     def _stop(self) -> None:
+        """Close the running generator."""
         if self._running is not None:
             self._running.close()
         self._running, self._next = None, 0

@@ -1,8 +1,11 @@
-"""What a backend delivers, and the reader over it: the one place that applies start, stride and max_frames."""
+"""The protocols of a backend, and the reader over one.
+
+:class:`SourceReader` is the one place that applies start, stride and max_frames.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol
@@ -17,6 +20,7 @@ _FAULTS = {
     "dropped_frames": "frames dropped to keep up",
     "reconnections": "reconnections",
 }
+"""Words for the kinds of :attr:`SourceReader.faults`."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class SourceFrame:
 
     Attributes:
         time_s: presentation time in seconds from the start of the source.
-        load: gives the upright pixels, (H, W, 3) uint8; not called for frames that are skipped.
+        load: converts to upright pixels, (H, W, 3) uint8; not called for frames that are skipped.
     """
 
     time_s: float
@@ -33,7 +37,7 @@ class SourceFrame:
 
 
 class Source(Protocol):
-    """What a backend offers: all frames of one file or folder.
+    """A backend's view of one file, folder or stream: all of its frames.
 
     Attributes:
         fps: frames per second as stated, or None.
@@ -45,20 +49,38 @@ class Source(Protocol):
     size: tuple[int, int]
     length: int | None
 
+    @property
+    def damaged(self) -> int | None:
+        """Number of packets found damaged in the last pass; None if the backend does not count them."""
+        ...
+
     def frames(self) -> Generator[SourceFrame, None, None]:
-        """All frames in presentation order; each call starts again and owns what it opens."""
+        """Deliver all frames in presentation order; each call starts again and owns what it opens."""
+        ...
+
+
+class SeekableSource(Source, Protocol):
+    """A source that can also start in the middle, as :mod:`.seek` needs it."""
+
+    def frames(self, start_s: float = 0.0) -> Generator[SourceFrame, None, None]:
+        """Deliver the frames from about ``start_s`` seconds on, or none if it cannot start there."""
+        ...
+
+    def times(self) -> list[float] | None:
+        """Times of all frames in seconds, without decoding; None if only decoding can tell them."""
         ...
 
 
 class SourceReader:
     """A :class:`~vos.interfaces.Reader` over every ``stride``-th frame of a source.
 
-    Iterating again starts again. ``fps`` is that of the source, whatever the stride.
+    Iterating again starts again.
 
     Attributes:
-        fps: frames per second as the source states it, or None.
+        name: of the source, for messages.
+        fps: frames per second as the source states it, or None; the stride does not change it.
         size: (H, W) of the upright frames.
-        length: number of frames that will be delivered, as far as the source states its own.
+        length: number of frames that will be delivered, or None if the source does not state its own.
         live: whether frames are dropped rather than falling behind.
     """
 
@@ -70,15 +92,15 @@ class SourceReader:
         self.name = name
         self.fps = source.fps
         self.size = source.size
-        self.length = _delivered(source.length, start, max_frames, stride)
+        self.length = _delivered_length(source.length, start, max_frames, stride)
         self._source = source
         self._start = start
         self._stride = stride
         self._max_frames = max_frames
         self._running: Generator[Frame, None, None] | None = None
 
-    def __iter__(self) -> Iterator[Frame]:
-        """Frames in presentation order; ``index`` counts from 0, ``time_s`` is the source's.
+    def __iter__(self) -> Generator[Frame, None, None]:
+        """Deliver frames in presentation order; ``index`` counts from 0, ``time_s`` is the source's.
 
         Raises:
             TruncatedVideoError: the source broke off; its ``frames`` counts frames of the source.
@@ -108,8 +130,11 @@ class SourceReader:
 
     @property
     def faults(self) -> dict[str, int]:
-        """What went wrong without ending the last pass, by kind, zeros included; when it is over."""
-        damaged = getattr(self._source, "damaged", None)
+        """Counts of what went wrong in the last pass without ending it, by kind, zeros included.
+
+        They are complete once the pass is over.
+        """
+        damaged = self._source.damaged
         return {} if damaged is None else {"damaged_packets": damaged}
 
     def close(self) -> None:
@@ -128,12 +153,13 @@ class SourceReader:
 
 
 def faults_line(reader: SourceReader) -> str | None:
-    """One line on what went wrong without ending a pass, or None."""
+    """Sum up in one line what went wrong without ending the last pass; None if nothing did."""
     told = [f"{_FAULTS[kind]}: {count}" for kind, count in reader.faults.items() if count]
     return f"{reader.name}: {', '.join(told)}" if told else None
 
 
-def _delivered(length: int | None, start: int, max_frames: int | None, stride: int) -> int | None:
+def _delivered_length(length: int | None, start: int, max_frames: int | None, stride: int) -> int | None:
+    """Number of frames that are left of ``length`` by start, stride and max_frames."""
     if length is None:
         return None
     count = max(0, -(-(length - start) // stride))
