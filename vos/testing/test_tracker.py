@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from ..engine.session import Session
+from ..interfaces import EditableTracker, ResumableTracker
 from ..state_file import from_bytes, to_bytes
 from ..structures import Frame, Result
 from .clip import clip, disc_labels, discs, sway
