@@ -6,6 +6,9 @@ import csv
 import io
 import json
 import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -20,11 +23,14 @@ from vos.command.cli import main
 from vos.errors import InputError
 from vos.palette import bright_palette
 from vos.segmenters.lite import LiteSegmenter
-from vos.structures import Masks
+from vos.structures import ImageEmbedding, Masks, Prompts
+
+Clip = tuple[Path, np.ndarray]
+"""A folder of frames, and their labels (T, H, W)."""
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory, published):
+def clip(tmp_path_factory: pytest.TempPathFactory, published: Callable[..., Any]) -> Clip:
     """A folder of eight frames with two objects, and their true labels."""
     arrays = published("frames_multi")
     folder = tmp_path_factory.mktemp("clip") / "clip"
@@ -36,27 +42,27 @@ def clip(tmp_path_factory, published):
 
 
 @pytest.fixture
-def project(clip, tmp_path):
+def project(clip: Clip, tmp_path: Path) -> Iterator[Project]:
     with Project(clip[0], tmp_path / "work", tracker="persam") as opened:
         yield opened
 
 
-def box_of(mask) -> tuple[float, ...]:
+def box_of(mask: np.ndarray) -> tuple[float, ...]:
     ys, xs = np.nonzero(mask)
     return float(xs.min()), float(ys.min()), float(xs.max()), float(ys.max())
 
 
-def draw_box(project: Project, index: int, object_id: int, box) -> None:
+def draw_box(project: Project, index: int, object_id: int, box: tuple[float, ...]) -> None:
     project.add_corner(index, object_id, *box[2:])
     project.add_corner(index, object_id, *box[:2])
 
 
-def pictures(path) -> list[np.ndarray]:
+def pictures(path: Path) -> list[np.ndarray]:
     with av.open(str(path)) as container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
 
-def overlap(one, other) -> float:
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
     return np.count_nonzero(one & other) / max(1, np.count_nonzero(one | other))
 
 
@@ -71,7 +77,7 @@ def mark_both(project: Project, truth: np.ndarray, index: int = 0) -> None:
         draw_box(project, index, number, box_of(truth[index] == number))
 
 
-def test_marks_become_masks_at_once_and_can_be_taken_back(project, clip):
+def test_marks_become_masks_at_once_and_can_be_taken_back(project: Project, clip: Clip) -> None:
     truth = clip[1]
     cat = project.add_object("  cat\n")
     assert (cat, project.names) == (1, {1: "cat"})
@@ -94,7 +100,7 @@ def test_marks_become_masks_at_once_and_can_be_taken_back(project, clip):
     assert project.hints == {} and project.undo() is None
 
 
-def test_a_mark_that_finds_nothing_changes_nothing(project, clip):
+def test_a_mark_that_finds_nothing_changes_nothing(project: Project, clip: Clip) -> None:
     mark_both(project, clip[1])
     before, hints = project.result(0).labels, dict(project.hints)
     third = project.add_object()
@@ -114,14 +120,14 @@ def test_a_mark_that_finds_nothing_changes_nothing(project, clip):
     assert project.tracked == ()
 
 
-def test_names_are_cleaned(project):
+def test_names_are_cleaned(project: Project) -> None:
     project.add_object("a\x00b\x1b[2J" + "c" * 500)
     assert project.names[1] == "ab[2J" + "c" * 55
     project.rename(1, "../../etc/passwd\u202e")
     assert project.names[1] == "../../etc/passwd"  # never a file name, see the archive
 
 
-def test_the_archive_is_what_the_command_writes(project, clip, tmp_path):
+def test_the_archive_is_what_the_command_writes(project: Project, clip: Clip, tmp_path: Path) -> None:
     folder, truth = clip
     mark_both(project, truth)
     assert list(project.track(0)) == list(range(1, 8))
@@ -153,7 +159,7 @@ def test_the_archive_is_what_the_command_writes(project, clip, tmp_path):
     assert sorted(path.name for path in (tmp_path / "work").iterdir()) == ["download", "given", "guesses", "tracked"]
 
 
-def test_tracking_again_keeps_what_was_before(project, clip):
+def test_tracking_again_keeps_what_was_before(project: Project, clip: Clip) -> None:
     truth = clip[1]
     mark_both(project, truth)
     list(project.track(0))
@@ -171,7 +177,9 @@ def test_tracking_again_keeps_what_was_before(project, clip):
     assert not any(np.array_equal(before[index], after[index]) for index in (5, 6, 7))
 
 
-def test_tracking_from_a_frame_is_what_the_command_does_from_there(project, clip, tmp_path):
+def test_tracking_from_a_frame_is_what_the_command_does_from_there(
+    project: Project, clip: Clip, tmp_path: Path
+) -> None:
     folder, truth = clip
     mark_both(project, truth)
     list(project.track(0))
@@ -187,7 +195,7 @@ def test_tracking_from_a_frame_is_what_the_command_does_from_there(project, clip
             assert np.array_equal(np.asarray(image), project.result(index).labels)
 
 
-def test_later_corrections_are_kept_and_objects_may_join(project, clip):
+def test_later_corrections_are_kept_and_objects_may_join(project: Project, clip: Clip) -> None:
     truth = clip[1]
     project.add_object(), project.add_object()
     draw_box(project, 0, 1, box_of(truth[0] == 1))
@@ -202,7 +210,7 @@ def test_later_corrections_are_kept_and_objects_may_join(project, clip):
     assert [row["object"] for row in rows] == ["1"] * 5 + ["1", "2"] * 3
 
 
-def test_an_object_that_is_hidden_keeps_its_earlier_mask_as_reference(project, clip):
+def test_an_object_that_is_hidden_keeps_its_earlier_mask_as_reference(project: Project, clip: Clip) -> None:
     """Marked on frame 0 alone; frame 5 shows the other one, from which tracking starts."""
     truth = clip[1]
     mark_both(project, truth)
@@ -214,7 +222,7 @@ def test_an_object_that_is_hidden_keeps_its_earlier_mask_as_reference(project, c
     assert project.masked == (0, 5, 6, 7)
 
 
-def test_stopped_tracking_goes_on_as_if_it_had_not_stopped(project, clip):
+def test_stopped_tracking_goes_on_as_if_it_had_not_stopped(project: Project, clip: Clip) -> None:
     mark_both(project, clip[1])
     list(project.track(0))
     whole = all_labels(project)
@@ -234,7 +242,7 @@ def test_stopped_tracking_goes_on_as_if_it_had_not_stopped(project, clip):
     assert all(np.array_equal(one, other) for one, other in zip(whole, all_labels(project), strict=True))
 
 
-def test_points_on_a_tracked_mask_correct_it(project, clip, monkeypatch):
+def test_points_on_a_tracked_mask_correct_it(project: Project, clip: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
     truth = clip[1]
     mark_both(project, truth)
     list(project.track(0))
@@ -247,18 +255,20 @@ def test_points_on_a_tracked_mask_correct_it(project, clip, monkeypatch):
     project.undo()
     assert np.array_equal(project.result(3).labels == 1, tracked)
 
-    def empty(segmenter, embedding, prompts, *rest, **named):
+    def empty(
+        segmenter: LiteSegmenter, embedding: ImageEmbedding, prompts: Prompts, *rest: object, **named: object
+    ) -> Masks:
         scores = torch.zeros(len(prompts.points), 3)
         return Masks(
             scores[..., None, None].expand(-1, -1, *(4 * side for side in embedding.geometry.grid)) - 9, scores
         )
 
     monkeypatch.setattr(LiteSegmenter, "decode", empty)
-    with pytest.raises(InputError, match=r"object 1 \(--point 440,2\): no object was found there"):
+    with pytest.raises(InputError, match=r"object 1 \(point 440,2\): no object was found there"):
         project.add_point(3, 1, 440, 2)
 
 
-def test_a_removed_object_is_gone_everywhere(project, clip):
+def test_a_removed_object_is_gone_everywhere(project: Project, clip: Clip) -> None:
     mark_both(project, clip[1])
     list(project.track(0))
     project.remove_object(1)
@@ -269,12 +279,12 @@ def test_a_removed_object_is_gone_everywhere(project, clip):
     assert project.hints == {}
 
 
-def test_nothing_to_download(project):
+def test_nothing_to_download(project: Project) -> None:
     with pytest.raises(InputError, match="nothing to download yet"):
         next(project.export())
 
 
-def test_the_picture_shows_marks_where_they_were_made(project, clip):
+def test_the_picture_shows_marks_where_they_were_made(project: Project, clip: Clip) -> None:
     project.add_object()
     draw_box(project, 0, 1, box_of(clip[1][0] == 1))
     result = project.result(0)

@@ -1,15 +1,22 @@
-"""A first mask from boxes and points, made by the segmenter itself."""
+"""A first mask from boxes and points, made by the segmenter itself.
+
+:meth:`vos.Session.segment` calls :func:`mask_from_hints`. Each object is decoded several times: the mask of
+one round is the mask prompt of the next, and, for a segmenter that uses them, prior maps are made of it as
+if it were the mask of the frame before (:mod:`vos.method`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..boxes import tight_boxes
 from ..errors import InputError
 from ..geometry import Region
 from ..interfaces import FrameContext
@@ -17,118 +24,173 @@ from ..method import discriminant, matching, prior
 from ..structures import FirstMask, Hint, Prompts
 
 ROUNDS = 4
-"""Decodings: each sees the mask of the one before."""
+"""Number of decodings; each takes the mask of the one before."""
 
-MASK_LOGIT = 4.0
-"""A box that stands for an unknown mask becomes low-res logits of plus or minus this."""
+GUESS_LOGIT = 4.0
+"""The first guess of a mask becomes low-res logits of plus or minus this."""
 
 ROOM = 1.6
-"""How many times as long as the box the region is that is encoded."""
+"""Length of the sides of the region that is encoded, as a multiple of the box's."""
+
+LEAST_REGION = 0.15
+"""Smallest length of the sides of that region, as a share of the frame's."""
 
 TOUCHED = 1 / 30
-"""A point corrects a given mask in a disc of this radius, as a share of the frame's shorter side."""
+"""Radius of the disc in which a point corrects a given mask, as a share of the frame's shorter side."""
 
 POINT_BOX = 0.3
-"""Share of the frame's sides of the box that stands for an object with points alone."""
+"""Sides of the box that stands for an object with points alone, as a share of the frame's."""
+
+CONTRAST_SHARE = 0.5
+"""Weight of the contrast against the discriminant in the prior maps; a discriminant alone believes any guess."""
 
 
 def mask_from_hints(
     contexts: Sequence[FrameContext], hints: Sequence[Hint], object_ids: Sequence[int] | None = None
 ) -> FirstMask:
-    """Segment each object from its box and points.
-
-    Segmenters that take a mask prompt get the ellipse in the box as the first guess; the mask that comes
-    back takes its place in the next round, and matching maps are made of it. Where objects overlap the larger
-    logit wins.
+    """Segment each object from its box and points; where objects overlap, the larger logit wins.
 
     Args:
-        contexts: of one frame, a fresh one for each object where the segmenter looks at objects closely.
+        contexts: of one frame, one for each object; a fresh one where the segmenter encodes a region for
+            each object, else the same for all.
         hints: one for each object.
         object_ids: their ascending ids; None: they count from 1.
 
     Raises:
-        InputError: a box or point lies outside the frame, or nothing was found there.
+        InputError: a box or point lies outside the frame, or no object is found there.
     """
     if not hints:
         raise InputError("neither a mask nor a box or point was given")
     height, width = contexts[0].frame.size
     object_ids = tuple(object_ids or range(1, len(hints) + 1))
-    for number, hint in zip(object_ids, hints, strict=True):
-        _check(hint, number, width, height)
-    logits = torch.stack([_segment(context, hint) for context, hint in zip(contexts, hints, strict=True)])
+    for object_id, hint in zip(object_ids, hints, strict=True):
+        _check(hint, object_id, width, height)
+    logits = torch.stack([_HintedObject(context, hint).logits() for context, hint in zip(contexts, hints, strict=True)])
     best, row = logits.max(dim=0)
     ids = torch.tensor(object_ids, dtype=torch.uint8, device=row.device)
     labels = torch.where(best > 0, ids[row], 0).cpu().numpy()
-    for number, hint in zip(object_ids, hints, strict=True):
-        if not (labels == number).any():
+    for object_id, hint in zip(object_ids, hints, strict=True):
+        if not (labels == object_id).any():
             raise InputError(
-                f"object {number} ({_words(hint)}): no object was found there; give a box around it, or more points"
+                f"object {object_id} ({_words(hint)}): no object was found there; give a box around it, or more points"
             )
     return FirstMask(labels, object_ids)
 
 
-def _segment(context: FrameContext, hint: Hint) -> Tensor:
-    """Logits (H, W) of one object; negative outside of the encoded region."""
-    segmenter, (height, width) = context.segmenter, context.frame.size
-    device = segmenter.device
-    given = None if hint.mask is None else torch.tensor(_touched_up(hint.mask, hint.points), device=device)
-    box = torch.tensor([hint.box or _box_around(hint, width, height)], device=device, dtype=torch.float32)
-    if given is not None and hint.box is None:
-        box = _tight(given, box)
-    if segmenter.wants_last_mask:  # such a model is small: it sees more when the object fills its input
-        context.look_at(Region.around(box, (height, width), ROOM, 0.15))
-    embedding = context.embedding
-    samples = discriminant.samples(embedding.values) if segmenter.wants_prior_maps else None
-    geometry = embedding.geometry
-    grid = tuple(4 * side for side in geometry.grid)
-    points = torch.tensor([[(x, y) for x, y, _ in hint.points]], device=device).view(1, -1, 2)
-    labels = torch.tensor([[int(inside) for *_, inside in hint.points]], device=device).view(1, -1)
-    if not hint.points and segmenter.wants_last_mask:
-        points, labels = (box[:, None, :2] + box[:, None, 2:]) / 2, torch.ones(1, 1, dtype=torch.long, device=device)
-    prompts = Prompts(points.float(), labels, box if hint.box else None)
-    guess = None
-    if given is not None or segmenter.wants_last_mask or segmenter.wants_prior_maps:
-        shape = _ellipse(box, height, width) if given is None else given[None]
-        guess = geometry.mask_logits(shape, grid, MASK_LOGIT)
-    for number in range(ROUNDS):
-        prompts = replace(prompts, mask_logits=guess)
-        if segmenter.wants_prior_maps and (number or given is not None):  # an ellipse matches its surroundings too
-            prompts = replace(prompts, prior_maps=_maps(context, samples, guess, hint.points))
-        masks = segmenter.decode(embedding, prompts, multimask=True)
+class _HintedObject:
+    """Segments one object from its hint, in several rounds of decoding.
+
+    Args:
+        context: of the frame.
+        hint: where the object is.
+    """
+
+    def __init__(self, context: FrameContext, hint: Hint) -> None:
+        self._context = context
+        self._hint = hint
+        self._segmenter = context.segmenter
+        self._device = context.segmenter.device
+        self._size = context.frame.size
+        self._given = self._given_mask()
+        self._box = self._first_box()
+        if self._segmenter.wants_last_mask:  # such a model is small: it sees more when the object fills its input
+            context.look_at(Region.around(self._box, self._size, ROOM, LEAST_REGION))
+        self._geometry = context.embedding.geometry
+
+    def logits(self) -> Tensor:
+        """Decode the object, (H, W) float, positive inside; negative outside of the encoded region."""
+        prompts, guess = self._prompts(), self._first_guess()
+        # The ellipse matches its surroundings too, so that prior maps are made of a given mask only at first.
+        maps = None if guess is None or self._given is None else self._prior_maps(guess)
+        decoded = self._decode(replace(prompts, mask_logits=guess, prior_maps=maps))
+        for _ in range(1, ROUNDS):
+            maps = self._prior_maps(decoded)
+            decoded = self._decode(replace(prompts, mask_logits=decoded, prior_maps=maps))
+            if prompts.boxes is None:
+                box = tight_boxes(self._geometry.upsample(decoded[:, 0]) > 0, self._box)
+                prompts = replace(prompts, boxes=box)
+        return self._geometry.upsample(decoded[:, 0])[0]
+
+    def _decode(self, prompts: Prompts) -> Tensor:
+        """Decode once; return the low-res logits (1, 1, 4h, 4w) of the best mask."""
+        masks = self._segmenter.decode(self._context.embedding, prompts, multimask=True)
         best = masks.scores.argmax(dim=1)
-        guess = masks.low_res_logits[:, best[0]][:, None].clamp(-20, 20)
-        if prompts.boxes is None and number:
-            prompts = replace(prompts, boxes=_tight(geometry.upsample(guess[:, 0])[0], box))
-    return geometry.upsample(guess[:, 0])[0]
+        return masks.low_res_logits[:, best[0]][:, None].clamp(-20, 20)
 
+    def _given_mask(self) -> Tensor | None:
+        """Take the hint's mask, corrected around its points, (1, H, W) bool; None if it has none."""
+        if self._hint.mask is None:
+            return None
+        return torch.tensor(_touched_up(self._hint.mask, self._hint.points), device=self._device)[None]
 
-def _maps(context: FrameContext, samples: Tensor, guess: Tensor, clicks: Sequence[tuple[float, float, bool]]) -> Tensor:
-    """Prior maps (1, K, h, w) as if the guess were the mask of the frame before, right where there are points."""
-    features, geometry = context.features, context.embedding.geometry
-    coverage = F.avg_pool2d(guess.sigmoid(), 4)
-    matched = features.geometry.resample(coverage, geometry)[:, 0]
-    first = matching.remember(features.values, matched)
-    last = matching.remember(features.values, matched, background_block=2)
-    confidence = prior.similarity(features.values, prior.prototype(features.values, matched))
-    maps = matching.matching_maps(features.values, confidence, first, last, matched)
-    rivals = torch.zeros_like(coverage)
-    for x, y, inside in clicks:
-        column, row = geometry.cells_of(coverage.new_tensor([x, y]))
-        coverage[..., row, column] = float(inside)
-        rivals[..., row, column] = float(not inside)
-    inside = geometry.inside().to(coverage)
-    own, against, everything = (
-        discriminant.moments(samples, (inside * maps).flatten(1))
-        for maps in (coverage[:, 0], rivals[:, 0], inside[None])
-    )
-    given = discriminant.evidence(own, everything - own, against)
-    separating = discriminant.maps(samples, geometry.grid, given, given)
-    maps = geometry.resample(maps, features.geometry)
-    return torch.cat([maps, (separating + matching.contrasts(maps)) / 2], dim=1)  # a discriminant believes any guess
+    def _first_box(self) -> Tensor:
+        """Find the box to start from, (1, 4) float: the hint's, that of its mask, or one around its points."""
+        height, width = self._size
+        edges = self._hint.box or _box_around(self._hint, width, height)
+        box = torch.tensor([edges], device=self._device, dtype=torch.float32)
+        return box if self._given is None or self._hint.box is not None else tight_boxes(self._given, box)
+
+    def _prompts(self) -> Prompts:
+        """Make prompts of the hint; a model with mask prompts gets a point in the middle of a box alone."""
+        points = torch.tensor([[(x, y) for x, y, _ in self._hint.points]], device=self._device).view(1, -1, 2)
+        labels = torch.tensor([[int(inside) for *_, inside in self._hint.points]], device=self._device).view(1, -1)
+        if not self._hint.points and self._segmenter.wants_last_mask:
+            points = (self._box[:, None, :2] + self._box[:, None, 2:]) / 2
+            labels = torch.ones(1, 1, dtype=torch.long, device=self._device)
+        return Prompts(points.float(), labels, self._box if self._hint.box else None)
+
+    def _first_guess(self) -> Tensor | None:
+        """Make low-res logits (1, 1, 4h, 4w) of the given mask or of the ellipse in the box.
+
+        None: there is no mask, and the segmenter has no use for a guess.
+        """
+        mask = self._given
+        if mask is None:
+            if not (self._segmenter.wants_last_mask or self._segmenter.wants_prior_maps):
+                return None
+            mask = _ellipse(self._box, *self._size)
+        height, width = self._geometry.grid
+        return self._geometry.mask_logits(mask, (4 * height, 4 * width), GUESS_LOGIT)
+
+    def _prior_maps(self, guess: Tensor) -> Tensor | None:
+        """Make prior maps (1, K, h, w) as if the guess were the mask of the frame before; None if none are used."""
+        if not self._segmenter.wants_prior_maps:
+            return None
+        coverage = F.avg_pool2d(guess.sigmoid(), 4)
+        maps = self._geometry.resample(self._matching_maps(coverage), self._context.features.geometry)
+        return matching.prior_maps(maps, self._separating_maps(coverage), CONTRAST_SHARE)
+
+    def _matching_maps(self, coverage: Tensor) -> Tensor:
+        """Match the frame with itself, given the object's coverage (1, 1, h, w) of the embedding's patches."""
+        features = self._context.features
+        matched = features.geometry.resample(coverage, self._geometry)[:, 0]
+        first = matching.remember(features.values, matched)
+        last = matching.remember(features.values, matched, background_block=2)
+        confidence = prior.similarity(features.values, prior.prototype(features.values, matched))
+        return matching.matching_maps(features.values, confidence, first, last, matched)
+
+    def _separating_maps(self, coverage: Tensor) -> Tensor:
+        """Set the object apart from the rest of the frame, (1, 2, h, w) in [0, 1]; points overrule the coverage."""
+        coverage, rivals = coverage[:, 0].clone(), torch.zeros_like(coverage[:, 0])
+        for x, y, inside in self._hint.points:
+            column, line = self._geometry.cells_of(coverage.new_tensor([x, y]))
+            coverage[:, line, column] = float(inside)
+            rivals[:, line, column] = float(not inside)
+        on_frame = self._geometry.inside().to(coverage)[None]
+        own, against, everything = (
+            discriminant.moments(self._samples, (on_frame * weight).flatten(1))
+            for weight in (coverage, rivals, on_frame)
+        )
+        given = discriminant.evidence(own, everything - own, against)
+        return discriminant.maps(self._samples, self._geometry.grid, given, given)
+
+    @cached_property
+    def _samples(self) -> Tensor:
+        return discriminant.samples(self._context.embedding.values)
 
 
 def _ellipse(box: Tensor, height: int, width: int) -> Tensor:
-    """The ellipse that a box (1, 4) encloses, (1, H, W) bool: few objects fill their corners."""
+    """Draw the ellipse that a box (1, 4) encloses, (1, H, W) bool: few objects fill their corners."""
     (left, top), (right, bottom) = box[0, :2], box[0, 2:]
     y = torch.arange(height, device=box.device)[:, None]
     x = torch.arange(width, device=box.device)
@@ -138,7 +200,7 @@ def _ellipse(box: Tensor, height: int, width: int) -> Tensor:
 
 
 def _touched_up(mask: np.ndarray, points: Sequence[tuple[float, float, bool]]) -> np.ndarray:
-    """A mask (H, W) bool with a disc around each point, filled or cut out."""
+    """Copy a mask (H, W) bool with a disc around each point, filled or cut out."""
     mask = np.array(mask, dtype=bool)
     ys, xs = np.ogrid[: mask.shape[0], : mask.shape[1]]
     for x, y, inside in points:
@@ -147,7 +209,7 @@ def _touched_up(mask: np.ndarray, points: Sequence[tuple[float, float, bool]]) -
 
 
 def _box_around(hint: Hint, width: int, height: int) -> tuple[float, ...]:
-    """A box for an object of which only points are known: around the positive ones, with room."""
+    """Make a box for an object of which only points are known: around the positive ones, with room."""
     inside = [(x, y) for x, y, positive in hint.points if positive] or [(width / 2, height / 2)]
     xs, ys = [x for x, _ in inside], [y for _, y in inside]
     room_x, room_y = POINT_BOX * width / 2, POINT_BOX * height / 2
@@ -159,32 +221,26 @@ def _box_around(hint: Hint, width: int, height: int) -> tuple[float, ...]:
     )
 
 
-def _tight(logits: Tensor, fallback: Tensor) -> Tensor:
-    """Tight box (1, 4) of the positive logits (H, W); the fallback (1, 4) where there are none."""
-    rows, columns = (logits > 0).any(1).nonzero(), (logits > 0).any(0).nonzero()
-    if not len(rows):
-        return fallback.float()
-    return torch.stack([columns[0, 0], rows[0, 0], columns[-1, 0], rows[-1, 0]])[None].float()
-
-
-def _check(hint: Hint, number: int, width: int, height: int) -> None:
+def _check(hint: Hint, object_id: int, width: int, height: int) -> None:
+    """Raise an InputError for a hint that does not fit the frame, or says nothing."""
     if hint.mask is not None and np.shape(hint.mask) != (height, width):
         raise InputError(
-            f"object {number}: its mask is {np.shape(hint.mask)} but the frame is {(height, width)} (H, W)"
+            f"object {object_id}: its mask is {np.shape(hint.mask)} but the frame is {(height, width)} (H, W)"
         )
     if hint.box is None and hint.mask is None and not any(positive for *_, positive in hint.points):
-        raise InputError(f"object {number}: it has neither a box nor a point inside it")
+        raise InputError(f"object {object_id}: it has neither a box nor a point inside it")
     corners = [] if hint.box is None else [hint.box[:2], hint.box[2:]]
     for x, y in corners + [point[:2] for point in hint.points]:
         if not (0 <= x < width and 0 <= y < height):
             raise InputError(
-                f"object {number} ({_words(hint)}): {x:g},{y:g} lies outside of the {width} x {height} video"
+                f"object {object_id} ({_words(hint)}): {x:g},{y:g} lies outside of the {width} x {height} video"
             )
     if hint.box is not None and (hint.box[0] >= hint.box[2] or hint.box[1] >= hint.box[3]):
-        raise InputError(f"object {number} ({_words(hint)}): a box is x0,y0,x1,y1 with x0 < x1 and y0 < y1")
+        raise InputError(f"object {object_id} ({_words(hint)}): a box is x0,y0,x1,y1 with x0 < x1 and y0 < y1")
 
 
 def _words(hint: Hint) -> str:
-    """The hint as it would be written on the command line."""
-    box = [] if hint.box is None else ["--box " + ",".join(f"{edge:g}" for edge in hint.box)]
-    return " ".join(box + [f"--point {x:g},{y:g}" + ("" if inside else ":0") for x, y, inside in hint.points])
+    """Write a hint for a message: ``box 10,10,90,50, point 5,5, point 7,9 outside``."""
+    box = [] if hint.box is None else ["box " + ",".join(f"{edge:g}" for edge in hint.box)]
+    points = [f"point {x:g},{y:g}" + ("" if inside else " outside") for x, y, inside in hint.points]
+    return ", ".join(box + points)

@@ -122,13 +122,17 @@ class _Deferred(Generic[Model]):
 class _DeferredSegmenter(_Deferred[Segmenter]):
     """Stands in for a segmenter."""
 
-    load = staticmethod(load_segmenter)
+    @classmethod
+    def load(cls, name: str, device: torch.device, dtype: torch.dtype) -> Segmenter:
+        return load_segmenter(name, device, dtype)
 
 
 class _DeferredEncoder(_Deferred[PriorEncoder]):
     """Stands in for a prior encoder."""
 
-    load = staticmethod(load_encoder)
+    @classmethod
+    def load(cls, name: str, device: torch.device, dtype: torch.dtype) -> PriorEncoder:
+        return load_encoder(name, device, dtype)
 
 
 def _segmenter_class(name: str) -> type[Segmenter]:

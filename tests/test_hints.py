@@ -64,8 +64,12 @@ def test_sam_takes_boxes_too(tiny_sam, scene):
 @pytest.mark.parametrize(
     ("hint", "message"),
     [
-        (Hint((10, 10, 900, 50)), r"object 1 \(--box 10,10,900,50\): 900,50 lies outside of the 455 x 256 video"),
+        (Hint((10, 10, 900, 50)), r"object 1 \(box 10,10,900,50\): 900,50 lies outside of the 455 x 256 video"),
         (Hint((50, 10, 20, 50)), "x0 < x1"),
+        (
+            Hint((5, 5, 50, 50), ((8, 9, True), (500, 7.5, False))),
+            r"object 1 \(box 5,5,50,50, point 8,9, point 500,7.5 outside\): 500,7.5 lies outside",
+        ),
         (Hint(points=((5, 5, False),)), "neither a box nor a point inside"),
         (Hint(), "neither a box nor a point inside"),
     ],
