@@ -41,10 +41,12 @@ def write_video(path, frames):
         container.mux(stream.encode())
 
 
+def arguments(video, mask, out, *more) -> list[str]:
+    return [str(each) for each in (video, "--first-mask", mask, "-o", out, "--tracker", "persam", *more)]
+
+
 def track(video, mask, out, *more) -> int:
-    return main(
-        [str(video), "--first-mask", str(mask), "-o", str(out), "--tracker", "persam", "--quiet", *map(str, more)]
-    )
+    return main(arguments(video, mask, out, "--quiet", *more))
 
 
 def one_line(capsys) -> str:
@@ -179,20 +181,8 @@ def test_files_that_may_not_grow(most, saves, clip, mask, tmp_path):
         "sys.exit(main(sys.argv[1:]))"
     )
     out = tmp_path / "out"
-    command = [
-        sys.executable,
-        "-B",
-        "-c",
-        code,
-        str(clip[0]),
-        "--first-mask",
-        str(mask),
-        "-o",
-        str(out),
-        "--tracker",
-        "persam",
-    ]
-    done = subprocess.run([*command, "--quiet", "--save", saves], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-B", "-c", code, *arguments(clip[0], mask, out, "--quiet", "--save", saves)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert "cannot be written (File too large)" in done.stderr
@@ -247,8 +237,11 @@ def test_a_pipe_whose_reader_has_left(davis, tmp_path):
     command = [sys.executable, "-m", "vos.benchmarks.davis", "--davis", str(davis), "--year", "2016"]
     done = subprocess.run(
         [*command, "--evaluate-only", str(tmp_path / "theirs")],
-        stdout=writing, stderr=subprocess.PIPE, text=True, check=False,
-    )  # fmt: skip
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     os.close(writing)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "the standard output was closed" in done.stderr, done.stderr
@@ -260,18 +253,7 @@ def test_ctrl_c_leaves_what_was_finished_valid(mask, tmp_path, published):
     video = tmp_path / "long.mp4"
     write_video(video, [frames[index % 4] for index in range(400)])
     out = tmp_path / "out"
-    command = [
-        sys.executable,
-        "-m",
-        "vos.command.cli",
-        str(video),
-        "--first-mask",
-        str(mask),
-        "-o",
-        str(out),
-        "--tracker",
-        "persam",
-    ]
+    command = [sys.executable, "-m", "vos.command.cli", *arguments(video, mask, out)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         until = time.monotonic() + 300
         while len(list((out / "masks").glob("0*.png"))) < 3 and time.monotonic() < until:
@@ -303,8 +285,12 @@ def test_overwrite_leaves_nothing_of_an_earlier_run_and_all_else(clip, mask, tmp
     (out / "masks/mine.png").touch()
     assert track(clip[0], mask, out, "--overwrite", "--max-frames", 3, "--save", "masks") == 0
     assert sorted(path.name for path in (out / "masks").iterdir()) == [
-        "00000.png", "00001.png", "00002.png", "mine.png", "notes.txt",
-    ]  # fmt: skip
+        "00000.png",
+        "00001.png",
+        "00002.png",
+        "mine.png",
+        "notes.txt",
+    ]
     assert sorted(path.name for path in out.iterdir()) == ["masks", "run.json"]
 
 

@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from vos.command.cli import main
+from vos.command.status import with_flags
+from vos.errors import parameter
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +82,8 @@ def test_a_later_mask_corrects_and_adds(clip, tmp_path, published):
 
 def test_save_and_max_frames(clip, tmp_path):
     out = tmp_path / "out"
-    status = run(
-        clip / "video.mp4", "--first-mask", clip / "mask.png", "-o", out, "--quiet",
-        "--save", "masks", "--max-frames", 2, "--tracker", "persam",
-    )  # fmt: skip
+    more = ("--quiet", "--save", "masks", "--max-frames", 2, "--tracker", "persam")
+    status = run(clip / "video.mp4", "--first-mask", clip / "mask.png", "-o", out, *more)
     assert status == 0
     assert sorted(path.name for path in out.iterdir()) == ["masks", "run.json"]
     assert len(list((out / "masks").iterdir())) == 2
@@ -119,11 +119,12 @@ def mistakes(clip, tmp_path):
     }
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["no video", "text", "no mask", "empty mask", "size", "out not empty", "out is a file", "save", "tracker",
-     "model", "weights", "prior", "device", "start"],
-)  # fmt: skip
+MISTAKES = (
+    "no video,text,no mask,empty mask,size,out not empty,out is a file,save,tracker,model,weights,prior,device,start"
+)
+
+
+@pytest.mark.parametrize("name", MISTAKES.split(","))
 def test_a_mistake_is_one_line(name, clip, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     arguments, expected = mistakes(clip, tmp_path)[name]
@@ -158,7 +159,53 @@ def test_a_video_cut_off_keeps_what_came_before(clip, tmp_path, capsys, publishe
     assert json.loads((out / "run.json").read_text())["frames"] == written
 
 
-def test_help_is_quick_and_has_examples():
-    code = "import sys; from vos.command.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "examples:" in done.stdout
+HELP = """
+import sys
+from vos.command.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    pass
+assert "torch" not in sys.modules
+"""
+
+
+def test_help_is_quick_has_groups_and_examples():
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
+    places = [
+        done.stdout.index(f"\n{group}:\n") for group in ("input", "objects", "models", "output", "run", "examples")
+    ]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (f"pass {parameter('resize_mask', True)}", "pass --resize-mask"),
+        (f"look at {parameter('start')}", "look at --start"),
+        (f"pass {parameter('reader', 'pyav')}, or", "pass --reader pyav, or"),
+        (f"{parameter('max_pixels', 100)}", "--max-pixels 100"),
+        (f"{parameter('points', 'pips:a b.pth')} is", "--points pips:a b.pth is"),
+        (f"{parameter('masks_at')} 9: no", "--mask-at 9: no"),
+        (f"{parameter('video')}, {parameter('hints')}", "VIDEO, --box or --point"),
+        (f"{parameter('tracker', 'x')} or {parameter('model', 'y')}", "--tracker x or --model y"),
+        (f"{parameter('of_a_plugin', 3)}", "--of-a-plugin 3"),
+        (
+            "call `start(frame)`, `Class.load` or `| ffplay -`; `-`",
+            "call `start(frame)`, `Class.load` or `| ffplay -`; `-`",
+        ),
+        ("a name with ` in it", "a name with ` in it"),
+    ],
+)
+def test_parameters_become_flags_and_all_else_stays(message, shown):
+    assert with_flags(message) == shown
+
+
+def test_messages_of_the_library_name_flags(clip, tmp_path, capsys):
+    late, out = f"9={clip / 'mask.png'}", tmp_path / "out"
+    arguments = (clip / "video.mp4", "--first-mask", clip / "mask.png", "--tracker", "persam", "--save", "masks")
+    assert run(*arguments, "-o", out, "--quiet", "--mask-at", late) == 2
+    error = capsys.readouterr().err
+    assert "--mask-at 9: the video ended after frame 3" in error and "`" not in error
+    outcome = json.loads((out / "run.json").read_text())["outcome"]
+    assert error == f"vos-track: {outcome}\n"
