@@ -14,7 +14,10 @@ import sys
 import time
 import urllib.request
 import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -32,7 +35,7 @@ ARGUMENTS = ("--tracker", "persam")
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory, published):
+def clip(tmp_path_factory: pytest.TempPathFactory, published: Callable[..., Any]) -> Path:
     """A video of two objects beside a file that is none of the page's business."""
     path = tmp_path_factory.mktemp("clip") / "two things.mp4"
     frames = published("frames_multi")["frames"]
@@ -53,7 +56,7 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def server(clip, tmp_path_factory):
+def server(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
     """The command as a user runs it, in a folder of its own: its port, and where its temporary files lie."""
     place = tmp_path_factory.mktemp("server")
     (place / "here.txt").write_text("k3ep out")
@@ -86,7 +89,7 @@ def ask(port: int, path: str, method: str = "GET", body: bytes | None = None, **
         connection.close()
 
 
-def test_nothing_but_the_page_is_served(server, clip):
+def test_nothing_but_the_page_is_served(server: tuple[int, Path], clip: Path) -> None:
     port, temporary = server
     assert ask(port, "/")[0] == 200
     [folder] = temporary.glob("vos-annotate-*")
@@ -94,10 +97,19 @@ def test_nothing_but_the_page_is_served(server, clip):
     secret.write_bytes(b"k3ep out")
     place = str(temporary.parent)
     for path in (
-        "/etc/passwd", "/etc/hostname", str(clip), f"{clip.parent}/private.txt", f"{place}/here.txt", "here.txt", str(secret),
-        f"{folder}/page/../given/secret.png", f"{folder}/page/%2e%2e/given/secret.png", f"{folder}/page/..%2fgiven/secret.png",
-        "http://127.0.0.1:1/x", "https://example.org/",
-    ):  # fmt: skip
+        "/etc/passwd",
+        "/etc/hostname",
+        str(clip),
+        f"{clip.parent}/private.txt",
+        f"{place}/here.txt",
+        "here.txt",
+        str(secret),
+        f"{folder}/page/../given/secret.png",
+        f"{folder}/page/%2e%2e/given/secret.png",
+        f"{folder}/page/..%2fgiven/secret.png",
+        "http://127.0.0.1:1/x",
+        "https://example.org/",
+    ):
         for route in ("/gradio_api/file=", "/file=", "/gradio_api/file/", "/gradio_api/proxy="):
             status, body = ask(port, route + path.replace(" ", "%20"))
             assert status in (400, 403, 404) and b"root:" not in body and b"k3ep out" not in body, (route, path, status)
@@ -112,13 +124,20 @@ def test_nothing_but_the_page_is_served(server, clip):
     secret.unlink()
 
 
-def test_uploads_other_hosts_and_large_requests_are_refused(server):
+def test_uploads_other_hosts_and_large_requests_are_refused(server: tuple[int, Path]) -> None:
     port, _ = server
     boundary = {"Content-Type": "multipart/form-data; boundary=b"}
     upload = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.txt"\r\n\r\nx\r\n--b--\r\n'
     assert ask(port, "/gradio_api/upload", "POST", upload, **boundary)[0] == 404
     assert ask(port, "/gradio_api/queue/join", "POST", b"x" * 70_000)[0] == 413
-    for host in ("evil.example", f"evil.example:{port}", "localhost.evil.example", "[::2]", "", "127.0.0.1@evil.example"):
+    for host in (
+        "evil.example",
+        f"evil.example:{port}",
+        "localhost.evil.example",
+        "[::2]",
+        "",
+        "127.0.0.1@evil.example",
+    ):
         assert ask(port, "/", Host=host)[0] == 400, host
     for host in (f"localhost:{port}", "LocalHost", f"127.0.0.1:{port}", f"[::1]:{port}", "[::1]"):
         assert ask(port, "/", Host=host)[0] == 200, host
@@ -127,23 +146,21 @@ def test_uploads_other_hosts_and_large_requests_are_refused(server):
     connection.request(
         "POST", "/gradio_api/queue/join", chunks, {"Content-Type": "application/json"}, encode_chunked=True
     )
-    try:
+    with suppress(http.client.HTTPException, ConnectionError):  # cut off in the middle
         assert connection.getresponse().status >= 400
-    except (http.client.HTTPException, ConnectionError):
-        pass  # cut off in the middle
     connection.close()
     assert ask(port, "/")[0] == 200
 
 
-def test_serving_asks_no_other_host(clip, tmp_path, monkeypatch):
+def test_serving_asks_no_other_host(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "page"))
     from vos.annotate.page import serve
 
     asked = []
-    for name, place in (("connect", 1), ("connect_ex", 1)):
+    for name in ("connect", "connect_ex"):
         original = getattr(socket.socket, name)
 
-        def connect(self, address, original=original):
+        def connect(self: socket.socket, address: Any, original: Callable[..., Any] = original) -> Any:
             if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
                 asked.append(address)
             return original(self, address)
@@ -151,7 +168,7 @@ def test_serving_asks_no_other_host(clip, tmp_path, monkeypatch):
         monkeypatch.setattr(socket.socket, name, connect)
     original_look_up = socket.getaddrinfo
 
-    def look_up(host, *rest, **options):
+    def look_up(host: str | None, *rest: Any, **options: Any) -> Any:
         if host not in ("127.0.0.1", "::1", "localhost", None):
             asked.append(host)
         return original_look_up(host, *rest, **options)
@@ -174,7 +191,9 @@ def test_serving_asks_no_other_host(clip, tmp_path, monkeypatch):
     assert loaded == []
 
 
-def test_mistakes_are_one_line(clip, tmp_path, capsys, monkeypatch):
+def test_mistakes_are_one_line(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = tmp_path / "text.mp4"
     text.write_text("no video")
     for arguments, message in (
@@ -195,7 +214,7 @@ def test_mistakes_are_one_line(clip, tmp_path, capsys, monkeypatch):
 class Tab:
     """The page in a browser; clicks are in frame pixels."""
 
-    def __init__(self, page, port: int) -> None:
+    def __init__(self, page: Any, port: int) -> None:
         self.page = page
         self.problems: list[str] = []
         page.on("request", lambda request: self._check(request.url, port))
@@ -245,7 +264,7 @@ class Tab:
 
 
 @pytest.fixture
-def tab(server):
+def tab(server: tuple[int, Path]) -> Iterator[Tab]:
     if CHROMIUM is None:
         pytest.skip("no chromium found; on Debian: apt-get install chromium")
     sync_api = pytest.importorskip(
@@ -263,7 +282,7 @@ def masks_of(folder: Path) -> list[np.ndarray]:
     return [np.asarray(Image.open(path)) for path in sorted((folder / "masks").iterdir())]
 
 
-def test_from_a_click_to_the_downloaded_masks(tab, clip, tmp_path):
+def test_from_a_click_to_the_downloaded_masks(tab: Tab, clip: Path, tmp_path: Path) -> None:
     page = tab.page
     plain = tab.picture()
     tab.click(150, 130)  # inside the first object

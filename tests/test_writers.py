@@ -29,6 +29,7 @@ from vos.writers import drawing, encoded
 from vos.writers.drawing import draw_overlay
 from vos.writers.masks import MaskWriter
 from vos.writers.open import open_writers
+from vos.writers.outputs import FILES, FOLDERS, OUTPUTS, Output, help_text
 from vos.writers.overlay import OverlayWriter, open_overlay
 from vos.writers.table import TableWriter
 from vos.writers.thread import WriterThread
@@ -343,6 +344,17 @@ def write_all(name: str, out: Path, frames: int = 4) -> None:
     for index in range(frames):
         writer.write(tracked_result(index) if index else first)
     writer.close()
+
+
+@pytest.mark.parametrize("output", OUTPUTS.values(), ids=OUTPUTS)
+def test_outputs_write_what_their_records_say(tmp_path: Path, output: Output) -> None:
+    if output.name == "coco":
+        pytest.importorskip("pycocotools.mask")
+    write_all(output.name, tmp_path)
+    folders = {output.folder} - {None}
+    assert {path.name for path in tmp_path.iterdir()} == {*output.files, *folders}
+    assert all(len(list((tmp_path / folder).glob("*.png"))) == 4 for folder in folders)
+    assert output.name in help_text() and set(output.files) <= set(FILES) and folders <= set(FOLDERS)
 
 
 def test_npz_is_read_by_numpy(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-// Steps from frame to frame, and keys for what is done again and again; while text is typed they are left alone.
+// Connects the buttons beside the slider and the keys with the controls of the page; keys are ignored while text is typed.
 (() => {
   const click = (selector) => {
     const element = document.querySelector(selector);
