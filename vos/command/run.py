@@ -22,7 +22,7 @@ from ..readers.prefetch import read_ahead
 from ..readers.source import SourceReader, faults_line
 from ..structures import FirstMask, Result
 from ..writers.open import open_writers
-from ..writers.outputs import OUTPUTS
+from ..writers.outputs import DEBUG_FOLDER, OUTPUTS
 from ..writers.thread import WriterThread
 from ..writers.window import Window
 from .journal import Journal
@@ -227,7 +227,7 @@ class Run:
             if options.debug:
                 from ..writers.debug import DebugWriter
 
-                writers.append(DebugWriter(self._out / "debug", options.debug))
+                writers.append(DebugWriter(self._out / DEBUG_FOLDER, options.debug))
         elif options.output is not None:
             from ..writers.stream import TransportWriter
 

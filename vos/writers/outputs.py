@@ -37,13 +37,27 @@ class Output:
 
 _RECORDS = (
     Output("masks", "masks", "open_masks", "an indexed PNG per frame", folder="masks", by_default=True),
-    Output("overlay", "overlay", "open_overlay", "a video", files=("overlay.mp4",), by_default=True),
+    Output(
+        "overlay",
+        "overlay",
+        "open_overlay",
+        "a video of the objects, tinted and numbered",
+        files=("overlay.mp4",),
+        by_default=True,
+    ),
     Output("csv", "table", "open_table", "boxes, areas and confidences", files=("objects.csv",), by_default=True),
     Output("cutout", "matte", "open_cutout", "a transparent PNG per frame", folder="cutout", soft_edges=True),
-    Output("matte", "matte", "open_matte", "ProRes, and on green", files=("matte.mov", "green.mp4"), soft_edges=True),
-    Output("matte-webm", "matte", "open_matte_webm", "transparent VP9", files=("matte.webm",), soft_edges=True),
-    Output("npz", "npz", "open_npz", "for numpy", files=("masks.npz",)),
-    Output("coco", "coco", "open_coco", "RLE as in YouTube-VIS", files=("coco.json",)),
+    Output(
+        "matte",
+        "matte",
+        "open_matte",
+        "a transparent ProRes video, and one on green",
+        files=("matte.mov", "green.mp4"),
+        soft_edges=True,
+    ),
+    Output("matte-webm", "matte", "open_matte_webm", "a transparent VP9 video", files=("matte.webm",), soft_edges=True),
+    Output("npz", "npz", "open_npz", "label maps and a table for numpy", files=("masks.npz",)),
+    Output("coco", "coco", "open_coco", "RLE in the layout of YouTube-VIS", files=("coco.json",)),
 )
 
 OUTPUTS = {record.name: record for record in _RECORDS}
