@@ -8,7 +8,7 @@ from transformers.models.sam.configuration_sam import SamMaskDecoderConfig
 from transformers.models.sam.modeling_sam import SamMaskDecoder
 
 from vos.segmenters.lite_network import FineMaskDecoder
-from vos.segmenters.mask_decoder import GuidedMaskDecoder, assembled, taken_apart
+from vos.segmenters.mask_decoder import GuidedMaskDecoder, depth_to_space, space_to_depth
 
 GRID = (5, 7)
 
@@ -16,7 +16,7 @@ GRID = (5, 7)
 def random_decoder(kind: type[GuidedMaskDecoder]) -> GuidedMaskDecoder:
     generator = torch.Generator().manual_seed(0)
     sizes = {"hidden_size": 32, "mlp_dim": 64, "iou_head_hidden_dim": 32}
-    decoder = kind(SamMaskDecoderConfig(**sizes)).eval().requires_grad_(False)
+    decoder = kind(SamMaskDecoderConfig(**sizes, attn_implementation="sdpa")).eval().requires_grad_(False)
     for parameter in decoder.parameters():
         parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
     return decoder
@@ -53,10 +53,10 @@ def test_finer_features_join_where_the_convolutions_put_their_cells():
     torch.testing.assert_close(logits, expected[:, 0], atol=1e-5, rtol=1e-5)
 
 
-def test_maps_taken_apart_are_assembled_again():
+def test_depth_to_space_is_the_inverse_of_space_to_depth():
     maps = drawn(2, 3, 4 * GRID[0], 4 * GRID[1])
-    values = taken_apart(maps, 2).flatten(1, 2).transpose(1, 2)
-    assert torch.equal(assembled(values, GRID), maps)
+    values = space_to_depth(maps, 2).flatten(1, 2).transpose(1, 2)
+    assert torch.equal(depth_to_space(values, GRID), maps)
 
 
 def test_patches_in_half_precision_leave_tokens_as_they_are():

@@ -13,20 +13,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Dinov2Config, Dinov2Model
 
-import vos
 from vos.encoders.dinov2 import Dinov2Encoder
 from vos.engine.models import load_encoder, load_segmenter
 from vos.engine.session import Session
 from vos.errors import PluginError, WeightsError
 from vos.geometry import Region
-from vos.interfaces import FrameContext
+from vos.interfaces import FrameContext, Seconds
 from vos.method.guidance import Guidance
 from vos.segmenters.lite_network import LiteNetwork
 from vos.segmenters.sam import SamSegmenter
 from vos.segmenters.segment_anything import PackageSegmenter
 from vos.structures import Frame, Prompts, first_mask_from_array
 from vos.trackers.persam import PerSAM
-from vos.weights import LITE
+from vos.weights import LITE, model_files
 
 from .conftest import DATA
 
@@ -115,7 +114,8 @@ def test_half_precision_keeps_points_where_they_are(checkpoint, published):
 
 
 def test_the_package_is_imported_only_when_asked_for():
-    code = "import sys, vos; vos.open_session(); sys.exit(any(m.startswith(('segment_anything', 'torchvision')) for m in sys.modules))"
+    found = "any(m.startswith(('segment_anything', 'torchvision')) for m in sys.modules)"
+    code = f"import sys, vos; vos.open_session(); sys.exit({found})"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -138,7 +138,7 @@ def dino_folder(tmp_path_factory):
 
 
 def context(rgb, segmenter, encoder, region=None):
-    made = FrameContext(Frame(0, 0.0, rgb), segmenter, encoder, vos.engine.session.Counter())
+    made = FrameContext(Frame(0, 0.0, rgb), segmenter, encoder, Seconds())
     made.look_at(region)
     return made
 
@@ -226,9 +226,9 @@ def test_a_file_that_is_not_there(name):
 
 
 def test_a_folder_without_a_model(tmp_path):
-    with pytest.raises(WeightsError, match=r"config\.json.*--model"):
+    with pytest.raises(WeightsError, match=r"config\.json.*`model=FOLDER`"):
         load_segmenter(str(tmp_path), CPU, FLOAT)
-    with pytest.raises(WeightsError, match=r"config\.json.*--prior"):
+    with pytest.raises(WeightsError, match=r"config\.json.*`prior=FOLDER`"):
         load_encoder(str(tmp_path), CPU, FLOAT)
 
 
@@ -239,8 +239,19 @@ def test_a_folder_of_another_model(dino_folder):
 
 def test_weights_that_only_the_hub_has(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(WeightsError, match="facebook/sam-vit-huge.*--model"):
+    with pytest.raises(WeightsError, match="facebook/sam-vit-huge.*`model=FOLDER`"):
         load_segmenter("sam-vit-h", CPU, FLOAT)
+
+
+def test_weights_from_the_hub_are_listed_as_they_lie_in_its_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert model_files("some/model") == ()
+    snapshot = tmp_path / "models--some--model" / "snapshots" / "1234"
+    snapshot.mkdir(parents=True)
+    (tmp_path / "models--some--model" / "refs").mkdir()
+    (tmp_path / "models--some--model" / "refs" / "main").write_text("1234")
+    (snapshot / "model.safetensors").write_bytes(LITE.read_bytes())
+    assert model_files("some/model") == (str(snapshot / "model.safetensors"),)
 
 
 def test_without_a_network_the_line_comes_at_once(monkeypatch, capfd):
@@ -249,7 +260,7 @@ def test_without_a_network_the_line_comes_at_once(monkeypatch, capfd):
 
     monkeypatch.setattr("vos.weights.getproxies", dict)
     monkeypatch.setattr("vos.weights.socket.getaddrinfo", unknown)
-    with pytest.raises(WeightsError, match="facebook/dinov2-large.*--prior"):
+    with pytest.raises(WeightsError, match="facebook/dinov2-large.*`prior=FOLDER`"):
         load_encoder("dinov2-large", CPU, FLOAT)
     assert not capfd.readouterr().err  # the downloader announces each of its retries, 23 s of them
 

@@ -17,7 +17,8 @@ from vos.engine.session import Session
 from vos.errors import InputError, PluginError, WeightsError
 from vos.point_trackers.cotracker import CoTracker
 from vos.point_trackers.pips import PipsTracker, _last_surely_visible
-from vos.point_trackers.pips_network import WINDOW, Pips, _correlate
+from vos.point_trackers.pips_network import WINDOW_FRAMES, Pips, _correlate
+from vos.state_file import from_bytes, to_bytes
 from vos.structures import Frame
 from vos.trackers.persam import PerSAM, PerSAMF, PerSamFOptions, PerSamOptions
 from vos.trackers.persam.points import PropagatedPoints, load_point_tracker
@@ -132,7 +133,7 @@ def hand_set(frame: Frame, points: torch.Tensor) -> Pips:
     mixer[0].bias[:2] = -pull[1] * gain
     mixer[0].bias[2], mixer[0].bias[3] = 100, -100  # so large that the layer norm leaves the rest linear
     mixer[13].weight.fill_(100 * (2 / 512) ** 0.5)
-    for time in range(WINDOW):
+    for time in range(WINDOW_FRAMES):
         for axis in (0, 1):
             mixer[15].weight[time * 130 + axis, axis] = time / 3.5
     for parameter in network.ffeat_updater.parameters():
@@ -143,12 +144,8 @@ def hand_set(frame: Frame, points: torch.Tensor) -> Pips:
 
 
 def test_pips_with_hand_set_weights_follows_a_translation():
-    images = np.full((20, 96, 160, 3), 40, np.uint8)
     began = torch.tensor([[[60.0, 40.0], [100.0, 52.0]]])
-    for index, image in enumerate(images):
-        for x, y in began[0].int() + index:
-            image[y - 6 : y + 7, x - 6 : x + 7] = 200
-    frames = frames_of(images)
+    frames = squares(20, began)
     tracker = PipsTracker(hand_set(frames[0], began[0]), CPU)
     tracker.start(frames[0], began)
     for index, frame in enumerate(frames[1:], start=1):
@@ -156,6 +153,73 @@ def test_pips_with_hand_set_weights_follows_a_translation():
         assert visible.all()
         if index % 7 == 0:  # a window is full; this network knows steady motion only, not a repeated frame
             assert (moved - began - index).abs().max() < 1.5, (index, moved - began)
+
+
+def squares(count: int, began: torch.Tensor) -> list[Frame]:
+    """Frames with a bright square around each of the points (1, P, 2), which move by a pixel a frame in x and y."""
+    images = np.full((count, 96, 160, 3), 40, np.uint8)
+    for index, image in enumerate(images):
+        for x, y in began[0].int() + index:
+            image[y - 6 : y + 7, x - 6 : x + 7] = 200
+    return frames_of(images)
+
+
+def goes_on_after_restore(make, frames: list[Frame], began: torch.Tensor, saved_after: int) -> None:
+    """Follow points to the end, with a saved state on the way, and from that state: the answers must be equal."""
+    tracker = make()
+    tracker.start(frames[0], began)
+    for frame in frames[1:saved_after]:
+        tracker.step(frame)
+    tracker.replace(torch.tensor([[False, True]]), torch.full((1, 2, 2), 40.0))
+    tracker.step(frames[saved_after])
+    saved = to_bytes(tracker.state())
+    expected = [tracker.step(frame) for frame in frames[saved_after + 1 :]]
+    resumed = make()
+    resumed.restore(frames[saved_after], from_bytes(saved))
+    for frame, (points, visible) in zip(frames[saved_after + 1 :], expected, strict=True):
+        own_points, own_visible = resumed.step(frame)
+        assert torch.equal(own_points, points) and torch.equal(own_visible, visible)
+        assert own_visible.dtype == torch.bool and own_points.shape == began.shape
+    assert to_bytes(resumed.state()) == to_bytes(tracker.state())
+    moved = torch.full((1, 2, 2), 30.0)
+    for each in (tracker, resumed):
+        each.replace(torch.tensor([[True, False]]), moved)
+    assert torch.equal(tracker.step(frames[-1])[0], resumed.step(frames[-1])[0])
+
+
+@pytest.mark.parametrize("saved_after", [2, 7, 12])
+def test_pips_goes_on_from_a_saved_state(saved_after):
+    began = torch.tensor([[[60.0, 40.0], [100.0, 52.0]]])
+    frames = squares(20, began)
+    network = hand_set(frames[0], began[0])
+    goes_on_after_restore(lambda: PipsTracker(network, CPU), frames, began, saved_after)
+
+
+@pytest.mark.parametrize("saved_after", [2, 20])
+def test_cotracker_goes_on_from_a_saved_state(saved_after):
+    frames = sliding(30, (1, 1), (192, 256))
+    began = torch.tensor([[[10.0, 10.0], [20.0, 5.0]]])
+    goes_on_after_restore(lambda: CoTracker(SlidingPredictor(), CPU), frames, began, saved_after)
+
+
+def test_lucas_kanade_goes_on_from_a_saved_state():
+    began = torch.tensor([[[60.0, 40.0], [80.0, 50.0]]])
+    goes_on_after_restore(lambda: load_point_tracker("lk", CPU), sliding(12), began, 5)
+
+
+def test_a_saved_state_is_not_changed_by_the_frames_after_it():
+    began = torch.tensor([[[60.0, 40.0], [100.0, 52.0]]])
+    frames = squares(20, began)
+    network = hand_set(frames[0], began[0])
+    for tracker in (PipsTracker(network, CPU), CoTracker(SlidingPredictor(), CPU), load_point_tracker("lk", CPU)):
+        tracker.start(frames[0], began)
+        tracker.step(frames[1])
+        state = tracker.state()
+        saved = to_bytes(state)
+        for frame in frames[2:]:
+            tracker.step(frame)
+        tracker.replace(torch.tensor([[True, True]]), began)
+        assert to_bytes(state) == saved, type(tracker).__name__
 
 
 def test_a_window_begins_where_the_point_was_last_surely_visible():
@@ -279,9 +343,9 @@ def test_prompts_are_propagated_while_objects_come_and_go(lite, published, track
 def test_mistakes_are_one_clear_line(tmp_path):
     with pytest.raises(PluginError, match="cotracker, lk, pips"):
         load_point_tracker("nonesuch", CPU)
-    with pytest.raises(PluginError, match="cotracker needs"):
+    with pytest.raises(PluginError, match="`points=cotracker` needs"):
         load_point_tracker("cotracker:nowhere.pth", CPU)
-    with pytest.raises(WeightsError, match="pips:FILE"):
+    with pytest.raises(WeightsError, match="pass `points=pips:FILE`"):
         load_point_tracker("pips", CPU)
     other = tmp_path / "other.pth"
     torch.save({"model_state_dict": {"a": torch.ones(1)}}, other)

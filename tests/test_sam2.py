@@ -321,22 +321,22 @@ def test_an_object_that_joins_is_as_if_it_were_alone_and_disturbs_nobody(weights
     with (
         vos.open_session(tracker=weights, device="cpu") as both,
         vos.open_session(tracker=weights, device="cpu") as one,
+        vos.open_session(tracker=weights, device="cpu") as late,
     ):
-        with vos.open_session(tracker=weights, device="cpu") as late:
-            for session in (both, one):
-                session.start(seen[0], discs(1, SIZE))
-            for frame in seen[1:4]:
-                both.step(frame), one.step(frame)
-            both.add_object(labels == 9, object_id=4)
-            late.start(seen[3], np.uint8(labels == 9))
-            for frame in [*seen[4:], last]:
-                results = [session.step(frame) for session in (both, one, late)]
-                assert results[0].object_ids == (1, 4)
-                assert np.array_equal(low_res(results[0])[0], low_res(results[1])[0])
-                assert np.array_equal(low_res(results[0])[1], low_res(results[2])[0])
-            both.remove(1)
-            frame = clip_frame(9)
-            assert np.array_equal(low_res(both.step(frame)), low_res(late.step(frame)))
+        for session in (both, one):
+            session.start(seen[0], discs(1, SIZE))
+        for frame in seen[1:4]:
+            both.step(frame), one.step(frame)
+        both.add_object(labels == 9, object_id=4)
+        late.start(seen[3], np.uint8(labels == 9))
+        for frame in [*seen[4:], last]:
+            results = [session.step(frame) for session in (both, one, late)]
+            assert results[0].object_ids == (1, 4)
+            assert np.array_equal(low_res(results[0])[0], low_res(results[1])[0])
+            assert np.array_equal(low_res(results[0])[1], low_res(results[2])[0])
+        both.remove(1)
+        frame = clip_frame(9)
+        assert np.array_equal(low_res(both.step(frame)), low_res(late.step(frame)))
 
 
 def clip_frame(index: int) -> Frame:
@@ -450,9 +450,11 @@ def test_wrong_weights_are_one_clear_line(tmp_path, weights, tiny_sam, capfd):
 def test_without_a_folder_the_published_weights_are_asked_for(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     for name, source in {"sam2": "facebook/sam2.1-hiera-small", "edgetam": "yonigozlan/EdgeTAM-hf"}.items():
-        with vos.open_session(tracker=name, device="cpu") as session:
-            with pytest.raises(WeightsError, match=f"{source}.*--tracker {name}:FOLDER"):
-                session.start(frames(1)[0], discs(1, SIZE))
+        with (
+            vos.open_session(tracker=name, device="cpu") as session,
+            pytest.raises(WeightsError, match=f"{source}.*`tracker={name}:FOLDER`"),
+        ):
+            session.start(frames(1)[0], discs(1, SIZE))
 
 
 def test_an_encoder_whose_package_is_missing_is_named(weights, monkeypatch):

@@ -1,4 +1,4 @@
-"""Cutie through the package ``rf-cutie``, which is imported only when this tracker is asked for."""
+"""Cutie as a tracker, through the package ``rf-cutie``, which is imported only when this tracker is asked for."""
 
 from __future__ import annotations
 
@@ -9,22 +9,26 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..errors import PluginError, WeightsError
+from ..errors import PluginError, WeightsError, parameter
 from ..geometry import Geometry
 from ..interfaces import FrameContext
 from ..structures import FirstMask, Result, Tracked
 from ..weights.tensors import read_tensors
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
 SHORT_SIDE = 480
-"""Pixels of the short side above which frames are shrunk, as in Cutie's own evaluation, ..."""
+"""Pixels of the short side to which larger frames are shrunk, as in Cutie's own evaluation."""
 
 SMALLEST_SIDE = 96
-"""... and up to which they are enlarged: its memory must have more cells than it reads at a time (30)."""
+"""Pixels of the short side to which smaller frames are enlarged; Cutie's memory needs more cells than it reads, 30."""
 
 FEATURES_OF_BASE = 1024
 """Channels of the image encoder of Cutie-base; Cutie-small has 256."""
@@ -35,18 +39,18 @@ class CutieOptions:
     """Options of Cutie.
 
     Attributes:
-        weights: the published checkpoint, ``cutie-base-mega.pth`` or ``cutie-small-mega.pth``; what
-            follows the colon of ``--tracker cutie:FILE``.
+        weights: the published checkpoint, ``cutie-base-mega.pth`` or ``cutie-small-mega.pth``. ``cutie:FILE`` as the
+            name of the tracker sets it.
     """
 
     weights: str | None = None
 
 
 class Cutie:
-    """Cutie as a tracker, with its long-term memory, as it runs on videos of any length. See ``Tracker``.
+    """Cutie with its long-term memory, for videos of any length. See :class:`~vos.interfaces.Tracker`.
 
-    All objects are one batch, and contest each pixel by their probabilities. Scores are the mean
-    probability inside an object's mask. A corrected frame stays in the memory for good.
+    All objects are one batch and contest each pixel by their probabilities. A score is the mean probability inside the
+    object's mask. A corrected frame stays in the memory for good.
 
     Attributes:
         files: weight files in use, after ``start``.
@@ -57,18 +61,19 @@ class Cutie:
     def __init__(self, options: CutieOptions | None = None):
         self.options = options or self.Options()
         self.files: tuple[str, ...] = ()
-        self._network = None
+        self._network: nn.Module | None = None
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
         if self._network is None:
-            self._network = load_network(self.options.weights).to(context.device)
-            self.files = (self.options.weights,)
+            weights = self.options.weights
+            self._network = load_network(weights).to(context.device)
+            self.files = (weights,) if weights else ()
         from cutie.inference.inference_core import InferenceCore
 
         self._geometry = Geometry.short_side(context.frame.size, SHORT_SIDE, SMALLEST_SIDE)
         self._core = InferenceCore(self._network, self._network.cfg)
         self._masks = first_mask  # of the last frame, in the order of the rows
-        self._numbers = list(range(1, len(first_mask.object_ids) + 1))  # Cutie's own; none is given twice
+        self._numbers = list(range(1, len(first_mask.object_ids) + 1))  # by which Cutie knows them; none is used twice
         self._memorise(context)
 
     def step(self, context: FrameContext) -> Tracked:
@@ -80,7 +85,7 @@ class Cutie:
         return Tracked(logits, scores.clamp(0, 1), self._geometry)
 
     def observe(self, context: FrameContext, result: Result) -> None:
-        """Keep the masks, for when one of them is corrected or another joins."""
+        """Keep the masks, in case one of them is corrected or another joins."""
         self._masks = FirstMask(result.labels, result.object_ids)
 
     def add(self, context: FrameContext, first_mask: FirstMask) -> None:
@@ -98,24 +103,24 @@ class Cutie:
         kept = [row for row in range(len(self._numbers)) if row not in rows]
         memory = self._core.memory
         for bucket, numbers in memory.work_mem.buckets.items():
-            if set(numbers) <= set(gone):  # the package deletes these even where it never made them
+            if set(numbers) <= set(gone):  # the package deletes these even if it never made them
                 for made_later in (memory.work_mem.e, memory.work_mem.use_cnt, memory.work_mem.life_cnt):
                     made_later.setdefault(bucket, None)
         self._core.delete_objects(gone)
-        self._core.last_mask = self._core.last_mask[:, kept]  # which the package leaves as it was
+        self._core.last_mask = self._core.last_mask[:, kept]  # which the package does not shorten
         for number in gone:
             memory.obj_v.pop(number, None)
         self._numbers = [self._numbers[row] for row in kept]
         self._masks = replace(self._masks, object_ids=tuple(self._masks.object_ids[row] for row in kept))
 
     def _paint(self, true: FirstMask) -> None:
-        """Put true masks into those of the last frame; they win over the others."""
+        """Paint true masks over the masks of the last frame."""
         labels = self._masks.labels
         others = np.where(np.isin(labels, true.object_ids), 0, labels)
         self._masks = replace(self._masks, labels=np.where(true.labels > 0, true.labels, others))
 
     def _memorise(self, context: FrameContext, for_good: bool = False) -> None:
-        """Show a frame together with all objects' masks."""
+        """Put a frame with all objects' masks into the memory."""
         masks = torch.tensor(self._masks.masks(), device=context.device)
         labels = torch.zeros(self._geometry.input_size, dtype=torch.long, device=context.device)
         for number, mask in zip(self._numbers, self._geometry.input_masks(masks), strict=True):
@@ -123,7 +128,7 @@ class Cutie:
         self._run(context, labels, list(self._numbers), force_permanent=for_good)
 
     def _run(self, context: FrameContext, *masks: object, **how: bool) -> Tensor:
-        """Log-probabilities of background and objects, (1 + N, h, w) float."""
+        """Run Cutie on a frame; return log-probabilities of background and objects, (1 + N, h, w) float."""
         image = torch.tensor(self._geometry.resize(context.frame.rgb), device=context.device)
         image = image.permute(2, 0, 1).float() / 255
         half = torch.autocast(context.device.type, context.dtype, enabled=context.dtype != torch.float32)
@@ -131,8 +136,8 @@ class Cutie:
             return self._core.step(image, *masks, **how).float().clamp_min(1e-12).log()
 
 
-def load_network(weights: str | None):
-    """Cutie with its published weights, and the configuration of its evaluation.
+def load_network(weights: str | None) -> nn.Module:
+    """Load Cutie's published weights, with the configuration of its evaluation.
 
     Raises:
         PluginError: the package is not installed.
@@ -141,15 +146,19 @@ def load_network(weights: str | None):
     try:
         from cutie.model.cutie import CUTIE
     except ImportError as error:
-        raise PluginError(f"--tracker cutie needs rf-cutie: pip install 'vos-track[cutie]' ({error})") from error
+        raise PluginError(
+            f"{parameter('tracker', 'cutie:FILE')} needs rf-cutie: pip install 'vos-track[cutie]' ({error})"
+        ) from error
     if weights is None:
         raise WeightsError(
-            "--tracker cutie:FILE: name Cutie's weights after the colon, such as cutie-base-mega.pth from "
-            "the releases of github.com/hkchengrex/Cutie"
+            f"{parameter('tracker', 'cutie:FILE')}: name Cutie's weights after the colon, such as cutie-base-mega.pth "
+            "from the releases of github.com/hkchengrex/Cutie"
         )
     path = Path(weights)
     if not path.is_file():
-        raise WeightsError(f"{path}: no such file; pass --tracker cutie:FILE with a checkpoint of Cutie")
+        raise WeightsError(
+            f"{path}: no such file; pass {parameter('tracker', 'cutie:FILE')} with a checkpoint of Cutie"
+        )
     tensors = read_tensors(path)
     try:
         size = "base" if tensors["pix_feat_proj.weight"].shape[1] == FEATURES_OF_BASE else "small"
@@ -158,24 +167,25 @@ def load_network(weights: str | None):
         missing = network.load_state_dict(tensors, strict=False).missing_keys
     except (KeyError, RuntimeError) as error:
         raise WeightsError(f"{path}: not the weights of Cutie: {' '.join(str(error).split())[:200]}") from error
-    unread = ("aux_computer.", ".num_batches_tracked")  # training alone needs them
+    unread = ("aux_computer.", ".num_batches_tracked")  # only training needs them
     missing = [name for name in missing if not any(part in name for part in unread)]
     if missing:
         raise WeightsError(f"{path}: not the weights of Cutie: {missing[0]} and {len(missing) - 1} more are missing")
     return network.eval().requires_grad_(False)
 
 
-def configuration(size: str):
-    """The package's own configuration for a video of any kind, without Hydra.
+def configuration(size: str) -> DictConfig:
+    """Compose the package's own configuration for videos of any kind, without Hydra.
 
     Args:
         size: ``base`` or ``small``.
     """
-    from omegaconf import OmegaConf
+    from omegaconf import DictConfig, OmegaConf
 
     folder = resources.files("cutie") / "config"
     names = ("eval_config", "model/base", "model/small")
     evaluation, base, small = (OmegaConf.create((folder / f"{name}.yaml").read_text()) for name in names)
+    assert isinstance(evaluation, DictConfig)
     evaluation.model = OmegaConf.merge(base, small) if size == "small" else base
     generic = evaluation.datasets.generic
     evaluation.use_long_term, evaluation.mem_every = generic.use_long_term, generic.mem_every
@@ -184,7 +194,7 @@ def configuration(size: str):
 
 @contextmanager
 def without_downloads() -> Iterator[None]:
-    """Let the package make its networks without fetching ImageNet's weights, which ours would replace."""
+    """Keep the package from fetching ImageNet's weights for its networks, as the checkpoint replaces them."""
     from cutie.model.utils import resnet
 
     own = resnet.model_zoo, resnet.load_weights_add_extra_dim

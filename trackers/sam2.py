@@ -1,18 +1,20 @@
-"""SAM 2 and EdgeTAM through ``transformers``: frame in, mask out, with a memory that does not grow.
+"""SAM 2 and EdgeTAM with the modules of ``transformers``: frame in, mask out, with a memory that does not grow.
 
-The library keeps every frame and every output of a video in one session. Here each object has a
-session of its own, so that objects join, leave and are corrected without the others being touched;
-the image is encoded once for all of them, and after each frame everything is dropped that the memory
-attention will not read again.
+The library keeps every frame and every output of a video in one session. Here each object has its own session, so that
+one can join, leave or be corrected without touching the others. The image is encoded once for all of them. After each
+frame, what the memory attention will not read again is dropped.
 """
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping, MutableSequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 import transformers
 from torch import Tensor
+from transformers import PreTrainedModel
 from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from ..errors import WeightsError
@@ -22,10 +24,16 @@ from ..structures import FirstMask, Result, Tracked
 from ..weights import model_files, pretrained
 
 CONDITIONING_FRAMES = 8
-"""True masks kept of one object: the first, and the latest corrections."""
+"""True masks that are kept of one object: the first, and the latest corrections."""
 
 POINTER = ("object_pointer",)
+"""Keys of a frame's output that make its object pointer."""
+
 MEMORY = ("maskmem_features", "maskmem_pos_enc")
+"""Keys of a frame's output that make its spatial memory."""
+
+Outputs = MutableMapping[int, dict[str, Any]]
+"""Outputs of one object by frame, as a session keeps them."""
 
 
 @dataclass(frozen=True)
@@ -33,27 +41,52 @@ class Sam2Options:
     """Options of SAM 2.
 
     Attributes:
-        weights: a hub name or a folder written by ``save_pretrained``; what follows the colon of
-            ``--tracker sam2:facebook/sam2.1-hiera-large``.
+        weights: a hub name or a folder written by ``save_pretrained``. ``sam2:facebook/sam2.1-hiera-large`` as the
+            name of the tracker sets it.
     """
 
     weights: str = "facebook/sam2.1-hiera-small"
 
 
 @dataclass(frozen=True)
-class EdgeTamOptions:
+class EdgeTamOptions(Sam2Options):
     """Options of EdgeTAM; see :class:`Sam2Options`."""
 
     weights: str = "yonigozlan/EdgeTAM-hf"
 
 
-class Sam2:
-    """SAM 2 as a tracker; masks equal those of the library's own streaming session. See ``Tracker``.
+class Inference(Protocol):
+    """What is used of a session of the library's, which holds one object, number 0."""
 
-    Scores are the model's probability that the object is in the frame; below one half its mask is
-    empty, and it may come back. A corrected mask stands beside the first one as a true mask; what was
-    remembered of the object in between is forgotten. The merged result is not fed back: neither does
-    the library.
+    cache: Any
+    processed_frames: MutableMapping[int, Tensor]
+    mask_inputs_per_obj: MutableMapping[int, MutableMapping[int, Tensor]]
+    frames_tracked_per_obj: MutableMapping[int, MutableMapping[int, Any]]
+    output_dict_per_obj: MutableMapping[int, MutableMapping[str, Outputs]]
+    obj_with_new_inputs: MutableSequence[int]
+
+    def obj_id_to_idx(self, obj_id: int) -> int:
+        """Return the index of an object; make one if it is new."""
+        ...
+
+    def add_mask_inputs(self, obj_idx: int, frame_idx: int, inputs: Tensor) -> None:
+        """Give the true mask (1, 1, S, S) of an object on a frame."""
+        ...
+
+
+class Segmented(Protocol):
+    """What is used of the model's output for one object."""
+
+    pred_masks: Tensor
+    object_score_logits: Tensor
+
+
+class Sam2:
+    """SAM 2 as a tracker; its masks equal those of the library's own streaming session.
+
+    See :class:`~vos.interfaces.Tracker`. A score is the model's probability that the object is in the frame. Below one
+    half the mask is empty, and the object may come back. A corrected mask is kept beside the first one as a true mask,
+    and the memory of the object in between is dropped. As in the library, the merged result is not fed back.
 
     Attributes:
         files: weight files in use, after ``start``.
@@ -67,16 +100,16 @@ class Sam2:
     def __init__(self, options: Sam2Options | None = None):
         self.options = options or self.Options()
         self.files: tuple[str, ...] = ()
-        self._model = None
+        self._loaded: PreTrainedModel | None = None
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
-        if self._model is None:
+        if self._loaded is None:
             self._load(context)
         config = self._model.config
         patch = config.prompt_encoder_config.patch_size
         self._geometry = Geometry.stretched(context.frame.size, config.image_size, patch)
-        self._frame = 0  # of the tracker's own count: frames may have been left out before it saw them
-        self._features = self._session().cache  # of the last frame, for all objects
+        self._frame = 0  # counted here, as frames before the first mask may have been left out
+        self._features = self._session().cache  # of the last frame, shared by all objects
         self._objects = [self._new_object() for _ in first_mask.object_ids]
         self._take(context, self._objects, first_mask)
 
@@ -89,7 +122,7 @@ class Sam2:
         return Tracked(logits, presence.sigmoid(), self._geometry)
 
     def observe(self, context: FrameContext, result: Result) -> None:
-        """Nothing: the memory was made in ``step``."""
+        """Do nothing: ``step`` has made the memory."""
 
     def add(self, context: FrameContext, first_mask: FirstMask) -> None:
         joining = [self._new_object() for _ in first_mask.object_ids]
@@ -105,42 +138,49 @@ class Sam2:
     def remove(self, rows: list[int]) -> None:
         self._objects = [session for row, session in enumerate(self._objects) if row not in rows]
 
+    @property
+    def _model(self) -> Any:
+        """The model, which the library does not annotate, after ``start``."""
+        if self._loaded is None:
+            raise RuntimeError("start() comes first")
+        return self._loaded
+
     def _load(self, context: FrameContext) -> None:
-        """Load the weights, where and how precisely the session runs.
+        """Load the weights onto the session's device, in its precision.
 
         Raises:
-            WeightsError: they, or a package that their encoder needs, are not there.
+            WeightsError: the weights, or a package that their encoder needs, are not there.
         """
         source = self.options.weights
         try:
-            model = pretrained(getattr(transformers, self.model_class), source, f"--tracker {self.name}:FOLDER,")
+            model = pretrained(getattr(transformers, self.model_class), source, "tracker", f"{self.name}:FOLDER")
         except ImportError as error:
             reason = " ".join(str(error).split())
             raise WeightsError(f"{source}: its image encoder cannot be used here: {reason}") from error
-        self._model = model.to(device=context.device, dtype=context.dtype).eval().requires_grad_(False)
+        self._loaded = model.to(device=context.device, dtype=context.dtype).eval().requires_grad_(False)
         self.files = model_files(source)
 
-    def _session(self):
-        """A session of the library's, with nothing in it."""
+    def _session(self) -> Inference:
+        """Make a session of the library's, with nothing in it."""
         places = ("inference_device", "inference_state_device", "video_storage_device")
         placement = dict.fromkeys(places, self._model.device)
         return getattr(transformers, self.session_class)(dtype=self._model.dtype, **placement)
 
-    def _new_object(self):
-        """A session for one object, which shares the image's features with the others."""
+    def _new_object(self) -> Inference:
+        """Make a session for one object, which shares the image's features with the others."""
         session = self._session()
         session.cache = self._features
         session.obj_id_to_idx(0)
         return session
 
     def _pixels(self, context: FrameContext) -> Tensor:
-        """The frame as the image encoder takes it, (3, S, S)."""
+        """Make the input of the image encoder from a frame, (3, S, S)."""
         image = torch.tensor(self._geometry.resize(context.frame.rgb), device=self._model.device).float() / 255
         mean, deviation = image.new_tensor(IMAGENET_DEFAULT_MEAN), image.new_tensor(IMAGENET_DEFAULT_STD)
         return ((image - mean) / deviation).permute(2, 0, 1).to(self._model.dtype)
 
-    def _take(self, context: FrameContext, sessions: list, first_mask: FirstMask) -> None:
-        """Give the true masks of objects on this frame, one for each session."""
+    def _take(self, context: FrameContext, sessions: list[Inference], first_mask: FirstMask) -> None:
+        """Give each session the true mask of its object on this frame."""
         masks = torch.tensor(first_mask.masks(), device=self._model.device)
         prompts = self._geometry.input_masks(masks)
         pixels = self._pixels(context)
@@ -149,9 +189,9 @@ class Sam2:
             session.obj_with_new_inputs = [0]
             self._run(session, pixels)
 
-    def _run(self, session, pixels: Tensor):
-        """Segment one object in this frame, remember that, and forget what is of no more use."""
-        output = self._model(session, frame_idx=self._frame, frame=pixels)
+    def _run(self, session: Inference, pixels: Tensor) -> Segmented:
+        """Segment one object in this frame, remember the result, and drop what will not be read again."""
+        output: Segmented = self._model(session, frame_idx=self._frame, frame=pixels)
         session.processed_frames.clear()
         session.mask_inputs_per_obj[0].clear()
         session.frames_tracked_per_obj[0].clear()  # so that a corrected frame counts as one with a true mask
@@ -163,8 +203,8 @@ class Sam2:
             conditioning[at] = {key: conditioning[at][key] for key in POINTER + MEMORY}
         config = self._model.config
         for at in list(tracked):
-            age = self._frame + 1 - at  # as the next frame will see it
-            wanted = POINTER if age < config.max_object_pointers_in_encoder else ()
+            age = self._frame + 1 - at  # in the next frame
+            wanted: tuple[str, ...] = POINTER if age < config.max_object_pointers_in_encoder else ()
             wanted += MEMORY if age < config.num_maskmem else ()
             tracked[at] = {key: tracked[at][key] for key in wanted}
             if not wanted:
@@ -175,7 +215,7 @@ class Sam2:
 class EdgeTam(Sam2):
     """EdgeTAM as a tracker: SAM 2 with a small encoder and a condensed memory. See :class:`Sam2`.
 
-    The published weights' encoder comes from the package ``timm``.
+    The encoder of the published weights comes from the package ``timm``.
     """
 
     Options = EdgeTamOptions

@@ -1,4 +1,8 @@
-"""What is used of torch beyond its public interface, each with a fallback for where it is missing."""
+"""Uses of torch beyond its public interface, each with a fallback for versions and processors without it.
+
+Nothing else in the package calls a private function of a library. ``lite`` takes its precision and its fused layers
+from here.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +18,15 @@ FAST_DTYPE = "VOS_LITE_DTYPE"
 """Environment variable that overrides :func:`fast_dtype`: ``float32`` or ``bfloat16``."""
 
 _FAST_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""Values of the environment variable."""
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
-    """The precision in which a device multiplies matrices and convolves fastest.
+    """Choose the precision in which a device multiplies matrices and convolves fastest.
 
-    bfloat16 on CUDA and on processors with AVX-512 BF16, as far as oneDNN may use it
-    (``ONEDNN_MAX_CPU_ISA``); float32 elsewhere. The environment variable ``VOS_LITE_DTYPE`` decides
-    otherwise, for example to repeat a run of another machine.
+    It is bfloat16 on CUDA, and on processors with AVX-512 BF16 if oneDNN may use it (``ONEDNN_MAX_CPU_ISA``); float32
+    elsewhere. The environment variable ``VOS_LITE_DTYPE`` overrides it, for example to repeat a run of another
+    machine.
 
     Raises:
         InputError: the environment variable holds something else than ``float32`` or ``bfloat16``.
@@ -36,13 +41,13 @@ def fast_dtype(device: torch.device) -> torch.dtype:
 
 
 def _processor_has_bfloat16() -> bool:
-    """Whether this processor multiplies in bfloat16, and oneDNN makes use of it."""
+    """Tell whether this processor multiplies in bfloat16 and oneDNN makes use of it; False if torch cannot tell."""
     has_it = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(has_it and has_it()) and can_fuse_relu6(torch.bfloat16)
 
 
 def can_fuse_relu6(dtype: torch.dtype) -> bool:
-    """Whether :func:`convolution_relu6` works for a precision on the CPU: tried out on one pixel."""
+    """Tell whether :func:`convolution_relu6` works for a precision on the CPU, by trying it on one pixel."""
     pixel = torch.ones(1, 1, 1, 1, dtype=dtype)
     try:
         _pointwise()(pixel, pixel, None, [0, 0], [1, 1], [1, 1], 1, "hardtanh", [0.0, 6.0], "")
@@ -52,9 +57,9 @@ def can_fuse_relu6(dtype: torch.dtype) -> bool:
 
 
 def convolution_relu6(convolution: nn.Conv2d, x: Tensor) -> Tensor:
-    """A convolution and ReLU6 in one pass over memory, where :func:`can_fuse_relu6` holds.
+    """Apply a convolution and ReLU6 in one pass over memory; only where :func:`can_fuse_relu6` holds.
 
-    On a CPU the separate clamp takes as long as the convolutions: half of the encoder's time.
+    On a CPU a separate clamp takes as long as the convolutions: half of the encoder's time.
 
     Args:
         convolution: on the CPU.
@@ -65,5 +70,5 @@ def convolution_relu6(convolution: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def _pointwise() -> Callable[..., Tensor]:
-    """oneDNN's convolution with a function of each result, as torch's compiler calls it."""
+    """Return oneDNN's convolution with an element-wise function after it, which torch's compiler uses."""
     return torch.ops.mkldnn._convolution_pointwise.default

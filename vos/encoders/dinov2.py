@@ -1,8 +1,9 @@
-"""DINOv2 (small, base, large, giant) as prior encoder, through ``transformers``."""
+"""DINOv2 (small, base, large, giant) as prior encoder, with the modules of ``transformers``."""
 
 from __future__ import annotations
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 from transformers import Dinov2Model
 
@@ -12,12 +13,14 @@ from ..structures import PatchFeatures
 from ..weights import model_files, pretrained
 
 HUB_NAMES = {f"dinov2-{size}": f"facebook/dinov2-{size}" for size in ("small", "base", "large", "giant")}
+"""Short names of the published models, and their names on the hub."""
+
 LONG_SIDE = 840
 """Pixels of the long side of DINOv2's input."""
 
 
 class Dinov2Encoder:
-    """See ``PriorEncoder``; the class token is dropped, the patch tokens are the features."""
+    """The patch tokens of DINOv2, without its class token. See :class:`~vos.interfaces.PriorEncoder`."""
 
     def __init__(
         self,
@@ -28,25 +31,29 @@ class Dinov2Encoder:
         files: tuple[str, ...] = (),
         long_side: int = LONG_SIDE,
     ):
-        self.model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        module: nn.Module = model
+        module.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        self.model = model
         self.name = name
         self.files = files
         self.device = device
         self.dtype = dtype
         self.long_side = long_side
-        self.patch = model.config.patch_size
+        patch = model.config.patch_size
+        assert isinstance(patch, int)  # of DINOv2, patches are square
+        self.patch = patch
         self._mean = torch.tensor(PIXEL_MEAN, device=device)
         self._std = torch.tensor(PIXEL_STD, device=device)
 
     @classmethod
     def load(cls, name: str, device: torch.device, dtype: torch.dtype) -> Dinov2Encoder:
-        """By short name (``dinov2-large``), hub name or folder.
+        """Load a model by short name (``dinov2-large``), hub name or folder.
 
         Raises:
             WeightsError: not found or unusable.
         """
         source = HUB_NAMES.get(name, name)
-        model = pretrained(Dinov2Model, source, "--prior", instead=", or `same`, which needs no weights of its own")
+        model = pretrained(Dinov2Model, source, "prior", instead="or same, which needs no weights of its own")
         return cls(model, name, device, dtype, model_files(source))
 
     def features(self, context: FrameContext) -> PatchFeatures:

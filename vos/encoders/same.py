@@ -1,4 +1,4 @@
-"""``same``: the segmenter's own embedding serves the prior; nothing is encoded twice."""
+"""``same``: uses the segmenter's own features for the prior, so that no frame is encoded twice."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from ..structures import PatchFeatures
 
 
 class SameEncoder:
-    """See ``PriorEncoder``."""
+    """The segmenter's features, normalised. See :class:`~vos.interfaces.PriorEncoder`."""
 
     name = "same"
     files: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, name: str, device: torch.device, dtype: torch.dtype) -> SameEncoder:
+        """Make the encoder, which has no weights of its own."""
         return cls()
 
     def features(self, context: FrameContext) -> PatchFeatures:

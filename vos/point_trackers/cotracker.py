@@ -1,4 +1,7 @@
-"""CoTracker (Karaev et al.) as a point tracker: its own package or ``torch.hub``, only when asked for."""
+"""CoTracker (Karaev et al.) as a point tracker, through its own package or ``torch.hub``.
+
+Both are used only when this point tracker is asked for.
+"""
 
 from __future__ import annotations
 
@@ -8,27 +11,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import PluginError
+from ..errors import PluginError, parameter
 from ..structures import Frame
 
-WINDOW = 16
-"""Frames that are looked at together; a point's query is its place in the oldest of them that has it."""
+WINDOW_FRAMES = 16
+"""Frames that the predictor sees at once. A point is queried at its place in the oldest of them that has it."""
 
 INPUT_SIZE = (384, 512)
-"""Height and width that the published predictor works at; frames are kept at it, so memory is bounded."""
+"""Height and width at which the published predictor works; frames are kept at this size, which bounds memory."""
 
 HUB = ("facebookresearch/co-tracker", "cotracker3_offline")
+"""Repository and name of the model for ``torch.hub``."""
 
 
 class CoTracker:
-    """See ``PointTracker``; ``cotracker`` takes the hub's model, ``cotracker:FILE`` a checkpoint on disk.
+    """CoTracker. See :class:`~vos.interfaces.PointTracker`.
 
-    Each frame is answered with the last one of a window that ends there (latency 0): right for a live
-    stream, dearer than the published streaming mode, which answers eight frames late.
+    ``cotracker`` names the hub's model, ``cotracker:FILE`` a checkpoint on disk. The answer for a frame is that of the
+    last frame of a window that ends there (latency 0). That suits a live stream; it costs more than the published
+    streaming mode, which answers eight frames late.
 
     Args:
-        predictor: ``predictor(video (1, T, 3, H, W), queries=(1, M, 3) of t, x, y)`` gives tracks
+        predictor: called as ``predictor(video (1, T, 3, H, W), queries=(1, M, 3) of t, x, y)``, it returns tracks
             (1, T, M, 2) and visibility (1, T, M), as ``CoTrackerPredictor`` does.
+        device: where the predictor and the points are.
     """
 
     def __init__(self, predictor: nn.Module, device: torch.device):
@@ -52,7 +58,7 @@ class CoTracker:
                 predictor = torch.hub.load(*HUB)
         except Exception as error:  # of whatever package or network stands behind it
             raise PluginError(
-                "--points cotracker needs the hub's cached model or the package "
+                f"{parameter('points', 'cotracker')} needs the hub's cached model or the package "
                 f"(github.com/facebookresearch/co-tracker, cotracker:FILE): {error}"
             ) from error
         return cls(predictor.to(device).eval(), device)
@@ -60,9 +66,9 @@ class CoTracker:
     def start(self, frame: Frame, points: Tensor) -> None:
         self._fit_to(frame)
         self._shape = points.shape
-        self._frames = deque([self._shrunk(frame)], maxlen=WINDOW)
+        self._frames = deque([self._shrunk(frame)], maxlen=WINDOW_FRAMES)
         places = self._to_input(points)
-        self._history = deque([places], maxlen=WINDOW)  # where each point was, in each frame of the window
+        self._history = deque([places], maxlen=WINDOW_FRAMES)  # where each point was, in each frame of the window
         self._ages = torch.zeros(len(places), dtype=torch.long, device=self._device)
 
     def state(self) -> dict:
@@ -76,12 +82,12 @@ class CoTracker:
     def restore(self, frame: Frame, state: dict) -> None:
         self._fit_to(frame)
         self._shape = torch.Size(state["shape"])
-        self._frames = deque([each.to(self._device) for each in state["frames"]], maxlen=WINDOW)
-        self._history = deque([each.to(self._device) for each in state["history"]], maxlen=WINDOW)
+        self._frames = deque([each.to(self._device) for each in state["frames"]], maxlen=WINDOW_FRAMES)
+        self._history = deque([each.to(self._device) for each in state["history"]], maxlen=WINDOW_FRAMES)
         self._ages = state["ages"].to(self._device)
 
     def _fit_to(self, frame: Frame) -> None:
-        """How frames of this size and the predictor's input relate."""
+        """Compute how frames of this size relate to the predictor's input."""
         height, width = frame.size
         self._scale = torch.tensor([INPUT_SIZE[1] / width, INPUT_SIZE[0] / height], device=self._device)
         self._limit = torch.tensor([width - 1.0, height - 1.0], device=self._device)
@@ -105,8 +111,10 @@ class CoTracker:
         self._ages[chosen] = 0
 
     def _shrunk(self, frame: Frame) -> Tensor:
+        """Resize a frame to the predictor's input, (3, h, w) float."""
         rgb = torch.tensor(frame.rgb, device=self._device).permute(2, 0, 1)[None].float()
         return F.interpolate(rgb, INPUT_SIZE, mode="bilinear", antialias=True)[0]
 
     def _to_input(self, points: Tensor) -> Tensor:
+        """Convert points (N, P, 2) in frame pixels to input pixels, (N * P, 2)."""
         return (points.to(self._device).flatten(0, 1).float() + 0.5) * self._scale - 0.5

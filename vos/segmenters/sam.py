@@ -1,8 +1,13 @@
-"""Segment Anything (ViT-B, L, H) as a segmenter, through ``transformers``' modules."""
+"""Segment Anything (ViT-B, L, H) as a segmenter, with the modules of ``transformers``.
+
+:class:`SamSegmenter` runs whatever offers :class:`SamModules`: here ``transformers``' model, in
+:mod:`vos.segmenters.segment_anything` that of Meta's package.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -10,12 +15,12 @@ from torch import Tensor, nn
 from transformers.models.sam.configuration_sam import SamConfig
 from transformers.models.sam.modeling_sam import SamModel
 
-from ..errors import WeightsError
+from ..errors import WeightsError, parameter
 from ..geometry import PIXEL_MEAN, PIXEL_STD, Geometry, Region
 from ..method.guidance import Guidance
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights import model_files, pretrained
-from .checkpoint import load_published
+from .checkpoint import load_published, parts_of, sides_of
 from .mask_decoder import PUBLISHED_LAYER_NORM_EPS, GuidedMaskDecoder
 
 HUB_NAMES = {
@@ -23,55 +28,83 @@ HUB_NAMES = {
     "sam-vit-l": "facebook/sam-vit-large",
     "sam-vit-h": "facebook/sam-vit-huge",
 }
+"""Short names of the published models, and their names on the hub."""
+
+
+class SamModules(Protocol):
+    """A SAM whose parts can be called one by one; also an ``nn.Module``."""
+
+    config: SamConfig
+    mask_decoder: GuidedMaskDecoder
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Encode normalised pixels (B, 3, S, S) as image embedding (B, C, h, w)."""
+        ...
+
+    def encode_prompts(
+        self, points: Tensor, labels: Tensor, boxes: Tensor | None, masks: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Encode prompts in input pixels as prompt tokens (N, n, C) and dense prompt (N, C, h, w)."""
+        ...
+
+    def positions(self) -> Tensor:
+        """Encode the positions of the grid, (1, C, h, w)."""
+        ...
+
+    def positional_modules(self) -> nn.Module:
+        """Return the modules that encode coordinates: in bfloat16 a point of a 1024-pixel input is off by 2 pixels."""
+        ...
 
 
 class GuidedSam(SamModel):
-    """``SamModel`` whose mask decoder takes the guidance of the paper; same parameter names."""
+    """``SamModel`` whose mask decoder takes the guidance of the paper; its parameters have the same names."""
+
+    mask_decoder: GuidedMaskDecoder
 
     def __init__(self, config: SamConfig):
-        config.mask_decoder_config.layer_norm_eps = PUBLISHED_LAYER_NORM_EPS
+        *_, decoder = parts_of(config)
+        decoder.layer_norm_eps = PUBLISHED_LAYER_NORM_EPS
         super().__init__(config)
-        self.mask_decoder = GuidedMaskDecoder(config.mask_decoder_config)
+        self.mask_decoder = GuidedMaskDecoder(decoder)
         self.post_init()
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Image embedding (B, C, h, w) of normalised pixels (B, 3, S, S)."""
         return self.vision_encoder(pixels).last_hidden_state
 
     def encode_prompts(
         self, points: Tensor, labels: Tensor, boxes: Tensor | None, masks: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Prompt tokens (N, n, C) and dense prompt (N, C, h, w) of prompts in input pixels."""
         sparse, dense = self.prompt_encoder(
             points[:, None], labels[:, None], None if boxes is None else boxes[:, None], masks
         )
         return sparse[:, 0], dense
 
     def positions(self) -> Tensor:
-        """Positional encoding of the grid, (1, C, h, w)."""
         return self.get_image_wide_positional_embeddings()
 
-    def positional_modules(self) -> nn.ModuleList:
-        """What encodes coordinates: in bfloat16 a point of a 1024-pixel input is off by 2 pixels."""
+    def positional_modules(self) -> nn.Module:
         return nn.ModuleList([self.prompt_encoder, self.shared_image_embedding])
 
 
 class SamSegmenter:
-    """SAM: image encoder, prompt encoder, and the guided mask decoder. See ``Segmenter``."""
+    """SAM: image encoder, prompt encoder, and the guided mask decoder. See :class:`~vos.interfaces.Segmenter`."""
 
     wants_prior_maps = False
     wants_last_mask = False
 
-    def __init__(self, model: GuidedSam, name: str, device: torch.device, dtype: torch.dtype, files: tuple[str, ...]):
+    def __init__(self, model: SamModules, name: str, device: torch.device, dtype: torch.dtype, files: tuple[str, ...]):
         exact = {name: tensor.clone() for name, tensor in model.positional_modules().state_dict().items()}
-        self.model = model.to(device=device, dtype=dtype).eval().requires_grad_(False)
-        self.model.positional_modules().float().load_state_dict(exact)
+        assert isinstance(model, nn.Module)
+        module: nn.Module = model
+        module.to(device=device, dtype=dtype).eval().requires_grad_(False)
+        model.positional_modules().float().load_state_dict(exact)
+        self.model: SamModules = model
         self.name = name
         self.device = device
         self.dtype = dtype
         self.files = files
-        self.image_size = model.config.vision_config.image_size
-        self.stride = model.config.vision_config.patch_size
+        vision, *_ = parts_of(model.config)
+        self.image_size, self.stride = sides_of(vision)
         mean, std = torch.tensor(PIXEL_MEAN), torch.tensor(PIXEL_STD)
         self._mean, self._std = mean[:, None, None].to(device), std[:, None, None].to(device)
         with torch.inference_mode():
@@ -79,7 +112,7 @@ class SamSegmenter:
 
     @classmethod
     def load(cls, name: str, device: torch.device, dtype: torch.dtype, decoder_heads: int = 8) -> SamSegmenter:
-        """By short name (``sam-vit-h``), hub name, folder, or ``.pth`` / ``.safetensors`` file.
+        """Load a model by short name (``sam-vit-h``), hub name, folder, or ``.pth`` / ``.safetensors`` file.
 
         Raises:
             WeightsError: not found or unusable; the message says what was looked for and where.
@@ -87,11 +120,13 @@ class SamSegmenter:
         path = Path(name)
         if path.suffix in (".pth", ".pt", ".safetensors"):
             if not path.is_file():
-                raise WeightsError(f"{path}: no such file of weights; pass --model with the path of a SAM checkpoint")
+                raise WeightsError(
+                    f"{path}: no such file of weights; pass {parameter('model', 'FILE')} with a SAM checkpoint"
+                )
             config, tensors = load_published(path, decoder_heads)
             return cls(build(config, tensors, path), name, device, dtype, (str(path),))
         source = HUB_NAMES.get(name, name)
-        model = pretrained(GuidedSam, source, "--model", instead=", a SAM .pth file, or `lite`, which is bundled")
+        model = pretrained(GuidedSam, source, "model", instead="a SAM .pth file, or lite, which is bundled")
         return cls(model, name, device, dtype, model_files(source))
 
     def geometry(self, frame_size: tuple[int, int], region: Region | None = None) -> Geometry:
@@ -128,7 +163,12 @@ class SamSegmenter:
 
 
 def build(config: SamConfig, tensors: dict[str, Tensor], path: Path) -> GuidedSam:
-    """A model filled with tensors under ``transformers``' names.
+    """Make a model and fill it with tensors.
+
+    Args:
+        config: its sizes.
+        tensors: its parameters under ``transformers``' names.
+        path: where they come from, for messages.
 
     Raises:
         WeightsError: tensors are missing, left over, or of another shape.

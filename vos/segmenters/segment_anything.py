@@ -1,7 +1,7 @@
 """``segment-anything:FILE``: SAM with the encoders of Meta's own package.
 
-The package imports torchvision, so it is imported here only, when asked for. Its mask decoder
-knows no guidance: ours takes its place, with the checkpoint's weights.
+The package imports torchvision, so it is imported only when this segmenter is asked for. Its mask decoder takes no
+guidance; :class:`~vos.segmenters.mask_decoder.GuidedMaskDecoder` replaces it, with the checkpoint's weights.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from transformers.models.sam.configuration_sam import SamConfig
 
-from ..errors import WeightsError
+from ..errors import WeightsError, parameter
 from ..weights.tensors import read_tensors
-from .checkpoint import load_published
+from .checkpoint import load_published, parts_of, sides_of
 from .mask_decoder import GuidedMaskDecoder
 from .sam import SamSegmenter
 
 
 class PackageSam(nn.Module):
-    """The package's image and prompt encoder with our mask decoder, called like ``GuidedSam``.
+    """The package's image and prompt encoder with the guided mask decoder. See :class:`~vos.segmenters.sam.SamModules`.
 
     Raises:
         WeightsError: the package, or the torchvision that it imports, is not usable.
@@ -35,13 +35,14 @@ class PackageSam(nn.Module):
             raise WeightsError(
                 f"the segment-anything package cannot be used here ({error}); install "
                 "vos-track[segment-anything] with a torchvision that fits this torch, or pass the same file "
-                "without `segment-anything:`, which needs neither"
+                "without segment-anything: before it, which needs neither"
             ) from error
-        vision, prompt = config.vision_config, config.prompt_encoder_config
+        vision, prompt, decoder = parts_of(config)
+        image_size, patch_size = sides_of(vision)
         self.config = config
         self.image_encoder = ImageEncoderViT(
-            img_size=vision.image_size,
-            patch_size=vision.patch_size,
+            img_size=image_size,
+            patch_size=patch_size,
             embed_dim=vision.hidden_size,
             depth=vision.num_hidden_layers,
             num_heads=vision.num_attention_heads,
@@ -52,14 +53,14 @@ class PackageSam(nn.Module):
             window_size=vision.window_size,
             global_attn_indexes=vision.global_attn_indexes,
         )
-        grid = vision.image_size // vision.patch_size
+        grid = image_size // patch_size
         self.prompt_encoder = PromptEncoder(
             embed_dim=prompt.hidden_size,
             image_embedding_size=(grid, grid),
-            input_image_size=(vision.image_size, vision.image_size),
+            input_image_size=(image_size, image_size),
             mask_in_chans=prompt.mask_input_channels,
         )
-        self.mask_decoder = GuidedMaskDecoder(config.mask_decoder_config)
+        self.mask_decoder = GuidedMaskDecoder(decoder)
 
     def encode(self, pixels: Tensor) -> Tensor:
         return self.image_encoder(pixels)
@@ -77,7 +78,7 @@ class PackageSam(nn.Module):
 
 
 class PackageSegmenter(SamSegmenter):
-    """``SamSegmenter`` over the package's modules."""
+    """``SamSegmenter`` that runs the package's modules."""
 
     @classmethod
     def load(cls, name: str, device: torch.device, dtype: torch.dtype, decoder_heads: int = 8) -> PackageSegmenter:
@@ -88,7 +89,9 @@ class PackageSegmenter(SamSegmenter):
         """
         path = Path(name.partition(":")[2])
         if not path.is_file():
-            raise WeightsError(f"{path}: no such file; pass --model segment-anything:FILE with a SAM checkpoint")
+            raise WeightsError(
+                f"{path}: no such file; pass {parameter('model', 'segment-anything:FILE')} with a SAM checkpoint"
+            )
         config, renamed = load_published(path, decoder_heads)
         model = PackageSam(config)
         prefix = "mask_decoder."

@@ -1,7 +1,7 @@
-"""Where weights come from: the package itself, local files and folders, or the hub.
+"""Finds and loads weights: the package's own, those of local files and folders, and those of the hub.
 
-Local files win; the hub is asked only for names that are not there, and ``HF_HUB_OFFLINE`` is
-honoured.
+Local files win. The hub is asked only for names that are not there, and ``HF_HUB_OFFLINE`` is honoured. Segmenters,
+prior encoders and trackers load their models with :func:`pretrained`; :mod:`vos.weights.tensors` reads single files.
 """
 
 from __future__ import annotations
@@ -9,55 +9,53 @@ from __future__ import annotations
 import hashlib
 import socket
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-import huggingface_hub
+from huggingface_hub import HfApi, try_to_load_from_cache
 from safetensors import SafetensorError
 from transformers import PreTrainedModel
-from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
-from ..errors import WeightsError
+from ..errors import WeightsError, parameter
 
 Model = TypeVar("Model", bound=PreTrainedModel)
+"""Class of a model of ``transformers``."""
 
 LITE = Path(__file__).parent / "lite.safetensors"
+"""The bundled weights of ``lite``."""
 
 
-def pretrained(model: type[Model], source: str, option: str, instead: str = "") -> Model:
-    """Load a ``transformers`` model from a local folder or, by hub name, its cache or the hub.
+def pretrained(model: type[Model], source: str, name: str, value: str = "FOLDER", instead: str = "") -> Model:
+    """Load a ``transformers`` model from a local folder or, by hub name, from the local cache or the hub.
 
     Only safetensors are read: a pickled checkpoint is refused.
 
     Args:
         model: the class to load.
         source: a folder, or a hub name such as ``facebook/sam-vit-base``.
-        option: the command-line option it came from, for the message.
-        instead: what else the option takes, for the message.
+        name: the parameter that ``source`` was given with, for messages, such as ``model``.
+        value: what to pass for it, for messages.
+        instead: what else it takes, for messages.
 
     Raises:
         WeightsError: not there, unreadable, or not weights of this class.
     """
     folder = Path(source)
+    remedy = f"pass {parameter(name, value)} with a folder"
     if folder.exists() and not (folder / "config.json").is_file():
-        raise WeightsError(f"{folder}: holds no config.json; pass {option} a folder written by save_pretrained")
+        raise WeightsError(f"{folder}: holds no config.json; {remedy} written by save_pretrained")
     transformers_logging.disable_progress_bar()
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # else a table of what does not fit comes before our line
     try:
-        loaded, report = model.from_pretrained(
-            source,
-            use_safetensors=True,
-            output_loading_info=True,
-            local_files_only=folder.exists() or not _hub_has_an_address(),
-        )
+        loaded, report = _load(model, source, local_files_only=folder.exists() or not _hub_has_an_address())
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError, SafetensorError) as error:
         where = "in that folder" if folder.exists() else "as a folder, in the local hub cache, and on the hub"
         raise WeightsError(
-            f"{source}: no usable weights found {where}; pass {option} a folder with config.json and "
-            f"model.safetensors{instead}"
+            f"{source}: no usable weights found {where}; {remedy} that holds config.json and model.safetensors"
+            f"{instead and ', ' + instead}"
         ) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
@@ -69,30 +67,36 @@ def pretrained(model: type[Model], source: str, option: str, instead: str = "") 
     return loaded
 
 
+def _load(model: type[Model], source: str, local_files_only: bool) -> tuple[Model, dict[str, Any]]:
+    """Load a model; return it with the library's report of tensors that are missing or left over."""
+    loaded: Any = model.from_pretrained(
+        source, use_safetensors=True, output_loading_info=True, local_files_only=local_files_only
+    )  # a pair when the report is asked for, which the library does not annotate
+    return loaded
+
+
 def _hub_has_an_address() -> bool:
-    """Whether the hub's name resolves: without a network each download is tried for half a minute."""
+    """Tell whether the hub's name resolves; without a network each download would be tried for half a minute."""
     if getproxies():
         return True
     try:
-        socket.getaddrinfo(urlsplit(huggingface_hub.constants.ENDPOINT).hostname, 443)
+        socket.getaddrinfo(urlsplit(HfApi().endpoint).hostname, 443)
     except OSError:
         return False
     return True
 
 
 def model_files(source: str) -> tuple[str, ...]:
-    """Weight files that ``pretrained`` used for ``source``, for the record of a run."""
+    """List the weight files that :func:`pretrained` used for ``source``, for the record of a run."""
     folder = Path(source)
     if folder.is_dir():
         return tuple(str(path) for path in sorted(folder.glob("*.safetensors")))
-    found = (
-        cached_file(source, name, _raise_exceptions_for_missing_entries=False, local_files_only=True)
-        for name in ("model.safetensors", "model.safetensors.index.json")
-    )
-    return tuple(str(path) for path in found if path)
+    names = ("model.safetensors", "model.safetensors.index.json")
+    found = (try_to_load_from_cache(source, name) for name in names)
+    return tuple(path for path in found if isinstance(path, str))
 
 
 def sha256(path: str | Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Compute the SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

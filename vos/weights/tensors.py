@@ -1,4 +1,7 @@
-"""Reads tensors from weight files of any origin, without unpickling anything else."""
+"""Reads tensors from weight files of any origin, without unpickling anything else.
+
+Used for files that ``transformers`` did not write: checkpoints of SAM, Cutie and PIPS.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from ..errors import WeightsError
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file, under their own names.
+    """Read all tensors of a ``.safetensors`` file or a checkpoint of torch, by name.
 
     Raises:
         WeightsError: unreadable, or unsafe to unpickle.
