@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -28,7 +29,7 @@ SIZE = (48, 64)
 
 
 @pytest.fixture
-def mask(tmp_path) -> Path:
+def mask(tmp_path: Path) -> Path:
     labels = np.zeros(SIZE, np.uint8)
     labels[10:30, 20:40] = 1
     Image.fromarray(labels).save(tmp_path / "mask.png")
@@ -36,14 +37,16 @@ def mask(tmp_path) -> Path:
 
 
 @pytest.fixture
-def folder(tmp_path) -> Path:
+def folder(tmp_path: Path) -> Path:
     (tmp_path / "frames").mkdir()
     for index in range(3):
         Image.new("RGB", SIZE[::-1], (index, 99, 200)).save(tmp_path / f"frames/{index:05d}.png")
     return tmp_path / "frames"
 
 
-def write_video(path: Path, size=SIZE, codec="libx264", pixels="yuv420p", count=3) -> Path:
+def write_video(
+    path: Path, size: tuple[int, int] = SIZE, codec: str = "libx264", pixels: str = "yuv420p", count: int = 3
+) -> Path:
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=24)
         stream.height, stream.width, stream.pix_fmt = *size, pixels
@@ -54,11 +57,11 @@ def write_video(path: Path, size=SIZE, codec="libx264", pixels="yuv420p", count=
     return path
 
 
-def track(video, mask, out, *more) -> int:
+def track(video: Path | str, mask: Path, out: Path, *more: object) -> int:
     return main([*map(str, (video, "--first-mask", mask, "-o", out, "--tracker", "persam", "--quiet", *more))])
 
 
-def one_line(capsys) -> str:
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "Traceback" not in error, error
     return error
@@ -75,7 +78,7 @@ def bomb(width: int, height: int, depth: int = 8, colour: int = 2) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
-def grown_by(action) -> float:
+def grown_by(action: Callable[[], object]) -> float:
     """Megabytes by which the peak of this process's memory rises."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     action()
@@ -85,7 +88,9 @@ def grown_by(action) -> float:
 # -- sizes ----------------------------------------------------------------------------------------
 
 
-def test_a_png_bomb_is_refused_before_memory_is_taken(folder, mask, tmp_path, capsys):
+def test_a_png_bomb_is_refused_before_memory_is_taken(
+    folder: Path, mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "bomb.png").write_bytes(bomb(60_000, 60_000))
     assert grown_by(lambda: track(folder, tmp_path / "bomb.png", tmp_path / "out", "--resize-mask")) < 50
     line = one_line(capsys)
@@ -97,7 +102,9 @@ def test_a_png_bomb_is_refused_before_memory_is_taken(folder, mask, tmp_path, ca
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "bmp", "png"])
-def test_a_later_frame_may_be_the_bomb(suffix, folder, mask, tmp_path, capsys):
+def test_a_later_frame_may_be_the_bomb(
+    suffix: str, folder: Path, mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     Image.new("RGB", (300, 200)).save(folder / f"00003.{suffix}")
     assert track(folder, mask, tmp_path / "out", "--max-pixels", 48 * 64) == 2
     assert f"00003.{suffix}: 300 x 200, more than the 3072 pixels" in one_line(capsys)
@@ -107,14 +114,14 @@ def test_a_later_frame_may_be_the_bomb(suffix, folder, mask, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("suffix", "codec", "pixels"), [("mp4", "libx264", "yuv420p"), ("gif", "gif", "rgb8"), ("avi", "mpeg4", "yuv420p")]
 )
-def test_a_video_of_absurd_size_is_refused(suffix, codec, pixels, tmp_path):
+def test_a_video_of_absurd_size_is_refused(suffix: str, codec: str, pixels: str, tmp_path: Path) -> None:
     path = write_video(tmp_path / f"video.{suffix}", codec=codec, pixels=pixels)
     with pytest.raises(InputError, match=r"64 x 48, more than the 3000 pixels .* `max_pixels`"):
         open_reader(path, max_pixels=3000)
     assert len(list(open_reader(path, max_pixels=3072))) == 3
 
 
-def test_a_header_that_claims_a_huge_video(tmp_path):
+def test_a_header_that_claims_a_huge_video(tmp_path: Path) -> None:
     path = write_video(tmp_path / "video.gif", codec="gif", pixels="rgb8")
     content = bytearray(path.read_bytes())
     content[6:10] = struct.pack("<HH", 60_000, 60_000)
@@ -127,7 +134,7 @@ def test_a_header_that_claims_a_huge_video(tmp_path):
     assert grown_by(refused) < 100
 
 
-def test_more_may_be_allowed_than_pillow_would(tmp_path, monkeypatch):
+def test_more_may_be_allowed_than_pillow_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     Image.fromarray(np.tile(np.uint8([[0, 1]]), (20, 20))).save(tmp_path / "mask.png")
     assert load_first_mask([tmp_path / "mask.png"], (20, 40)).object_ids == (1,)
@@ -140,7 +147,9 @@ def test_more_may_be_allowed_than_pillow_would(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["../../x", "/etc", "..", ".", "a/b", "a\\b", ".hidden", "a\x00b"])
-def test_sequence_names_stay_inside_the_results(name, davis, tmp_path, capsys):
+def test_sequence_names_stay_inside_the_results(
+    name: str, davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "set.txt").write_text(f"{name}\n")
     results = tmp_path / "deep/er/results"
     arguments = ["--davis", str(davis), "--year", "2016", "--tracker", "persam", "-o", str(results)]
@@ -156,7 +165,9 @@ def test_sequence_names_stay_inside_the_results(name, davis, tmp_path, capsys):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_links_inside_a_result_are_not_followed(folder, davis, mask, tmp_path, capsys):
+def test_links_inside_a_result_are_not_followed(
+    folder: Path, davis: Path, mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "00000.png").write_bytes(b"mine")
@@ -200,7 +211,9 @@ def test_links_inside_a_result_are_not_followed(folder, davis, mask, tmp_path, c
         "²8.png",
     ],
 )
-def test_odd_names_of_images_are_just_names(name, folder, mask, tmp_path, capsys):
+def test_odd_names_of_images_are_just_names(
+    name: str | bytes, folder: Path, mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = os.path.join(os.fsencode(folder), os.fsencode(name))
     os.link(folder / "00000.png", path)
     assert track(folder, mask, tmp_path / "out", "--save", "masks", "--max-frames", "4") == 0
@@ -214,7 +227,9 @@ def test_odd_names_of_images_are_just_names(name, folder, mask, tmp_path, capsys
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "dead link"])
-def test_what_is_only_named_like_an_image(kind, folder, mask, tmp_path, capsys):
+def test_what_is_only_named_like_an_image(
+    kind: str, folder: Path, mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = folder / "00001.jpg"
     {"pipe": lambda: os.mkfifo(path), "folder": path.mkdir, "dead link": lambda: path.symlink_to("nowhere")}[kind]()
     assert track(folder, mask, tmp_path / "out") == 2
@@ -224,7 +239,7 @@ def test_what_is_only_named_like_an_image(kind, folder, mask, tmp_path, capsys):
 # -- network and code -------------------------------------------------------------------------------
 
 
-def test_a_run_with_lite_opens_no_socket(folder, mask, tmp_path):
+def test_a_run_with_lite_opens_no_socket(folder: Path, mask: Path, tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "def hook(event, arguments):\n"
@@ -243,13 +258,15 @@ def test_a_run_with_lite_opens_no_socket(folder, mask, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["list.m3u8", "list.mp4", "list.ffconcat", "http:video.mp4"])
-def test_a_file_that_points_to_the_network_is_not_followed(name, mask, tmp_path, monkeypatch, capsys):
+def test_a_file_that_points_to_the_network_is_not_followed(
+    name: str, mask: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     asked = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(120)
         address = f"http://127.0.0.1:{server.getsockname()[1]}/video.ts"
 
-        def listen():
+        def listen() -> None:
             try:
                 server.accept()[0].close()
                 asked.append(address)
@@ -269,13 +286,15 @@ def test_a_file_that_points_to_the_network_is_not_followed(name, mask, tmp_path,
 
 
 class Hostile:
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         return print, ("unpickled",)
 
 
 @pytest.mark.parametrize("option", ["--model", "--points"])
 @pytest.mark.parametrize("kind", ["pickle", "torch"])
-def test_a_malicious_checkpoint_is_one_line(option, kind, folder, mask, tmp_path, capsys):
+def test_a_malicious_checkpoint_is_one_line(
+    option: str, kind: str, folder: Path, mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     import torch
 
     path = tmp_path / "sam.pth"
@@ -287,7 +306,7 @@ def test_a_malicious_checkpoint_is_one_line(option, kind, folder, mask, tmp_path
     assert "unpickled" not in capsys.readouterr().out
 
 
-def test_every_loader_of_weights_is_a_safe_one():
+def test_every_loader_of_weights_is_a_safe_one() -> None:
     """``torch.load`` only with ``weights_only=True``; no pickle, no ``allow_pickle=True``."""
     import re
 

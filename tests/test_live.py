@@ -484,7 +484,9 @@ def test_a_live_run_is_ended_by_a_signal(by: signal.Signals, looped: str, square
     assert len((out / "objects.csv").read_text().splitlines()) == count + 1
 
 
-def test_a_lost_stream_leaves_what_was_done(square: Path, tmp_path: Path, at_once: None, capsys) -> None:
+def test_a_lost_stream_leaves_what_was_done(
+    square: Path, tmp_path: Path, at_once: None, capsys: pytest.CaptureFixture[str]
+) -> None:
     server, out = Server(sends(transport(8))), tmp_path / "out"
     arguments = [server.address, "--live", "--first-mask", square, "-o", out, "--tracker", "persam", "--quiet"]
     assert main([str(each) for each in arguments]) == 2
@@ -580,7 +582,9 @@ def test_a_window(square: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert record["outcome"] == "the window was closed" and record["frames"] == len(list(Path("out/masks").iterdir()))
 
 
-def test_no_window_is_one_line(square: Path, tmp_path: Path, monkeypatch, capsys: pytest.CaptureFixture) -> None:
+def test_no_window_is_one_line(
+    square: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     (tmp_path / "clip.ts").write_bytes(transport(10))
     arguments = [str(tmp_path / "clip.ts"), "--first-mask", str(square), "--show"]
     monkeypatch.setattr(sys, "platform", "linux")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from vos.errors import InputError
 from vos.readers.open import open_reader
 from vos.readers.pyav import PyAVSource
 from vos.readers.seek import VideoFrames
+from vos.readers.source import SourceFrame
 
 HEIGHT, WIDTH = 48, 64
 
@@ -78,12 +80,12 @@ NAMES = (
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory):
+def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return sources(tmp_path_factory.mktemp("videos"))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_order_gives_what_reading_through_gives(videos, name):
+def test_any_order_gives_what_reading_through_gives(videos: dict[str, Path], name: str) -> None:
     with open_reader(videos[name]) as reader:
         expected = list(reader)
     frames = VideoFrames(videos[name])
@@ -101,12 +103,12 @@ def test_any_order_gives_what_reading_through_gives(videos, name):
     frames.close()
 
 
-def test_seeking_spares_decoding(videos, monkeypatch):
+def test_seeking_spares_decoding(videos: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """A far frame is decoded from a key frame, not from the beginning; the next one needs nothing but itself."""
     decoded = []
     original = PyAVSource.frames
 
-    def counted(self, start_s=0.0):
+    def counted(self: PyAVSource, start_s: float = 0.0) -> Iterator[SourceFrame]:
         for frame in original(self, start_s):
             decoded.append(frame.time_s)
             yield frame
@@ -122,7 +124,7 @@ def test_seeking_spares_decoding(videos, monkeypatch):
     assert len(decoded) == 1
 
 
-def test_a_video_that_breaks_off_has_the_frames_before_that(tmp_path):
+def test_a_video_that_breaks_off_has_the_frames_before_that(tmp_path: Path) -> None:
     whole = encode(tmp_path / "whole.mkv", "libx264", 60, {"g": "5", "qp": "0"})
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
@@ -133,7 +135,7 @@ def test_a_video_that_breaks_off_has_the_frames_before_that(tmp_path):
     assert np.array_equal(frames.frame(len(frames) - 1).rgb, last.rgb)
 
 
-def test_no_such_frame(videos):
+def test_no_such_frame(videos: dict[str, Path]) -> None:
     frames = VideoFrames(videos["gif"])
     for index in (-1, 12):
         with pytest.raises(InputError, match=r"a\.gif: has no frame .*; there are 12"):

@@ -27,8 +27,8 @@ class ReadAhead:
     Args:
         reader: its frames; iterated, and closed if it is a generator, on the thread.
         depth: number of frames that may wait.
-        on_drop: with it the thread never waits: a new frame replaces the oldest waiting one, for which
-            ``on_drop`` is called on the thread. The first frame is never dropped. Without it the thread
+        on_drop: allows dropping. Once the first frame was taken, the thread does not wait for room: a new frame
+            replaces the oldest waiting one, for which ``on_drop`` is called on the thread. If None, the thread
             waits while ``depth`` frames are waiting.
     """
 
