@@ -1,4 +1,8 @@
-"""Progress of a run: a bar on a terminal, plain lines elsewhere."""
+"""Shows the progress of a run: a bar on a terminal, plain lines elsewhere; the command and the page use it.
+
+tqdm would only replace the fifteen lines that draw the bar: the plain lines need the rate and the time left anyway,
+and its bar cannot be given a clock, starts a thread, and raises when its stream can no longer be written to.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +14,29 @@ from types import TracebackType
 from typing import TextIO
 
 _REDRAW_S = 0.1
+"""Least seconds between two drawings of the bar."""
+
 _RECENT_UPDATES = 32
+"""Updates from which the rate is computed."""
+
 _SHORTEST_BAR = 8
+"""Cells below which the bar is left out."""
+
 _LONGEST_BAR = 40
+"""Cells of the bar where there is room."""
 
 
 class Progress:
     """Reports frames done, frames per second and the time left.
 
     On a terminal one line is redrawn at most ten times a second; elsewhere a line is printed
-    every ``interval_s`` seconds and one at the end. Nothing is printed before the first update.
-    A stream that cannot be written to any more silences it; the run goes on.
+    every ``interval_s`` seconds, and a final one. Nothing is printed before the first update.
+    Once the stream cannot be written to, nothing more is printed and the run goes on.
 
     Args:
         total: number of frames, or None if unknown; ignored once more frames than that are done.
-        stream: where to print; None is the same as ``quiet``.
-        clock: seconds, monotonic.
+        stream: where to print; None prints nothing.
+        clock: returns seconds that never run backwards.
         interval_s: seconds between plain lines.
         is_terminal: whether ``stream`` is a terminal; None asks the stream.
         quiet: print nothing.
@@ -64,7 +75,7 @@ class Progress:
         self.close()
 
     def update(self, done: int) -> None:
-        """Say how many frames are done, all in all."""
+        """Take the number of frames done so far, and print it if that is due."""
         if self._stream is None:
             return
         now = self._clock()
@@ -80,7 +91,7 @@ class Progress:
         self._updated = True
 
     def close(self) -> None:
-        """Print the final line; a second call does nothing."""
+        """Print the final line; safe to repeat."""
         if self._stream is not None and self._updated:
             text = self._final(self._clock())
             if self._on_terminal:
@@ -91,7 +102,7 @@ class Progress:
 
     @property
     def _known_total(self) -> int | None:
-        """The total, unless it is unknown or has proved wrong."""
+        """The total; None if it is unknown or has proved too small."""
         return None if self._total is None or self._done > self._total else self._total
 
     @property
@@ -100,12 +111,12 @@ class Progress:
         return f"{self._done} frames" if total is None else f"{self._done} of {total} frames"
 
     def _rate(self) -> float | None:
-        """Frames per second over the recent updates, or None while that cannot be said."""
+        """Return the frames per second over the recent updates; None while no time has passed."""
         (start_s, start), (end_s, end) = self._recent[0], self._recent[-1]
         return (end - start) / (end_s - start_s) if end_s > start_s and end > start else None
 
     def _times(self, now: float) -> list[str]:
-        """Rate and time left, as far as they are known; the time so far without a total."""
+        """Return the rate and the time left, as far as they are known; without a total the time so far."""
         rate, total = self._rate(), self._known_total
         parts = [] if rate is None else [f"{_rate_text(rate)} frames/s"]
         if total is None:
@@ -134,7 +145,7 @@ class Progress:
         return f"[{'#' * filled}{'-' * (cells - filled)}] {text}"
 
     def _draw(self, text: str) -> None:
-        """Redraw the line in place; the last column stays free, or some terminals wrap."""
+        """Redraw the line in place; the last column stays free, because some terminals wrap there."""
         room = max(1, shutil.get_terminal_size().columns - 1)
         text = text[:room]
         self._print("\r" + text.ljust(min(self._width, room)))
@@ -164,7 +175,7 @@ def _rate_text(rate: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """``0:07``, ``12:34`` or ``1:02:03``."""
+    """Return ``0:07``, ``12:34`` or ``1:02:03``."""
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
