@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import av
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 from PIL import Image
 
 from vos.command.cli import main
+from vos.command.options import Options, build_parser
+from vos.command.run import destination
 from vos.command.status import with_flags
 from vos.errors import parameter
 
@@ -176,6 +179,13 @@ def test_help_is_quick_has_groups_and_examples():
         done.stdout.index(f"\n{group}:\n") for group in ("input", "objects", "models", "output", "run", "examples")
     ]
     assert places == sorted(places)
+
+
+def test_asking_for_the_destination_changes_nothing():
+    options = build_parser().parse_args(["clips/dog.mp4", "--first-mask", "dog.png"], namespace=Options())
+    before = dict(vars(options))
+    assert destination(options) == Path("dog-vos")
+    assert vars(options) == before
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -19,7 +20,8 @@ from PIL import Image
 
 from vos.command import frame_log, same_run
 from vos.command.cli import main
-from vos.command.journal import FOLDER
+from vos.command.journal import FOLDER, Journal
+from vos.command.options import Options, build_parser
 from vos.engine.models import new_tracker
 from vos.engine.session import Session
 from vos.errors import InputError, PluginError
@@ -211,6 +213,34 @@ def test_a_finished_run_is_left_alone(inputs, tmp_path, capsys):
     assert "--stride 1, not 2" in one_line(capsys)
 
 
+def test_asking_whether_a_run_is_finished_changes_nothing(inputs, tmp_path, capsys):
+    line = arguments(inputs, tmp_path / "out", "--max-frames", "2", "--save", "masks")
+    assert main(line) == 0
+    (tmp_path / "out" / FOLDER).mkdir()  # as if it was killed after run.json was written
+    before = sorted((tmp_path / "out").rglob("*"))
+    options = build_parser().parse_args([*line, "--resume"], namespace=Options())
+    assert Journal.open(tmp_path / "out", new_tracker("persam"), options, ["masks"]).is_finished()
+    assert sorted((tmp_path / "out").rglob("*")) == before
+    assert main([*line, "--resume"]) == 0
+    assert "finished already" in one_line(capsys)
+    assert not (tmp_path / "out" / FOLDER).exists()
+
+
+def test_without_a_result_folder_the_journal_does_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / "run.json").write_text('{"outcome": "finished", "inputs": {"a": "b"}, "options": {}}')
+    before = sorted(tmp_path.rglob("*"))
+    writers = [object()]
+    with Journal(None) as journal:
+        assert not journal.is_finished() and journal.load() is None
+        journal.lock()
+        assert journal.attach(writers) == writers
+        journal.snapshot(None, SimpleNamespace(frame=SimpleNamespace(index=0)))
+        journal.remove()
+    assert sorted(tmp_path.rglob("*")) == before and (tmp_path / FOLDER).exists()
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -329,9 +359,14 @@ def test_the_journal_may_fail_and_the_run_goes_on(inputs, tmp_path, monkeypatch,
 
 
 def test_a_tracker_without_the_ability_is_one_line(inputs, tmp_path, monkeypatch, capsys):
-    from vos.trackers.persam import PerSAM
+    from vos.trackers import persam
 
-    monkeypatch.delattr(PerSAM, "state")
+    class Unsaved(persam.PerSAM):
+        """A class of its own: ``isinstance`` remembers what it answered for PerSAM."""
+
+        state = None
+
+    monkeypatch.setattr(persam, "PerSAM", Unsaved)
     assert main(arguments(inputs, tmp_path / "out", "--resume")) == 2
     assert "persam: this tracker cannot be saved" in one_line(capsys)
     monkeypatch.setattr(frame_log, "EVERY_S", 0)

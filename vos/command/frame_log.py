@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..engine.session import Session
 from ..errors import PluginError
-from ..files import atomic_path, save_png
+from ..files import atomic_path, frame_png, save_png
 from ..interfaces import Writer
 from ..state_file import to_bytes
 from ..structures import Result, alpha
@@ -90,7 +90,7 @@ class FrameLog:
         if self._masks is not None:
             self._masks.write(result)
         if self._opacity is not None:
-            save_png(Image.fromarray(alpha(result)), self._opacity / f"{index:05d}.png")
+            save_png(Image.fromarray(alpha(result)), frame_png(self._opacity, index))
         line = _as_line(
             {
                 "frame": index,

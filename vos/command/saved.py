@@ -19,6 +19,7 @@ import numpy as np
 from ..engine.merge import result_of_labels
 from ..engine.session import Session
 from ..errors import InputError, OutputError
+from ..files import frame_png
 from ..readers.limits import open_image
 from ..state_file import from_bytes
 from ..structures import Frame, Result
@@ -124,8 +125,7 @@ def _read_png(folder: Path, frame: Frame) -> np.ndarray:
         OutputError: the file is missing or damaged, or has another size.
     """
     try:
-        path = folder / f"{frame.index:05d}.png"
-        with open_image(path, ("PNG",), frame.size[0] * frame.size[1]) as image:
+        with open_image(frame_png(folder, frame.index), ("PNG",), frame.size[0] * frame.size[1]) as image:
             if image.size == frame.size[::-1] and image.mode in ("P", "L"):
                 return np.array(image)
     except Exception as error:  # the decoder raises half a dozen types for damaged files
@@ -134,5 +134,5 @@ def _read_png(folder: Path, frame: Frame) -> np.ndarray:
 
 
 def _changed(folder: Path, frame: Frame) -> OutputError:
-    path = folder / f"{frame.index:05d}.png"
+    path = frame_png(folder, frame.index)
     return OutputError(f"{path}: missing, or changed since it was written; begin anew with --overwrite")
