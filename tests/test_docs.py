@@ -15,6 +15,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -304,6 +305,28 @@ def test_links_and_paths_lead_somewhere(path: Path) -> None:
     made_later = {"docs/tested-on.md"}
     for name in re.findall(r"`((?:vos|trackers|benchmarks|tools|tests|docs)/[\w./-]+)`", text):
         assert (ROOT / name).exists() or name in made_later or name.endswith("/x.py"), name
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name is a module, or a part of one."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        with suppress(ModuleNotFoundError):
+            found = importlib.import_module(".".join(parts[:count]))
+            *inner, last = parts[count:] or ["__name__"]
+            for part in inner:
+                found = getattr(found, part)
+            return hasattr(found, last) or last in found.__annotations__
+    return False
+
+
+def test_names_in_docstrings_lead_somewhere() -> None:
+    """Of those written out in full, as in :func:`vos.track`; the API reference makes links of them."""
+    paths = [path for folder in ("vos", "trackers", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    role = re.compile(r":\w+:`~?(vos\.[\w.]+)`")
+    names = {(name, path) for path in paths for name in role.findall(path.read_text(encoding="utf-8"))}
+    assert names
+    assert not [(name, str(path)) for name, path in sorted(names) if not exists(name)]
 
 
 def test_every_page_is_in_the_index() -> None:
