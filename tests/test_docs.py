@@ -329,6 +329,17 @@ def test_names_in_docstrings_lead_somewhere() -> None:
     assert not [(name, str(path)) for name, path in sorted(names) if not exists(name)]
 
 
+def test_the_map_shows_the_layers_that_the_tests_hold() -> None:
+    spec = importlib.util.spec_from_file_location("house", ROOT / "tests/test_house.py")
+    house = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(house)
+    rows = re.findall(
+        r"^\| (\d) \| ([^|]*) \|", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    shown = {(int(layer), Path(name).stem) for layer, names in rows for name in re.findall(r"`([^`]+)`", names)}
+    assert shown == {(layer, room) for layer, rooms in enumerate(house.LAYERS, start=1) for room in rooms}
+
+
 def test_every_page_is_in_the_index() -> None:
     text = (ROOT / "docs/README.md").read_text(encoding="utf-8")
     for path in (ROOT / "docs").glob("*.md"):
