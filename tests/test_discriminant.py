@@ -17,10 +17,12 @@ def random_case(objects: int = 2, channels: int = 6, size: tuple[int, int] = (5,
 
 def gather(embedding, coverage, inside=None, rivals=None):
     """Evidence of one frame from the share of each patch inside each object."""
-    rows = discriminant.samples(embedding)
+    samples = discriminant.samples(embedding)
     inside = torch.ones(coverage.shape[1:]) if inside is None else inside.float()
-    own, rest = (discriminant.moments(rows, (inside * share).flatten(1)) for share in (coverage, 1 - coverage))
-    return discriminant.evidence(own, rest, None if rivals is None else discriminant.moments(rows, rivals.flatten(1)))
+    own, rest = (discriminant.moments(samples, (inside * share).flatten(1)) for share in (coverage, 1 - coverage))
+    return discriminant.evidence(
+        own, rest, None if rivals is None else discriminant.moments(samples, rivals.flatten(1))
+    )
 
 
 def maps(embedding, *evidences):

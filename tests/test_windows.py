@@ -33,8 +33,8 @@ def test_what_is_cut_out_is_pasted_back():
     assert torch.equal(whole[inside], maps[inside]) and (whole[~inside] == -8).all()
     one_for_all = cut(maps[:1], windows)
     assert torch.equal(one_for_all[1], maps[0, :, 40:72, 80:120])
-    rows = maps[:, :, ::2, ::2].flatten(2).transpose(1, 2)
-    assert torch.equal(cut_patches(rows, windows)[1].T.unflatten(1, (16, 20)), maps[1, :, 40:72:2, 80:120:2])
+    patches = maps[:, :, ::2, ::2].flatten(2).transpose(1, 2)
+    assert torch.equal(cut_patches(patches, windows)[1].T.unflatten(1, (16, 20)), maps[1, :, 40:72:2, 80:120:2])
     assert cut(maps, None) is maps and paste(maps, None, 0.0) is maps
 
 
