@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import av
 import numpy as np
@@ -19,12 +21,15 @@ from PIL import Image
 
 from vos.command.cli import main
 from vos.palette import davis_palette
+from vos.structures import Result
 
 SIZE = (256, 454)
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory, published):
+def clip(
+    tmp_path_factory: pytest.TempPathFactory, published: Callable[[str], dict[str, np.ndarray]]
+) -> tuple[Path, np.ndarray]:
     """A video of 8 frames and the labels (H, W) of its first."""
     arrays = published("frames_multi")
     path = tmp_path_factory.mktemp("bad") / "video.mp4"
@@ -32,7 +37,7 @@ def clip(tmp_path_factory, published):
     return path, arrays["labels"][0][:, : SIZE[1]].astype(np.uint8)
 
 
-def write_video(path, frames):
+def write_video(path: Path, frames: list[np.ndarray]) -> None:
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=24)
         stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
@@ -41,15 +46,15 @@ def write_video(path, frames):
         container.mux(stream.encode())
 
 
-def arguments(video, mask, out, *more) -> list[str]:
+def arguments(video: Path, mask: Path, out: Path, *more: object) -> list[str]:
     return [str(each) for each in (video, "--first-mask", mask, "-o", out, "--tracker", "persam", *more)]
 
 
-def track(video, mask, out, *more) -> int:
+def track(video: Path, mask: Path, out: Path, *more: object) -> int:
     return main(arguments(video, mask, out, "--quiet", *more))
 
 
-def one_line(capsys) -> str:
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     error = capsys.readouterr().err
     assert error.count("\n") == 1, error
     assert "Traceback" not in error
@@ -57,13 +62,13 @@ def one_line(capsys) -> str:
 
 
 @pytest.fixture
-def mask(clip, tmp_path):
+def mask(clip: tuple[Path, np.ndarray], tmp_path: Path) -> Path:
     path = tmp_path / "mask.png"
     Image.fromarray(clip[1]).save(path)
     return path
 
 
-def test_a_file_with_sound_only(mask, tmp_path, capsys):
+def test_a_file_with_sound_only(mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "sound.mp4"
     with av.open(str(path), "w") as container:
         stream = container.add_stream("aac", rate=44100)
@@ -76,20 +81,22 @@ def test_a_file_with_sound_only(mask, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_video_without_frames(mask, tmp_path, capsys):
+def test_a_video_without_frames(mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "none.mkv"
     write_video(path, [])
     assert track(path, mask, tmp_path / "out") == 2
     assert "none.mkv" in one_line(capsys)
 
 
-def test_a_folder_without_images(mask, tmp_path, capsys):
+def test_a_folder_without_images(mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "frames").mkdir()
     assert track(tmp_path / "frames", mask, tmp_path / "out") == 2
     assert "holds no images" in one_line(capsys)
 
 
-def test_a_mask_with_300_labels(clip, tmp_path, capsys):
+def test_a_mask_with_300_labels(
+    clip: tuple[Path, np.ndarray], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     labels = np.zeros(SIZE, np.uint16)
     for index, object_id in enumerate(np.random.default_rng(0).permutation(300) + 1):
         row, column = divmod(index, 20)
@@ -100,7 +107,7 @@ def test_a_mask_with_300_labels(clip, tmp_path, capsys):
     assert "300 objects, but at most 255" in one_line(capsys)
 
 
-def kinds(labels):
+def kinds(labels: np.ndarray) -> dict[str, tuple[Image.Image, set[int]]]:
     """Ways to store the same two objects, or one: name -> (image, object ids)."""
     one = labels == 1
     grey = one.astype(np.uint8) * np.uint8(255)
@@ -118,7 +125,7 @@ def kinds(labels):
 @pytest.mark.parametrize(
     "kind", ["16 bits", "RGB of the palette", "RGB, one colour", "RGBA, the mask in alpha", "1 bit", "black and white"]
 )
-def test_masks_as_people_store_them(kind, clip, tmp_path):
+def test_masks_as_people_store_them(kind: str, clip: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     image, ids = kinds(clip[1])[kind]
     path = tmp_path / "mask.png"
     image.save(path)
@@ -128,30 +135,43 @@ def test_masks_as_people_store_them(kind, clip, tmp_path):
     assert np.array_equal(first == 1, clip[1] == 1)
 
 
-def test_a_photograph_is_no_mask(clip, tmp_path, published, capsys):
+def test_a_photograph_is_no_mask(
+    clip: tuple[Path, np.ndarray],
+    tmp_path: Path,
+    published: Callable[[str], dict[str, np.ndarray]],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     path = tmp_path / "photo.png"
     Image.fromarray(published("frames")["frames"][0][:, : SIZE[1]]).save(path)
     assert track(clip[0], path, tmp_path / "out") == 2
     assert "photo.png" in one_line(capsys)
 
 
-def test_a_mask_of_another_size_may_be_resized(clip, tmp_path):
+def test_a_mask_of_another_size_may_be_resized(clip: tuple[Path, np.ndarray], tmp_path: Path) -> None:
     path = tmp_path / "small.png"
     Image.fromarray(clip[1][::2, ::2]).save(path)
     assert track(clip[0], path, tmp_path / "out", "--resize-mask", "--max-frames", 2, "--save", "masks") == 0
     assert Image.open(tmp_path / "out/masks/00000.png").size == SIZE[::-1]
 
 
-def test_an_output_folder_that_cannot_be_made(clip, mask, tmp_path, capsys):
+def test_an_output_folder_that_cannot_be_made(
+    clip: tuple[Path, np.ndarray], mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "file").write_text("in the way")
     assert track(clip[0], mask, tmp_path / "file/out") == 2
     assert "file/out: cannot be written" in one_line(capsys)
 
 
-def test_a_full_disk_keeps_the_finished_frames(clip, mask, tmp_path, capsys, monkeypatch):
+def test_a_full_disk_keeps_the_finished_frames(
+    clip: tuple[Path, np.ndarray],
+    mask: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     save = Image.Image.save
 
-    def full_after_three(self, path, *arguments, **keywords):
+    def full_after_three(self: Image.Image, path: Path, *arguments: object, **keywords: object) -> None:
         if "00003" in str(path):
             path.write_bytes(b"half")
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -171,7 +191,9 @@ def test_a_full_disk_keeps_the_finished_frames(clip, mask, tmp_path, capsys, mon
 
 
 @pytest.mark.parametrize(("most", "saves"), [(600, "masks"), (9000, "masks,overlay,npz,csv")])
-def test_files_that_may_not_grow(most, saves, clip, mask, tmp_path):
+def test_files_that_may_not_grow(
+    most: int, saves: str, clip: tuple[Path, np.ndarray], mask: Path, tmp_path: Path
+) -> None:
     """The same from the system's side: no file may pass so many bytes; a mask's PNG has about 1500."""
     code = (
         "import resource, signal, sys; from vos.command.cli import main\n"
@@ -193,12 +215,18 @@ def test_files_that_may_not_grow(most, saves, clip, mask, tmp_path):
         Image.open(path).load()
 
 
-def test_a_folder_that_is_taken_away(clip, mask, tmp_path, capsys, monkeypatch):
+def test_a_folder_that_is_taken_away(
+    clip: tuple[Path, np.ndarray],
+    mask: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from vos.writers.masks import MaskWriter
 
     out, write = tmp_path / "out", MaskWriter.write
 
-    def take_away(self, result):
+    def take_away(self: MaskWriter, result: Result) -> None:
         if result.frame.index == 3:
             shutil.rmtree(out)
         write(self, result)
@@ -208,7 +236,13 @@ def test_a_folder_that_is_taken_away(clip, mask, tmp_path, capsys, monkeypatch):
     assert "00003.png: cannot be written (No such file or directory)" in one_line(capsys)
 
 
-def test_a_video_that_is_taken_away(clip, mask, tmp_path, capsys, monkeypatch):
+def test_a_video_that_is_taken_away(
+    clip: tuple[Path, np.ndarray],
+    mask: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from vos.command import run
 
     video = tmp_path / "video.mp4"
@@ -220,7 +254,7 @@ def test_a_video_that_is_taken_away(clip, mask, tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_full_terminal_does_not_stop_a_run(clip, mask, tmp_path):
+def test_a_full_terminal_does_not_stop_a_run(clip: tuple[Path, np.ndarray], mask: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "vos.command.cli", str(clip[0]), "--first-mask", str(mask), "--tracker", "persam"]
     with open("/dev/full", "w") as full:
         done = subprocess.run([*command, "-o", str(tmp_path / "out"), "--save", "masks"], stderr=full, check=False)
@@ -230,7 +264,7 @@ def test_a_full_terminal_does_not_stop_a_run(clip, mask, tmp_path):
     assert len(list((tmp_path / "out/masks").iterdir())) == 8
 
 
-def test_a_pipe_whose_reader_has_left(davis, tmp_path):
+def test_a_pipe_whose_reader_has_left(davis: Path, tmp_path: Path) -> None:
     shutil.copytree(davis / "Annotations/480p/cat", tmp_path / "theirs/cat")
     reading, writing = os.pipe()
     os.close(reading)
@@ -248,7 +282,9 @@ def test_a_pipe_whose_reader_has_left(davis, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_ctrl_c_leaves_what_was_finished_valid(mask, tmp_path, published):
+def test_ctrl_c_leaves_what_was_finished_valid(
+    mask: Path, tmp_path: Path, published: Callable[[str], dict[str, np.ndarray]]
+) -> None:
     frames = published("frames_multi")["frames"]
     video = tmp_path / "long.mp4"
     write_video(video, [frames[index % 4] for index in range(400)])
@@ -277,7 +313,9 @@ def test_ctrl_c_leaves_what_was_finished_valid(mask, tmp_path, published):
     assert not list(out.rglob("*.partial*"))
 
 
-def test_overwrite_leaves_nothing_of_an_earlier_run_and_all_else(clip, mask, tmp_path):
+def test_overwrite_leaves_nothing_of_an_earlier_run_and_all_else(
+    clip: tuple[Path, np.ndarray], mask: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     assert track(clip[0], mask, out) == 0
     notes = out / "masks/notes.txt"
@@ -294,7 +332,7 @@ def test_overwrite_leaves_nothing_of_an_earlier_run_and_all_else(clip, mask, tmp
     assert sorted(path.name for path in out.iterdir()) == ["masks", "run.json"]
 
 
-def test_traceback_is_for_developers(mask, tmp_path, capsys):
+def test_traceback_is_for_developers(mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert track(tmp_path / "none.mp4", mask, tmp_path / "out", "--traceback") == 2
     error = capsys.readouterr().err
     assert "Traceback" in error and "none.mp4: no such file" in error

@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -21,7 +22,7 @@ from vos.errors import parameter
 
 
 @pytest.fixture(scope="module")
-def clip(tmp_path_factory, published):
+def clip(tmp_path_factory: pytest.TempPathFactory, published: Callable[[str], dict[str, np.ndarray]]) -> Path:
     """A folder with video.mp4 (4 frames), mask.png (two objects)."""
     folder = tmp_path_factory.mktemp("clip")
     arrays = published("frames_multi")
@@ -38,14 +39,14 @@ def clip(tmp_path_factory, published):
     return folder
 
 
-def run(*arguments) -> int:
+def run(*arguments: object) -> int:
     try:
         return main([str(argument) for argument in arguments])
     except SystemExit as stop:  # argparse
         return stop.code
 
 
-def test_a_whole_run(clip, tmp_path):
+def test_a_whole_run(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert run(clip / "video.mp4", "--first-mask", clip / "mask.png", "-o", out, "--quiet") == 0
     masks = sorted((out / "masks").iterdir())
@@ -63,7 +64,9 @@ def test_a_whole_run(clip, tmp_path):
     assert all(len(digest) == 64 for digest in record["weights"].values()) and record["weights"]
 
 
-def test_a_later_mask_corrects_and_adds(clip, tmp_path, published):
+def test_a_later_mask_corrects_and_adds(
+    clip: Path, tmp_path: Path, published: Callable[[str], dict[str, np.ndarray]]
+) -> None:
     labels = published("frames_multi")["labels"][:, :, :454].astype(np.uint8)
     first, later, out = tmp_path / "first.png", tmp_path / "later.png", tmp_path / "out"
     Image.fromarray((labels[0] == 1).astype(np.uint8)).save(first)
@@ -83,7 +86,7 @@ def test_a_later_mask_corrects_and_adds(clip, tmp_path, published):
     assert run(*arguments, "-o", tmp_path / "bad", "--mask-at", "nine") == 2
 
 
-def test_save_and_max_frames(clip, tmp_path):
+def test_save_and_max_frames(clip: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     more = ("--quiet", "--save", "masks", "--max-frames", 2, "--tracker", "persam")
     status = run(clip / "video.mp4", "--first-mask", clip / "mask.png", "-o", out, *more)
@@ -92,7 +95,7 @@ def test_save_and_max_frames(clip, tmp_path):
     assert len(list((out / "masks").iterdir())) == 2
 
 
-def mistakes(clip, tmp_path):
+def mistakes(clip: Path, tmp_path: Path) -> dict[str, tuple[list[object], str]]:
     """Name -> (arguments, what the line must say)."""
     video, mask = clip / "video.mp4", clip / "mask.png"
     text = tmp_path / "text.mp4"
@@ -128,7 +131,9 @@ MISTAKES = (
 
 
 @pytest.mark.parametrize("name", MISTAKES.split(","))
-def test_a_mistake_is_one_line(name, clip, tmp_path, capsys, monkeypatch):
+def test_a_mistake_is_one_line(
+    name: str, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     arguments, expected = mistakes(clip, tmp_path)[name]
     assert run(*arguments, "--quiet") == 2
@@ -137,7 +142,9 @@ def test_a_mistake_is_one_line(name, clip, tmp_path, capsys, monkeypatch):
     assert error.count("\n") == 1 and "Traceback" not in error
 
 
-def test_a_video_cut_off_keeps_what_came_before(clip, tmp_path, capsys, published):
+def test_a_video_cut_off_keeps_what_came_before(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], published: Callable[[str], dict[str, np.ndarray]]
+) -> None:
     source = published("frames")["frames"]
     whole = tmp_path / "whole.mkv"
     with av.open(str(whole), "w") as container:
@@ -173,7 +180,7 @@ assert "torch" not in sys.modules
 """
 
 
-def test_help_is_quick_has_groups_and_examples():
+def test_help_is_quick_has_groups_and_examples() -> None:
     done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True)
     places = [
         done.stdout.index(f"\n{group}:\n") for group in ("input", "objects", "models", "output", "run", "examples")
@@ -181,7 +188,7 @@ def test_help_is_quick_has_groups_and_examples():
     assert places == sorted(places)
 
 
-def test_asking_for_the_destination_changes_nothing():
+def test_asking_for_the_destination_changes_nothing() -> None:
     options = build_parser().parse_args(["clips/dog.mp4", "--first-mask", "dog.png"], namespace=Options())
     before = dict(vars(options))
     assert destination(options) == Path("dog-vos")
@@ -207,11 +214,11 @@ def test_asking_for_the_destination_changes_nothing():
         ("a name with ` in it", "a name with ` in it"),
     ],
 )
-def test_parameters_become_flags_and_all_else_stays(message, shown):
+def test_parameters_become_flags_and_all_else_stays(message: str, shown: str) -> None:
     assert with_flags(message) == shown
 
 
-def test_messages_of_the_library_name_flags(clip, tmp_path, capsys):
+def test_messages_of_the_library_name_flags(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     late, out = f"9={clip / 'mask.png'}", tmp_path / "out"
     arguments = (clip / "video.mp4", "--first-mask", clip / "mask.png", "--tracker", "persam", "--save", "masks")
     assert run(*arguments, "-o", out, "--quiet", "--mask-at", late) == 2

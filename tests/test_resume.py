@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,8 +26,10 @@ from vos.command.options import Options, build_parser
 from vos.engine.models import new_tracker
 from vos.engine.session import Session
 from vos.errors import InputError, PluginError
+from vos.interfaces import FrameContext
+from vos.segmenters.lite import LiteSegmenter
 from vos.state_file import from_bytes, to_bytes
-from vos.structures import Frame
+from vos.structures import FirstMask, Frame
 from vos.testing.clip import clip as drawn_clip
 from vos.testing.clip import disc_labels, discs, sway
 
@@ -52,7 +55,7 @@ OFTEN = "vos.command.frame_log.EVERY_S, vos.command.frame_log.SHARE = 0, 1e9"
 
 
 @pytest.fixture(scope="module")
-def inputs(tmp_path_factory) -> Path:
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with frames/, video.mp4, first.png (two discs) and later.png (disc 2 set right, disc 3 joins)."""
     folder = tmp_path_factory.mktemp("resume")
     (folder / "frames").mkdir()
@@ -69,19 +72,19 @@ def inputs(tmp_path_factory) -> Path:
     return folder
 
 
-def arguments(inputs, out, *more, source="video.mp4", tracker="persam") -> list[str]:
+def arguments(inputs: Path, out: Path, *more: object, source: str = "video.mp4", tracker: str = "persam") -> list[str]:
     line = [inputs / source, "--first-mask", inputs / "first.png", "-o", out, "--tracker", tracker, "--quiet", *more]
     return [str(each) for each in line]
 
 
-def killed(line, frame, prepare=OFTEN) -> None:
+def killed(line: list[str], frame: int, prepare: str = OFTEN) -> None:
     """Run the command in a process that kills itself when it is to write a frame's mask."""
     code = KILLED.format(frame=frame, prepare=prepare)
     done = subprocess.run([sys.executable, "-c", code, *line], capture_output=True, text=True, check=False)
     assert done.returncode == -9, done.stderr
 
 
-def tracked(monkeypatch) -> list[int]:
+def tracked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Indices of the frames that are stepped through from now on."""
     indices = []
     step = Session.step
@@ -89,7 +92,7 @@ def tracked(monkeypatch) -> list[int]:
     return indices
 
 
-def assert_same_video(path, expected) -> None:
+def assert_same_video(path: Path, expected: Path) -> None:
     """Times are equal and pictures look the same: the encoders' bytes differ from run to run."""
     with av.open(str(path)) as ours, av.open(str(expected)) as theirs:
         pairs = list(zip(ours.decode(video=0), theirs.decode(video=0), strict=True))
@@ -100,7 +103,7 @@ def assert_same_video(path, expected) -> None:
         assert np.abs(difference).mean() < 0.5, path
 
 
-def assert_same(out, whole, saves=EVERYTHING) -> None:
+def assert_same(out: Path, whole: Path, saves: str = EVERYTHING) -> None:
     """Two results are equal, and no trace of the way there is left."""
     names = sorted(str(path.relative_to(whole)) for path in whole.rglob("*") if path.is_file())
     assert sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) == names
@@ -127,8 +130,15 @@ def assert_same(out, whole, saves=EVERYTHING) -> None:
     ids=["all outputs", "killed twice", "without masks, before --mask-at", "after --mask-at"],
 )
 def test_a_killed_run_goes_on_to_the_bytes_of_an_unbroken_one(
-    tracker, source, moments, more, inputs, tmp_path, monkeypatch, capsys
-):
+    tracker: str,
+    source: str,
+    moments: list[int],
+    more: list[str],
+    inputs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     if more[-1] == "--mask-at":
         more = [*more, f"6={inputs / 'later.png'}"]
     whole, out = tmp_path / "whole", tmp_path / "out"
@@ -157,7 +167,7 @@ PLAIN = ["--save", "masks,csv"]
 
 
 @pytest.fixture(scope="module")
-def whole(inputs, tmp_path_factory) -> Path:
+def whole(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The result folder of an unbroken run with ``PLAIN``."""
     out = tmp_path_factory.mktemp("whole") / "out"
     assert main(arguments(inputs, out, *PLAIN)) == 0
@@ -165,14 +175,16 @@ def whole(inputs, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def stopped(inputs, tmp_path_factory) -> Path:
+def stopped(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same of one that was killed at frame 10."""
     out = tmp_path_factory.mktemp("stopped") / "out"
     killed(arguments(inputs, out, *PLAIN), 10)
     return out
 
 
-def test_killed_before_the_first_save_it_begins_anew(inputs, whole, tmp_path, monkeypatch):
+def test_killed_before_the_first_save_it_begins_anew(
+    inputs: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / "out"
     killed(arguments(inputs, out, *PLAIN), 7, prepare="")
     indices = tracked(monkeypatch)
@@ -182,17 +194,19 @@ def test_killed_before_the_first_save_it_begins_anew(inputs, whole, tmp_path, mo
 
 
 @pytest.fixture
-def copied(stopped, tmp_path) -> Path:
+def copied(stopped: Path, tmp_path: Path) -> Path:
     return shutil.copytree(stopped, tmp_path / "out")
 
 
-def one_line(capsys) -> str:
+def one_line(capsys: pytest.CaptureFixture[str]) -> str:
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "Traceback" not in error, error
     return error
 
 
-def test_where_there_is_nothing_to_resume_it_begins(inputs, tmp_path, capsys):
+def test_where_there_is_nothing_to_resume_it_begins(
+    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(arguments(inputs, tmp_path / "new", "--resume", "--max-frames", "2")) == 0
     assert len(list((tmp_path / "new/masks").iterdir())) == 2
     (tmp_path / "mine").mkdir()
@@ -202,7 +216,7 @@ def test_where_there_is_nothing_to_resume_it_begins(inputs, tmp_path, capsys):
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 
-def test_a_finished_run_is_left_alone(inputs, tmp_path, capsys):
+def test_a_finished_run_is_left_alone(inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = arguments(inputs, tmp_path / "out", "--max-frames", "3", "--save", "masks")
     assert main(line) == 0
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
@@ -213,7 +227,9 @@ def test_a_finished_run_is_left_alone(inputs, tmp_path, capsys):
     assert "--stride 1, not 2" in one_line(capsys)
 
 
-def test_asking_whether_a_run_is_finished_changes_nothing(inputs, tmp_path, capsys):
+def test_asking_whether_a_run_is_finished_changes_nothing(
+    inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     line = arguments(inputs, tmp_path / "out", "--max-frames", "2", "--save", "masks")
     assert main(line) == 0
     (tmp_path / "out" / FOLDER).mkdir()  # as if it was killed after run.json was written
@@ -226,7 +242,7 @@ def test_asking_whether_a_run_is_finished_changes_nothing(inputs, tmp_path, caps
     assert not (tmp_path / "out" / FOLDER).exists()
 
 
-def test_without_a_result_folder_the_journal_does_nothing(tmp_path, monkeypatch):
+def test_without_a_result_folder_the_journal_does_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / FOLDER).mkdir()
     (tmp_path / "run.json").write_text('{"outcome": "finished", "inputs": {"a": "b"}, "options": {}}')
@@ -250,20 +266,24 @@ def test_without_a_result_folder_the_journal_does_nothing(tmp_path, monkeypatch)
         (["--overwrite"], "give one of them"),
     ],
 )
-def test_other_options_are_refused(more, message, inputs, copied, capsys):
+def test_other_options_are_refused(
+    more: list[str], message: str, inputs: Path, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(arguments(inputs, copied, *PLAIN, "--resume", *more)) == 2
     assert message in one_line(capsys)
     assert list((copied / FOLDER).glob("*.safetensors"))
 
 
-def test_without_resume_the_stopped_run_is_named(inputs, copied, capsys):
+def test_without_resume_the_stopped_run_is_named(
+    inputs: Path, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(arguments(inputs, copied, *PLAIN)) == 2
     assert "go on with --resume" in one_line(capsys)
     assert main(arguments(inputs, copied, "--overwrite", "--max-frames", "2", "--save", "masks")) == 0
     assert sorted(path.name for path in copied.iterdir()) == ["masks", "run.json"]
 
 
-def test_changed_inputs_are_refused(inputs, tmp_path, capsys):
+def test_changed_inputs_are_refused(inputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     own = shutil.copytree(inputs, tmp_path / "inputs")
     out = tmp_path / "out"
     killed(arguments(own, out, *PLAIN), 5)
@@ -276,7 +296,7 @@ def test_changed_inputs_are_refused(inputs, tmp_path, capsys):
     assert main(arguments(own, out, *PLAIN, "--resume")) == 0
 
 
-def test_an_image_folder_is_known_by_its_names_sizes_and_content(inputs, tmp_path):
+def test_an_image_folder_is_known_by_its_names_sizes_and_content(inputs: Path, tmp_path: Path) -> None:
     own = shutil.copytree(inputs / "frames", tmp_path / "frames")
     first = same_run.fingerprint(own)
     assert same_run.fingerprint(inputs / "frames") == first
@@ -306,7 +326,9 @@ def flip(path: Path) -> None:
     ],
     ids=["a bit", "empty", "name", "all states", "run.json", "no table", "table"],
 )
-def test_damage_costs_frames_and_nothing_else(damage, resumed_after, inputs, copied, whole):
+def test_damage_costs_frames_and_nothing_else(
+    damage: Callable[[Path, list[Path]], object], resumed_after: int | None, inputs: Path, copied: Path, whole: Path
+) -> None:
     folder = copied / FOLDER
     states = sorted(folder.glob("*.safetensors"))
     assert [int(path.name[:8]) for path in states] == [8, 9]
@@ -317,7 +339,9 @@ def test_damage_costs_frames_and_nothing_else(damage, resumed_after, inputs, cop
 
 
 @pytest.mark.parametrize("option", ["--resume", "--overwrite"])
-def test_a_run_that_is_under_way_is_left_alone(option, inputs, copied, capsys):
+def test_a_run_that_is_under_way_is_left_alone(
+    option: str, inputs: Path, copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with FileLock(copied / FOLDER / "lock"):
         before = sorted(copied.rglob("*"))
         assert main(arguments(inputs, copied, *PLAIN, option)) == 2
@@ -326,15 +350,17 @@ def test_a_run_that_is_under_way_is_left_alone(option, inputs, copied, capsys):
     assert main(arguments(inputs, copied, *PLAIN, option)) == 0
 
 
-def test_the_lock_ends_with_the_process_that_was_killed(copied):
+def test_the_lock_ends_with_the_process_that_was_killed(copied: Path) -> None:
     with FileLock(copied / FOLDER / "lock", timeout=0):
         pass
 
 
-def test_a_file_system_without_locks_is_used_without(inputs, copied, whole, monkeypatch):
+def test_a_file_system_without_locks_is_used_without(
+    inputs: Path, copied: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fcntl = pytest.importorskip("fcntl")
 
-    def refuse(*_):
+    def refuse(*_: object) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
@@ -342,13 +368,15 @@ def test_a_file_system_without_locks_is_used_without(inputs, copied, whole, monk
     assert_same(copied, whole, "")
 
 
-def test_a_mask_that_was_changed_is_named(inputs, copied, capsys):
+def test_a_mask_that_was_changed_is_named(inputs: Path, copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flip(copied / "masks/00003.png")
     assert main(arguments(inputs, copied, *PLAIN, "--resume")) == 2
     assert "masks/00003.png: missing, or changed" in one_line(capsys)
 
 
-def test_the_journal_may_fail_and_the_run_goes_on(inputs, tmp_path, monkeypatch, caplog):
+def test_the_journal_may_fail_and_the_run_goes_on(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(frame_log, "EVERY_S", 0)
     monkeypatch.setattr(
         frame_log, "to_bytes", lambda state: (_ for _ in ()).throw(OSError(28, "No space left on device"))
@@ -358,7 +386,9 @@ def test_the_journal_may_fail_and_the_run_goes_on(inputs, tmp_path, monkeypatch,
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["masks", "run.json"]
 
 
-def test_a_tracker_without_the_ability_is_one_line(inputs, tmp_path, monkeypatch, capsys):
+def test_a_tracker_without_the_ability_is_one_line(
+    inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from vos.trackers import persam
 
     class Unsaved(persam.PerSAM):
@@ -376,11 +406,13 @@ def test_a_tracker_without_the_ability_is_one_line(inputs, tmp_path, monkeypatch
 # -- the session's own state --------------------------------------------------------------------
 
 
-def frames_of_clip(count) -> list[Frame]:
+def frames_of_clip(count: int) -> list[Frame]:
     return [frame for frame, _ in zip(drawn_clip(SIZE), range(count), strict=False)]
 
 
-def assert_goes_on(new_session, changes=lambda session, index: None) -> None:
+def assert_goes_on(
+    new_session: Callable[[], Session], changes: Callable[[Session, int], None] = lambda session, index: None
+) -> None:
     """A session restored after each of some frames gives the very numbers of the one that was not."""
     frames = frames_of_clip(8)
     session = new_session()
@@ -402,7 +434,7 @@ def assert_goes_on(new_session, changes=lambda session, index: None) -> None:
             changes(fresh, frame.index)
 
 
-def edit(session, index) -> None:
+def edit(session: Session, index: int) -> None:
     """Objects are corrected, join and leave."""
     labels = disc_labels(SIZE, 3, sway(SIZE, index))
     if index == 2:
@@ -416,7 +448,9 @@ def edit(session, index) -> None:
 @pytest.mark.parametrize("tracker", ["persam", "persam-f"])
 @pytest.mark.parametrize("model", ["lite", "tiny_sam"])
 @pytest.mark.parametrize("points", ["none", "lk"])
-def test_a_restored_session_gives_the_same_numbers(tracker, model, points, request):
+def test_a_restored_session_gives_the_same_numbers(
+    tracker: str, model: str, points: str, request: pytest.FixtureRequest
+) -> None:
     segmenter = request.getfixturevalue(model)
     from vos.encoders.same import SameEncoder
 
@@ -425,7 +459,7 @@ def test_a_restored_session_gives_the_same_numbers(tracker, model, points, reque
     assert_goes_on(lambda: Session(new_tracker(tracker, points=points, **quick), segmenter, encoder), edit)
 
 
-def test_a_session_without_objects_is_restored(lite):
+def test_a_session_without_objects_is_restored(lite: LiteSegmenter) -> None:
     frames = frames_of_clip(3)
     session = Session(new_tracker("persam"), lite, None)
     session.start(frames[0], None)
@@ -434,7 +468,7 @@ def test_a_session_without_objects_is_restored(lite):
     assert fresh.step(frames[1]).object_ids == ()
 
 
-def test_a_state_of_something_else_is_refused(lite):
+def test_a_state_of_something_else_is_refused(lite: LiteSegmenter) -> None:
     frames = frames_of_clip(2)
     session = Session(new_tracker("persam"), lite, None)
     with pytest.raises(InputError, match="start"):
@@ -445,9 +479,9 @@ def test_a_state_of_something_else_is_refused(lite):
         from_bytes(b"\x10\0\0\0\0\0\0\0not a file of ours")
 
 
-def test_a_plugin_cannot_be_saved_and_says_so(lite):
+def test_a_plugin_cannot_be_saved_and_says_so(lite: LiteSegmenter) -> None:
     class Bare:
-        def start(self, context, first_mask): ...
+        def start(self, context: FrameContext, first_mask: FirstMask) -> None: ...
 
     session = Session(Bare(), lite, None)
     session.start(frames_of_clip(1)[0], discs(1, SIZE))
@@ -455,7 +489,7 @@ def test_a_plugin_cannot_be_saved_and_says_so(lite):
         session.state()
 
 
-def test_values_come_back_as_they_were():
+def test_values_come_back_as_they_were() -> None:
     state = {
         "a": torch.arange(6.0).view(2, 3).T,
         "b": [np.float32(0.1), None, "text", {"c": np.arange(4, dtype=np.uint8)}],
