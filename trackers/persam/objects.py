@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from ...geometry import Geometry
 from ...method.discriminant import Evidence
 from ...method.matching import Memory
+from ...state_file import State
 from ...windows import cut
 from .looks import View
 
@@ -68,6 +69,7 @@ class Objects:
         usual_area: running mean of the mask's pixels in the frame, (N,) float.
         mask_logits: low-res logits in the last frame in which the object was found, (N, 1, 4h, 4w), on ``geometry``.
         geometry: of ``mask_logits``.
+        absent: whether the object was said to be gone and has not been found since, (N,) bool.
         appearance: None if the model takes no prior maps.
         weights: scale weights of eq. 11, (N, 3); None for PerSAM.
     """
@@ -76,6 +78,7 @@ class Objects:
     target: Tensor
     boxes: Tensor
     found: Tensor
+    absent: Tensor
     usual_area: Tensor
     mask_logits: Tensor
     geometry: Geometry
@@ -85,15 +88,16 @@ class Objects:
     def __len__(self) -> int:
         return len(self.boxes)
 
-    def state(self) -> dict:
+    def state(self) -> State:
         """Return the objects as a dictionary, see :mod:`vos.state_file`."""
         own = {name: value for name, value in vars(self).items() if name != "appearance"}
         parts = {name: self.appearance and _fields(getattr(self.appearance, name)) for name in _PARTS}
         return {**own, **parts, "geometry": asdict(self.geometry)}
 
     @classmethod
-    def restored(cls, state: dict, device: torch.device) -> Objects:
+    def restored(cls, state: State, device: torch.device) -> Objects:
         """Make objects from what :meth:`state` returned, with their tensors on a device."""
+        state = {"absent": torch.zeros_like(state["found"]), **state}  # which older states lack
         own = _on_device({name: value for name, value in state.items() if name not in _PARTS}, device)
         parts: dict[str, Any] = {
             name: kind(**_on_device(state[name], device)) for name, kind in _PARTS.items() if state[name] is not None
@@ -105,6 +109,29 @@ class Objects:
         """Return the objects with their logits on another geometry; ``outside`` where they showed nothing."""
         moved = geometry.resample(self.mask_logits, self.geometry, outside=outside)
         return replace(self, mask_logits=moved, geometry=geometry)
+
+    def forgotten(self, rows: Tensor, outside: float) -> Objects:
+        """Return the objects with those of a mask (N,) absent, and known by their given masks alone.
+
+        Args:
+            rows: objects that are gone, (N,) bool.
+            outside: low-res logit of their empty masks.
+        """
+        height, width = self.geometry.frame_size
+        everywhere = self.boxes.new_tensor([0, 0, width - 1, height - 1])
+        known = self.appearance
+        if known is not None:
+            seen = known.seen.blended(known.given, rows.to(known.seen.moment))
+            known = replace(known, last=choose_rows(rows, known.first, known.last), seen=seen)
+        return replace(
+            self,
+            boxes=torch.where(rows[:, None], everywhere, self.boxes),
+            found=self.found & ~rows,
+            absent=self.absent | rows,
+            usual_area=torch.where(rows, 0, self.usual_area),
+            mask_logits=torch.where(rows[:, None, None, None], outside, self.mask_logits),
+            appearance=known,
+        )
 
     def covered(self, view: View) -> Tensor:
         """Return the share of each patch of the view's embedding inside the masks, (N, 1, h, w) in [0, 1]."""

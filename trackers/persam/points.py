@@ -8,6 +8,7 @@ from torch import Tensor
 from ... import plugins
 from ...errors import PluginError
 from ...interfaces import PointTracker
+from ...state_file import State
 from ...structures import Frame
 
 
@@ -54,7 +55,7 @@ class PropagatedPoints:
             self._tracker.replace(~visible, self.points)
         return self.points
 
-    def state(self) -> dict:
+    def state(self) -> State:
         """Return the points and the point tracker's state, see :mod:`vos.state_file`.
 
         Raises:
@@ -64,7 +65,7 @@ class PropagatedPoints:
             raise PluginError(f"{type(self._tracker).__name__}: this point tracker cannot be saved")
         return {"points": self.points, "tracker": self._tracker.state()}
 
-    def restore(self, frame: Frame, state: dict, device: torch.device) -> None:
+    def restore(self, frame: Frame, state: State, device: torch.device) -> None:
         """Resume from a state of this frame, instead of :meth:`start`."""
         self._frame = frame
         self.points = state["points"].to(device)

@@ -19,6 +19,7 @@ from ...geometry import Geometry
 from ...interfaces import FrameContext, Segmenter
 from ...method import discriminant, matching, prior
 from ...method.guidance import Guidance
+from ...state_file import State
 from ...structures import Explanation, FirstMask, Masks, Prompts, Result, Tracked
 from ...windows import cut, paste
 from . import rivals
@@ -178,14 +179,14 @@ class PerSAM:
         if self._propagated:
             self._propagated.keep(kept)
 
-    def state(self) -> dict:
+    def state(self) -> State:
         return {
             "objects": self.objects.state(),
             "decoder_calls": self.decoder_calls,
             "points": self._propagated and self._propagated.state(),
         }
 
-    def restore(self, context: FrameContext, state: dict) -> None:
+    def restore(self, context: FrameContext, state: State) -> None:
         self._settle_options(context.segmenter)
         self.objects = Objects.restored(state["objects"], context.device)
         self.decoder_calls = state["decoder_calls"]
@@ -216,6 +217,7 @@ class PerSAM:
             target=prior.prototype(embedding.values, embedded),
             boxes=boxes,
             found=torch.ones(len(boxes), dtype=torch.bool, device=boxes.device),
+            absent=torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device),
             usual_area=masks.flatten(1).sum(1).float(),
             mask_logits=embedding.geometry.mask_logits(masks, (4 * height, 4 * width), GIVEN_MASK_LOGIT),
             geometry=embedding.geometry,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...interfaces import FrameContext
+from ...state_file import State
 from ...structures import Masks
 from . import scale_weights
 from .looks import View
@@ -72,10 +73,10 @@ class PerSAMF(PerSAM):
         super().__init__(options)
         self.fit_seconds = 0.0
 
-    def state(self) -> dict:
+    def state(self) -> State:
         return {**super().state(), "fit_seconds": self.fit_seconds}
 
-    def restore(self, context: FrameContext, state: dict) -> None:
+    def restore(self, context: FrameContext, state: State) -> None:
         super().restore(context, state)
         self.fit_seconds = state["fit_seconds"]
 

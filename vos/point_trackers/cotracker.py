@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import PluginError, parameter
+from ..state_file import State
 from ..structures import Frame
 
 WINDOW_FRAMES = 16
@@ -71,7 +72,7 @@ class CoTracker:
         self._history = deque([places], maxlen=WINDOW_FRAMES)  # where each point was, in each frame of the window
         self._ages = torch.zeros(len(places), dtype=torch.long, device=self._device)
 
-    def state(self) -> dict:
+    def state(self) -> State:
         return {
             "shape": tuple(self._shape),
             "frames": list(self._frames),
@@ -79,7 +80,7 @@ class CoTracker:
             "ages": self._ages.clone(),
         }
 
-    def restore(self, frame: Frame, state: dict) -> None:
+    def restore(self, frame: Frame, state: State) -> None:
         self._fit_to(frame)
         self._shape = torch.Size(state["shape"])
         self._frames = deque([each.to(self._device) for each in state["frames"]], maxlen=WINDOW_FRAMES)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import PluginError, parameter
+from ..state_file import State
 from ..structures import Frame
 
 PATCH_PIXELS = 21
@@ -66,10 +67,10 @@ class LucasKanade:
         chosen = which.cpu().numpy()
         self._points[chosen] = points.cpu().numpy()[chosen]
 
-    def state(self) -> dict:
+    def state(self) -> State:
         return {"points": self._points.copy()}
 
-    def restore(self, frame: Frame, state: dict) -> None:
+    def restore(self, frame: Frame, state: State) -> None:
         self._grey = self._grey_of(frame)
         self._points = state["points"]
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import WeightsError, parameter
+from ..state_file import State
 from ..structures import Frame
 from ..weights.tensors import read_tensors
 from .pips_network import WINDOW_FRAMES, Pips
@@ -72,11 +73,11 @@ class PipsTracker:
         self._ages = torch.zeros(len(self._places), dtype=torch.long)  # frames since then
         self._looks = self.network.sample(self._maps[-1], self._places)
 
-    def state(self) -> dict:
+    def state(self) -> State:
         tensors = {name: getattr(self, f"_{name}").clone() for name in ("places", "ages", "looks")}
         return {"shape": tuple(self._shape), "maps": list(self._maps), **tensors}
 
-    def restore(self, frame: Frame, state: dict) -> None:
+    def restore(self, frame: Frame, state: State) -> None:
         self._fit_to(frame)
         self._shape = torch.Size(state["shape"])
         self._maps = deque([each.to(self._device) for each in state["maps"]], maxlen=WINDOW_FRAMES)
