@@ -23,6 +23,7 @@ from ..pipeline import follow
 from ..readers.open import open_reader
 from ..readers.prefetch import prefetch
 from . import dataset, models
+from .annotations import Truth
 from .dataset import Davis
 from .models import Models
 from .scoring import ObjectScore, SequenceScorer, global_scores
@@ -141,7 +142,9 @@ def measure(variant: Variant, loaded: Models, names: list[str], options: argpars
     frames, spent = 0, 0.0
     for name in names:
         images, annotations = davis.folders(name)
-        scorer = SequenceScorer(annotations, options.year, options.max_frames)
+        truth = Truth(annotations, options.year)
+        frames_named = dataset.frame_names(images)[: options.max_frames]
+        scorer = SequenceScorer(truth, frames_named)
         session = loaded.session(variant.new_tracker(), variant.prior)
         with open_reader(images, max_frames=options.max_frames) as reader:
             results = follow(session, prefetch(reader), davis.first_mask(name, reader.size))
@@ -151,7 +154,7 @@ def measure(variant: Variant, loaded: Models, names: list[str], options: argpars
                 spent += time.perf_counter() - began
                 if result is None:
                     break
-                scorer.add(result.frame.index, result.labels)
+                scorer.add(frames_named[result.frame.index], result.labels)
                 frames += 1
         scores += scorer.scores()
     totals = global_scores(scores)

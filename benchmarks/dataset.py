@@ -5,6 +5,9 @@ Used by the benchmarks and by the tools that make clips out of DAVIS. A tree has
     JPEGImages/<resolution>/<sequence>/00000.jpg
     Annotations/<resolution>/<sequence>/00000.png
     ImageSets/<year>/<set>.txt
+
+In the layouts of YouTube-VOS and LVOS there is no folder for the resolution. Frames may have any names; a picture
+and its annotation have the same.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from ..errors import InputError, parameter
 from ..readers.first_mask import load_first_mask
 from ..readers.images import image_paths
 from ..structures import FirstMask
+from .annotations import foreground
 
 
 @dataclass(frozen=True)
@@ -63,18 +67,25 @@ class Davis:
             set_name: ``val``, ``train``, or a file, also one under ``ImageSets/<year>``.
 
         Raises:
-            InputError: there is no such set.
+            InputError: there is no such set, or it lists no sequence.
         """
         folder = self.root / "ImageSets" / str(self.year)
         for path in (Path(set_name), folder / set_name, folder / f"{set_name}.txt"):
             if path.is_file():
-                return path.read_text(encoding="utf-8").split()
+                return listed(path)
         known = ", ".join(sorted(path.stem for path in folder.glob("*.txt"))) or "none"
-        raise InputError(f"{folder}: no set {set_name}; there are: {known}")
+        raise InputError(
+            f"{folder}: no set {set_name}; there are: {known}; name one of them or a file with {parameter('set')}, "
+            f"or sequences with {parameter('sequences')}"
+        )
 
     def listed_names(self, file: str) -> list[str]:
-        """List the sequences in a file under ``ImageSets``, such as ``2016/dev.txt``."""
-        return (self.root / "ImageSets" / file).read_text(encoding="utf-8").split()
+        """List the sequences in a file under ``ImageSets``, such as ``2016/dev.txt``.
+
+        Raises:
+            InputError: there is no such file, or it lists no sequence.
+        """
+        return listed(self.root / "ImageSets" / file)
 
     def folders(self, name: str) -> tuple[Path, Path]:
         """Images and annotations of a sequence.
@@ -82,12 +93,40 @@ class Davis:
         Raises:
             InputError: one of the folders does not exist.
         """
-        images, annotations = (self.root / kind / self.resolution / name for kind in ("JPEGImages", "Annotations"))
-        for folder in (images, annotations):
-            if not folder.is_dir():
-                root = f"{parameter('davis')} the folder that holds JPEGImages and Annotations"
-                raise InputError(f"{folder}: no such folder; is {root}?")
-        return images, annotations
+        return self.images(name), self.annotations(name)
+
+    def images(self, name: str) -> Path:
+        """Folder of a sequence's pictures.
+
+        Raises:
+            InputError: it does not exist.
+        """
+        return self._folder("JPEGImages", name)
+
+    def annotations(self, name: str) -> Path:
+        """Folder of a sequence's annotations.
+
+        Raises:
+            InputError: it does not exist.
+        """
+        return self._folder("Annotations", name)
+
+    def pictures(self, name: str) -> dict[str, Path]:
+        """Pictures of a sequence by the names of their frames, in order; empty if there are none that can be used."""
+        try:
+            return {path.stem: path for path in image_paths(self.images(name))}
+        except InputError:
+            return {}
+
+    def _folder(self, kind: str, name: str) -> Path:
+        """Folder of a sequence, under the resolution or, as in YouTube-VOS and LVOS, right under ``kind``."""
+        folder = self.root / kind / self.resolution / name
+        if folder.is_dir():
+            return folder
+        if (self.root / kind / name).is_dir():
+            return self.root / kind / name
+        root = f"{parameter('davis')} the folder that holds JPEGImages and Annotations"
+        raise InputError(f"{folder}: no such folder; is {root}?")
 
     def first_mask(self, name: str, frame_size: tuple[int, int]) -> FirstMask:
         """Read the first annotation of a sequence.
@@ -97,7 +136,7 @@ class Davis:
             frame_size: (H, W) that the annotation must have.
 
         Raises:
-            InputError: it is missing or cannot be used, or the sequence's numbering has a gap.
+            InputError: it is missing or cannot be used.
         """
         images, annotations = self.folders(name)
         return load_first_mask([annotations / f"{frame_names(images)[0]}.png"], frame_size)
@@ -113,7 +152,7 @@ class Davis:
         for path in image_paths(images):
             with Image.open(path) as image:
                 frames.append(np.asarray(image.convert("RGB")))
-            masks.append(read_labels(annotations / f"{path.stem}.png") > 0)
+            masks.append(foreground(annotations / f"{path.stem}.png"))
         return Sequence(name, np.stack(frames), np.stack(masks))
 
 
@@ -123,42 +162,39 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--year", type=int, choices=(2016, 2017), default=2017)
     parser.add_argument("--set", default="val", help="val, train, or a file, also one under ImageSets/<year>")
     parser.add_argument("--sequences", nargs="+", help="these alone")
-    parser.add_argument("--resolution", default="480p", help="480p or Full-Resolution")
+    parser.add_argument("--resolution", default="480p", help="480p or Full-Resolution; ignored where there is none")
 
 
 def chosen_names(options: argparse.Namespace) -> list[str]:
-    """Names of the sequences that the options of :func:`add_options` choose.
+    """Names of the sequences that the options of :func:`add_options` choose, each once.
 
     Raises:
-        InputError: there is no such set.
+        InputError: there is no such set, or it lists no sequence.
     """
-    return options.sequences or Davis.chosen(options).set_names(options.set)
+    return list(dict.fromkeys(options.sequences or Davis.chosen(options).set_names(options.set)))
 
 
-def frame_names(images: Path) -> list[str]:
-    """Names of a sequence's frames: 00000, 00001, and so on.
+def listed(path: Path) -> list[str]:
+    """Names in a file that lists sequences.
 
     Raises:
-        InputError: the numbering has a gap.
+        InputError: it cannot be read, is no text, or lists none.
     """
-    names = [path.stem for path in image_paths(images)]
-    for index, name in enumerate(names):
-        if name != f"{index:05d}":
-            raise InputError(f"{images}: expected frame {index:05d} but found {name}; frames are numbered without gaps")
+    try:
+        names = path.read_text(encoding="utf-8-sig").split()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is no text; a set is a text file with a sequence on each line") from error
+    if not names:
+        raise InputError(f"{path}: lists no sequence; a set is a text file with a sequence on each line")
     return names
 
 
-def read_labels(path: Path) -> np.ndarray:
-    """Read an annotation, indexed, grey or RGB: labels (H, W) uint8, of RGB the largest channel.
+def frame_names(images: Path) -> list[str]:
+    """Names of a sequence's frames, in order: those of its pictures without their suffix.
 
     Raises:
-        InputError: it is not a readable image.
+        InputError: there are no pictures.
     """
-    try:
-        with Image.open(path) as image:
-            labels = np.asarray(image)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable image") from error
-    if labels.ndim == 3:
-        labels = labels.max(axis=2)
-    return labels.astype(np.uint8)
+    return [path.stem for path in image_paths(images)]

@@ -15,7 +15,8 @@ import csv
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 from ..command.run_record import write_run_record
@@ -24,15 +25,17 @@ from ..engine.models import new_tracker
 from ..engine.session import Session
 from ..errors import InputError, OutputError, parameter
 from ..files import output_errors
-from ..pipeline import follow
+from ..pipeline import update
 from ..readers.open import open_reader
 from ..readers.prefetch import prefetch
+from ..structures import FirstMask, Frame, Result
 from ..writers.masks import MaskWriter
 from ..writers.thread import WriterThread
 from . import dataset
+from .annotations import Predictions, Truth, mask_paths, natural
 from .dataset import Davis
 from .models import Models
-from .report import write_report
+from .report import Shown, write_report
 from .scoring import ObjectScore, global_scores, score_sequence
 
 DEFAULTS = {"tracker": "persam-f", "model": "lite", "prior": "same"}
@@ -116,6 +119,8 @@ def track_all(options: argparse.Namespace, names: list[str]) -> None:
         print(f"{len(names) - len(todo)} of {len(names)} sequences are complete already")
     if not todo:
         return
+    for name in todo:
+        check_sequence(Davis.chosen(options), name)
     models = Models.load(options.model, options.device, options.dtype)
     frames, began = 0, time.perf_counter()
     for name in todo:
@@ -132,6 +137,9 @@ def track_all(options: argparse.Namespace, names: list[str]) -> None:
 def track_sequence(session: Session, options: argparse.Namespace, name: str) -> int:
     """Track one sequence into its folder, which appears once it is complete.
 
+    An object is given to the tracker in the frame in which the annotations first show it. Frames before the first
+    object get empty masks.
+
     Returns:
         The number of frames.
 
@@ -140,15 +148,17 @@ def track_sequence(session: Session, options: argparse.Namespace, name: str) -> 
         VosError: the sequence is missing or unusable.
     """
     davis = Davis.chosen(options)
+    images, truth = davis.images(name), Truth(davis.annotations(name), options.year)
+    given = given_frames(truth, dataset.frame_names(images)[: options.max_frames])
     target, partial = options.output / name, options.output / f".{name}{PARTIAL}"
     with output_errors(partial):
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
     frames = 0
-    with open_reader(davis.folders(name)[0], max_frames=options.max_frames) as reader:
-        mask = davis.first_mask(name, reader.size)
+    with open_reader(images, max_frames=options.max_frames) as reader:
+        masks = {index: truth.first_mask(frame, reader.size) for index, frame in given.items()}
         with WriterThread([MaskWriter(partial)]) as writer:
-            for result in follow(session, prefetch(reader), mask):
+            for result in results_of(session, prefetch(reader), masks):
                 writer.write(result)
                 frames += 1
     with output_errors(target):
@@ -157,14 +167,48 @@ def track_sequence(session: Session, options: argparse.Namespace, name: str) -> 
     return frames
 
 
+def results_of(
+    session: Session, frames: Generator[Frame, None, None], masks: Mapping[int, FirstMask]
+) -> Iterator[Result]:
+    """Push frames through a session, and give it the objects of each mask in its frame, perhaps none in the first."""
+    with closing(frames):
+        for frame in frames:
+            mask = masks.get(frame.index)
+            if not frame.index:
+                yield session.start(frame, mask)
+            else:
+                result = session.step(frame)
+                yield result if mask is None else update(session, mask)
+
+
+def given_frames(truth: Truth, frames: list[str]) -> dict[int, str]:
+    """Name of each frame in which objects are given to the tracker, by its index; ``frames`` are all names."""
+    position = {name: index for index, name in enumerate(frames)}
+    return {position[name]: name for name in truth.introductions.values() if name in position}
+
+
+def check_sequence(davis: Davis, name: str) -> None:
+    """Check a sequence's folders before anything is tracked.
+
+    Raises:
+        InputError: the first frame has no annotation, or an annotation no picture.
+    """
+    images, annotations = davis.folders(name)
+    frames, paths = dataset.frame_names(images), mask_paths(annotations)
+    if frames[0] not in paths:
+        raise InputError(f"{annotations / frames[0]}.png: no such annotation; the first frame needs one")
+    stray = sorted(set(paths) - set(frames), key=natural)
+    if stray:
+        raise InputError(f"{paths[stray[0]]}: no picture of this name in {images}; annotations are matched by name")
+
+
 def is_complete(options: argparse.Namespace, name: str) -> bool:
     """Tell whether every frame of a sequence has its mask.
 
     Raises:
-        InputError: the sequence is missing, or its numbering has a gap.
+        InputError: the sequence is missing.
     """
-    images, _ = Davis.chosen(options).folders(name)
-    expected = dataset.frame_names(images)[: options.max_frames]
+    expected = dataset.frame_names(Davis.chosen(options).images(name))[: options.max_frames]
     return all((options.output / name / f"{frame}.png").is_file() for frame in expected)
 
 
@@ -179,20 +223,39 @@ def evaluate(options: argparse.Namespace, names: list[str], results: Path) -> No
         print("no scores: --max-frames left out a part of the sequences")
         return
     davis = Davis.chosen(options)
+    truths = {name: Truth(davis.annotations(name), options.year) for name in names}
+    unscored = [name for name, truth in truths.items() if truth.first_annotations_only]
+    if len(unscored) == len(names):
+        count = f"{len(names)} sequence" + "s" * (len(names) > 1)
+        print(f"{count}, no scores: this set has first annotations only; the masks are in {results}")
+        return
     scores: list[ObjectScore] = []
     for name in names:
-        scores += score_sequence(davis.folders(name)[1], results / name, options.year)
+        if name not in unscored:
+            scores += score_sequence(truths[name], results / name, frames=all_frames(davis, truths[name]))
     totals = global_scores(scores)
     suffix = set_name(options)
     write_csv(results / f"global_results-{suffix}.csv", [totals])
     records = [{"Sequence": score.name, "J-Mean": score.j.mean, "F-Mean": score.f.mean} for score in scores]
     write_csv(results / f"per-sequence_results-{suffix}.csv", records)
     title = f"DAVIS {options.year} {suffix}: {results.name}"
-    write_report(results / "report.html", title, totals, scores, lambda name: (*davis.folders(name), results / name))
+
+    def shown(name: str) -> Shown:
+        return Shown(davis.pictures(name), truths[name], Predictions(results / name, truths[name]))
+
+    write_report(results / "report.html", title, totals, scores, shown)
     for score in scores:
         print(f"{score.name:32s} J {score.j.mean:.3f}  F {score.f.mean:.3f}")
+    if unscored:
+        print(f"not scored, as they have first annotations only: {', '.join(unscored)}; the masks are in {results}")
     print("  ".join(f"{name} {value:.3f}" for name, value in totals.items()))
     print(f"report: {results / 'report.html'}")
+
+
+def all_frames(davis: Davis, truth: Truth) -> list[str] | None:
+    """Names of a sequence's frames, those of its pictures and annotations; None if there are no pictures."""
+    pictures = davis.pictures(truth.folder.name)
+    return sorted({*pictures, *truth.paths}, key=natural) if pictures else None
 
 
 def write_csv(path: Path, records: Sequence[Mapping[str, object]]) -> None:

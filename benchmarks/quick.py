@@ -28,7 +28,8 @@ from ..readers.open import open_reader
 from ..readers.prefetch import prefetch
 from ..writers.open import open_writers
 from ..writers.thread import WriterThread
-from .dataset import Davis, read_labels
+from .annotations import foreground
+from .dataset import Davis, frame_names
 from .scoring import region
 
 DEFAULT_SEQUENCES = ("libby", "camel", "car-shadow")
@@ -101,6 +102,7 @@ def measure(davis: Davis, name: str, options: argparse.Namespace) -> Measured:
         tempfile.TemporaryDirectory() as folder,
     ):
         mask = davis.first_mask(name, reader.size)
+        names = frame_names(images)
         regions = []
         scoring = 0.0
         began = time.perf_counter()
@@ -114,7 +116,7 @@ def measure(davis: Davis, name: str, options: argparse.Namespace) -> Measured:
                     writers = stack.enter_context(WriterThread(opened))
                 writers.write(result)
                 before = time.perf_counter()
-                truth = read_labels(annotations / f"{result.frame.index:05d}.png") > 0
+                truth = foreground(annotations / f"{names[result.frame.index]}.png")
                 regions.append(region(result.labels > 0, truth))
                 scoring += time.perf_counter() - before
         seconds = time.perf_counter() - began - scoring

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from PIL import Image
 
 from ..files import atomic_path, output_errors
 from ..palette import davis_palette
-from .scoring import VOID, ObjectScore, scores_by_sequence
+from .annotations import Predictions, Truth
+from .scoring import ObjectScore, scores_by_sequence
 
 WORST = 5
 """Number of frames shown of each sequence."""
@@ -35,12 +37,27 @@ figcaption { font-size: 13px; color: #555; }
 """
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What the report shows of a sequence.
+
+    Attributes:
+        pictures: files by the names of their frames; masks are shown on black where there is none.
+        truth: its annotations.
+        predictions: its results.
+    """
+
+    pictures: Mapping[str, Path]
+    truth: Truth
+    predictions: Predictions
+
+
 def write_report(
     path: Path,
     title: str,
     totals: dict[str, float],
     scores: Iterable[ObjectScore],
-    folders: Callable[[str], tuple[Path, Path, Path]],
+    shown: Callable[[str], Shown],
 ) -> None:
     """Write the report.
 
@@ -49,7 +66,7 @@ def write_report(
         title: title of the page.
         totals: from :func:`vos.benchmarks.scoring.global_scores`.
         scores: scores of all objects.
-        folders: gives the images, annotations and results of a sequence by its name.
+        shown: gives the pictures and masks of a sequence by its name.
 
     Raises:
         OutputError: it cannot be written.
@@ -57,7 +74,7 @@ def write_report(
     scores = list(scores)
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>",
-        f"<h1>{escape(title)}</h1><p>First and last frames are left out.",
+        f"<h1>{escape(title)}</h1><p>First frames are left out; where all frames are annotated, last frames too.",
         _table(list(totals), [[f"{value:.3f}" for value in totals.values()]]),
         _table(
             ["object", "J mean", "J recall", "J decay", "F mean", "F recall", "F decay"],
@@ -71,7 +88,7 @@ def write_report(
         ),
     ]
     for name, objects in scores_by_sequence(scores).items():
-        parts += [f"<h2>{escape(name)}</h2>", _curves(objects), _worst_frames(objects, *folders(name))]
+        parts += [f"<h2>{escape(name)}</h2>", _curves(objects), _worst_frames(objects, shown(name))]
     with output_errors(path), atomic_path(path) as partial:
         partial.write_text("\n".join(parts), encoding="utf-8")
 
@@ -89,11 +106,19 @@ def _curves(objects: list[ObjectScore], width: int = 900, height: int = 140) -> 
         f'<line x1=0 x2={width} y1={height * (1 - level)} y2={height * (1 - level)} stroke="#ddd"/>'
         for level in (0.25, 0.5, 0.75)
     ]
+    frames = _frames(objects)
+    places = dict(zip(frames, np.linspace(0, width, len(frames)), strict=True))
     for score in objects:
-        places = np.linspace(0, width, len(score.region))
-        points = " ".join(f"{x:.1f},{height * (1 - y):.1f}" for x, y in zip(places, score.region, strict=True))
+        points = " ".join(
+            f"{places[frame]:.1f},{height * (1 - y):.1f}" for frame, y in zip(score.frames, score.region, strict=True)
+        )
         lines.append(f'<polyline points="{points}" fill=none stroke="{_colour(score.object_id)}" stroke-width=2 />')
     return f'<svg viewBox="0 -4 {width} {height + 8}" width={width} height={height + 8}>{"".join(lines)}</svg>'
+
+
+def _frames(objects: list[ObjectScore]) -> tuple[str, ...]:
+    """Names of the frames in which any object is scored: an object that joins later has the last of them."""
+    return max((score.frames for score in objects), key=len)
 
 
 def _colour(object_id: int) -> str:
@@ -101,9 +126,13 @@ def _colour(object_id: int) -> str:
     return f"rgb({red},{green},{blue})"
 
 
-def _worst_frames(objects: list[ObjectScore], images: Path, annotations: Path, results: Path) -> str:
+def _worst_frames(objects: list[ObjectScore], shown: Shown) -> str:
     """Show the frames with the lowest J as pictures, truth beside prediction."""
-    worst = np.min([score.region for score in objects], axis=0)
+    frames = _frames(objects)
+    worst = np.ones(len(frames))
+    for score in objects:
+        own = worst[len(frames) - len(score.frames) :]
+        np.minimum(own, score.region, out=own)
     chosen: list[int] = []
     for index in np.argsort(worst, kind="stable"):
         if all(abs(index - other) >= APART for other in chosen):
@@ -112,8 +141,9 @@ def _worst_frames(objects: list[ObjectScore], images: Path, annotations: Path, r
             break
     figures = []
     for index in sorted(chosen):
-        frame = objects[0].frames[index]
-        pair = [_overlay(next(images.glob(f"{frame}.*")), folder / f"{frame}.png") for folder in (annotations, results)]
+        frame = frames[index]
+        masks = (shown.truth.read(frame)[0], shown.predictions.read(frame))
+        pair = [_overlay(shown.pictures.get(frame), labels) for labels in masks]
         picture = base64.b64encode(_jpeg(np.hstack(pair))).decode()
         caption = f"frame {frame}, J {worst[index]:.2f}: truth, prediction"
         figures.append(
@@ -123,17 +153,15 @@ def _worst_frames(objects: list[ObjectScore], images: Path, annotations: Path, r
     return "".join(figures)
 
 
-def _overlay(image: Path, mask: Path) -> np.ndarray:
-    """Paint a frame's labels over it in the DAVIS colours; (h, w, 3) uint8."""
-    with Image.open(image) as opened:
-        height = round(opened.height * PICTURE_WIDTH / opened.width)
-        rgb = np.asarray(opened.convert("RGB").resize((PICTURE_WIDTH, height)), dtype=np.float32)
-    with Image.open(mask) as opened:
-        labels = np.asarray(opened.resize((PICTURE_WIDTH, height), Image.Resampling.NEAREST))
-    if labels.ndim == 3:
-        labels = labels.max(axis=2)
-    if set(np.unique(labels)) == {0, VOID}:  # DAVIS 2016
-        labels = (labels > 0).astype(np.uint8)
+def _overlay(picture: Path | None, labels: np.ndarray) -> np.ndarray:
+    """Paint a frame's labels (H, W) over its picture, or over black, in the DAVIS colours; (h, w, 3) uint8."""
+    height = round(labels.shape[0] * PICTURE_WIDTH / labels.shape[1])
+    size = PICTURE_WIDTH, max(1, height)
+    rgb = np.zeros((*size[::-1], 3), dtype=np.float32)
+    if picture is not None:
+        with Image.open(picture) as opened:
+            rgb = np.asarray(opened.convert("RGB").resize(size), dtype=np.float32)
+    labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
     colours = davis_palette()[labels].astype(np.float32)
     return np.where((labels > 0)[..., None], 0.45 * rgb + 0.55 * colours, rgb).astype(np.uint8)
 

@@ -23,7 +23,8 @@ from ..engine.session import Session
 from ..readers.images import image_paths
 from ..structures import Frame, first_mask_from_array
 from . import dataset, models
-from .dataset import Davis, read_labels
+from .annotations import foreground
+from .dataset import Davis
 from .models import Models
 from .scoring import boundary, dilate, region
 
@@ -134,7 +135,7 @@ def follow(
     away = range(len(paths) // 3, len(paths) // 3 + AWAY) if condition.away else range(0)
     for index, path in enumerate(paths):
         rgb = np.asarray(Image.open(path).convert("RGB"))
-        truth = read_labels(annotations / f"{path.stem}.png") > 0
+        truth = foreground(annotations / f"{path.stem}.png")
         if index in away:
             rgb = painted_over(rgb, truth)
             truth = np.zeros_like(truth)

@@ -2,13 +2,15 @@
 
 The definitions are those of the official evaluation (Perazzi et al. 2016, Pont-Tuset et al. 2017):
 objects are scored one by one, the first and the last frame are left out, and pixels marked void in
-the truth are ignored. Used by all benchmarks that measure quality.
+the truth are ignored. ``docs/scoring.md`` says how other sets are scored. Used by all benchmarks that
+measure quality.
 """
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -18,16 +20,18 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import InputError
-from .dataset import read_labels
+from .annotations import Predictions, Truth, check_objects, natural, present_in
 
-VOID = 255
-"""Label of the pixels that DAVIS 2017 does not decide on; in DAVIS 2016 it marks the object."""
+_log = logging.getLogger(__name__)
 
 BOUNDARY_TOLERANCE = 0.008
 """Largest distance between two boundaries that match, as a share of the frame's diagonal."""
 
 DECAY_BINS = 4
 """Parts of a sequence; the decay compares the first with the last."""
+
+SHOWN = 3
+"""Number of files that a message names."""
 
 
 @dataclass(frozen=True)
@@ -169,97 +173,132 @@ def dilate(mask: np.ndarray, radius: int) -> np.ndarray:
 class SequenceScorer:
     """Scores one sequence frame by frame, as its results come in.
 
+    Every annotated frame is scored, but the first, whose mask was given, and, if all frames are annotated, the last.
+    An object that appears later is scored from the frame after that on.
+
     Args:
-        truth: folder of annotations.
-        year: 2016: every non-zero pixel of the truth is the object; 2017: indexed, with void.
-        max_frames: score as if the sequence ended after so many frames.
+        truth: its annotations.
+        frames: names of all frames of the sequence, in their order; None: those that are annotated.
+
+    Attributes:
+        names: names of the scored frames.
+        sparse: whether some frames are not annotated.
+        joining: ids of the objects that appear later.
+        unscored: ids of the objects that appear too late to be scored.
 
     Raises:
-        InputError: there are fewer than three annotations, or none holds an object.
+        InputError: there is no frame to score, or no annotation holds an object.
     """
 
-    def __init__(self, truth: Path, year: int, max_frames: int | None = None) -> None:
+    def __init__(self, truth: Truth, frames: Sequence[str] | None = None) -> None:
         self.truth = truth
-        self.year = year
-        self.paths = sorted(truth.glob("*.png"))[:max_frames]
-        if len(self.paths) < 3:
-            raise InputError(
-                f"{truth}: {len(self.paths)} annotations to score; the first and the last frame are left out"
-            )
-        self.objects = _objects(self.paths, year)
-        self._scores: dict[int, list[tuple[float, float]]] = {}  # by frame: J and F of each object
+        frames = list(truth.paths) if frames is None else frames
+        annotated = [name for name in frames if name in truth.paths]
+        self.sparse = len(annotated) < len(frames)
+        self.names = annotated[1:] if self.sparse else annotated[1:-1]
+        if not self.names:
+            left_out = "the first" if self.sparse else "the first and the last frame"
+            raise InputError(f"{truth.folder}: {len(annotated)} annotations to score; {left_out} are left out")
+        position = {name: index for index, name in enumerate(frames)}
+        self._objects = {
+            object_id: [name for name in self.names if position[name] > position[first]]
+            for object_id, first in truth.introductions.items()
+            if first in position
+        }
+        self.joining = [object_id for object_id, names in self._objects.items() if 0 < len(names) < len(self.names)]
+        self.unscored = [object_id for object_id, names in self._objects.items() if not names]
+        if len(self.unscored) == len(self._objects):
+            raise InputError(f"{truth.folder}: no frame to score; every object appears in the last that is annotated")
+        self._scores: dict[str, dict[int, tuple[float, float]]] = {}  # by frame and object: J and F
 
-    def add(self, index: int, predicted: np.ndarray, source: object = "the result") -> None:
-        """Score a frame; ignore it if it is the first or the last.
+    def add(self, name: str, predicted: np.ndarray, source: object = "the result") -> None:
+        """Score a frame; ignore it if it is none of those that are scored.
 
         Args:
-            index: index of the frame in the sequence.
+            name: name of the frame.
             predicted: labels (H, W) uint8.
             source: origin of the labels, for error messages.
 
         Raises:
             InputError: the size differs from the truth's, or the truth lacks a predicted object.
         """
-        if not 0 < index < len(self.paths) - 1:
+        if name not in self.names:
             return
-        labels, void = _read_truth(self.paths[index], self.year)
+        labels, void = self.truth.read(name)
         if predicted.shape != labels.shape:
             raise InputError(f"{source}: the mask is {predicted.shape} but the annotation {labels.shape} (H, W)")
-        if self.year == 2016:
+        if self.truth.year == 2016:
             predicted = predicted > 0
-        extra = sorted(set(np.unique(predicted).tolist()) - {0, *self.objects})
-        if extra:
-            raise InputError(f"{source}: object {extra[0]} is not in {self.truth}, which has {self.objects}")
-        pairs = [(predicted == object_id, labels == object_id) for object_id in self.objects]
-        self._scores[index] = [(region(ours, theirs, void), boundary(ours, theirs, void)) for ours, theirs in pairs]
+        check_objects(self.truth, present_in(predicted.astype(np.uint8)), source)
+        self._scores[name] = {
+            object_id: scored(predicted == object_id, labels == object_id, void)
+            for object_id, names in self._objects.items()
+            if name in names
+        }
 
     def scores(self) -> list[ObjectScore]:
         """Collect the scores of each object of the truth, once all frames are added."""
-        by_frame = np.array([self._scores[index] for index in range(1, len(self.paths) - 1)])  # (T, N, 2)
-        frames = tuple(path.stem for path in self.paths[1:-1])
-        return [
-            ObjectScore(self.truth.name, object_id, frames, by_frame[:, row, 0], by_frame[:, row, 1])
-            for row, object_id in enumerate(self.objects)
-        ]
+        found = []
+        for object_id, names in self._objects.items():
+            if names:
+                by_frame = np.array([self._scores[name][object_id] for name in names])  # (T, 2)
+                found.append(
+                    ObjectScore(self.truth.folder.name, object_id, tuple(names), by_frame[:, 0], by_frame[:, 1])
+                )
+        return found
 
 
-def score_sequence(truth: Path, results: Path, year: int) -> list[ObjectScore]:
+def scored(predicted: np.ndarray, truth: np.ndarray, void: np.ndarray | None) -> tuple[float, float]:
+    """Compute J and F of two masks, see :func:`region` and :func:`boundary`."""
+    return region(predicted, truth, void), boundary(predicted, truth, void)
+
+
+def score_sequence(
+    truth: Path | Truth, results: Path, year: int = 2017, frames: Sequence[str] | None = None
+) -> list[ObjectScore]:
     """Score the saved masks of one sequence, see :class:`SequenceScorer`.
 
     Args:
-        truth: folder of annotations.
-        results: folder of indexed masks under the same names; the first and the last are not read.
-        year: 2016 or 2017.
+        truth: its annotations, or their folder.
+        results: folder of masks under the same names; those of frames that are not scored are not read.
+        year: 2016 or 2017, if ``truth`` is a folder.
+        frames: names of all frames of the sequence; None: those that are annotated, or have results between them.
 
     Raises:
         InputError: a mask is missing or unreadable, or does not fit the truth.
     """
-    scorer = SequenceScorer(truth, year)
-    for index, path in enumerate(scorer.paths[1:-1], start=1):
-        mask = results / path.name
-        if not mask.is_file():
-            raise InputError(f"{mask}: no such mask; every frame of the sequence needs one")
-        scorer.add(index, read_labels(mask), mask)
+    truth = Truth(truth, year) if isinstance(truth, Path) else truth
+    predictions = Predictions(results, truth)
+    frames = frames_of(truth, predictions) if frames is None else frames
+    scorer = SequenceScorer(truth, frames)
+    extra = [path.name for name, path in predictions.paths.items() if name not in set(frames)]
+    if extra:
+        shown = ", ".join(extra[:SHOWN]) + (", ..." if len(extra) > SHOWN else "")
+        _log.warning("%s: %d masks of no frame of the sequence are not scored: %s", results, len(extra), shown)
+    if scorer.sparse:
+        _log.warning(
+            "%s: %d of %d frames are annotated and scored, but for the first",
+            truth.folder,
+            len(truth.paths),
+            len(frames),
+        )
+    if scorer.joining:
+        ids = ", ".join(map(str, scorer.joining))
+        _log.warning("%s: objects that appear later are scored from the frame after that on: %s", truth.folder, ids)
+    if scorer.unscored:
+        ids = ", ".join(map(str, scorer.unscored))
+        _log.warning("%s: objects that appear too late to be scored: %s", truth.folder, ids)
+    for name in scorer.names:
+        scorer.add(name, predictions.read(name), predictions.paths.get(name))
     return scorer.scores()
 
 
-def _objects(paths: list[Path], year: int) -> list[int]:
-    """Ids of the objects in a sequence's annotations, from 1 without gaps."""
-    if year == 2016:
-        return [1]
-    largest = max(int(_read_truth(path, year)[0].max()) for path in paths)
-    if not largest:
-        raise InputError(f"{paths[0].parent}: no annotation holds an object")
-    return list(range(1, largest + 1))
-
-
-def _read_truth(path: Path, year: int) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read labels (H, W) uint8, and void pixels (H, W) bool or None if there are none."""
-    labels = read_labels(path)
-    if year == 2016:
-        return (labels > 0).astype(np.uint8), None
-    void = labels == VOID
-    return (np.where(void, 0, labels), void) if void.any() else (labels, None)
+def frames_of(truth: Truth, predictions: Predictions) -> list[str]:
+    """Names of a sequence's frames as far as its masks tell: the annotated ones, and those with results in between."""
+    annotated = list(truth.paths)
+    first, last = natural(annotated[0]), natural(annotated[-1])
+    between = [name for name in predictions.paths if first < natural(name) < last]
+    return sorted({*annotated, *between}, key=natural)
 
 
 def scores_by_sequence(scores: Iterable[ObjectScore]) -> Mapping[str, list[ObjectScore]]:

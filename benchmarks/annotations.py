@@ -1,0 +1,302 @@
+"""The masks of a sequence as scoring reads them: a folder of annotations, and a folder of results beside it.
+
+Every file is read by :func:`vos.readers.labels.read_labels`, as a first mask is. What one file cannot tell is settled
+for the whole sequence here: whether 0 and 255 are one object or background and void, which object a frame shows that
+has one object alone, and in which frame each object appears. Used by ``vos-davis`` and the benchmarks.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from ..readers.labels import Labels, read_labels
+from ..readers.limits import open_image, size_text
+from ..structures import MAX_OBJECT_ID, FirstMask, object_ids_of, value_counts
+
+_log = logging.getLogger(__name__)
+
+VOID = 255
+"""Label of the pixels that DAVIS 2017 does not decide on; in DAVIS 2016 it marks the object."""
+
+
+class MaskReader:
+    """Reads the files of one sequence alike, and logs the notes on how they were read once.
+
+    Attributes:
+        like: labels of the file that the others are read like; None: each is read for itself.
+    """
+
+    def __init__(self, like: Labels | None = None) -> None:
+        self.like = like
+        self._told = False
+
+    def read(self, path: Path) -> Labels:
+        """Read the labels of a file.
+
+        Raises:
+            InputError: it is unreadable, or has object ids that scores are not made for.
+        """
+        labels = read_labels(path, like=self.like)
+        if labels.object_ids and labels.object_ids[-1] > MAX_OBJECT_ID:
+            raise InputError(
+                f"{path}: object {labels.object_ids[-1]}, but scores are for ids of 1 to {MAX_OBJECT_ID}; renumber "
+                "the objects, in all annotations and results alike"
+            )
+        if not self._told:
+            for note in labels.notes:
+                _log.warning("%s", note)
+        self._told |= bool(labels.notes)
+        return labels
+
+
+class Truth:
+    """The annotations of one sequence, by the names of their frames.
+
+    Args:
+        folder: holds a PNG for each annotated frame.
+        year: 2016: all that is marked is one object; 2017: objects are told apart, and void is ignored.
+
+    Attributes:
+        paths: file of each annotated frame, in the natural order of their names.
+
+    Raises:
+        InputError: there is no annotation, one is unreadable, or none holds an object.
+    """
+
+    def __init__(self, folder: Path, year: int) -> None:
+        self.folder = folder
+        self.year = year
+        self.paths = mask_paths(folder)
+        if not self.paths:
+            raise InputError(f"{folder}: holds 0 annotations; put a PNG named after its frame there")
+        self._reader = MaskReader()
+        self.reference = self._reader.like = self._reference()
+        self._known = set(self.reference.object_ids)
+
+    @cached_property
+    def introductions(self) -> dict[int, str]:
+        """Name of the frame in which each object appears, by object id in ascending order.
+
+        Raises:
+            InputError: an annotation is unreadable, or none holds an object.
+        """
+        found: dict[int, str] = {}
+        for name in self.paths:
+            for object_id in self._ids[name]:
+                found.setdefault(object_id, name)
+        if not found:
+            raise InputError(f"{self.folder}: no annotation holds an object")
+        return dict(sorted(found.items()))
+
+    @property
+    def objects(self) -> list[int]:
+        """Ids of the objects, ascending."""
+        return list(self.introductions)
+
+    @cached_property
+    def first_annotations_only(self) -> bool:
+        """Whether each object is annotated where it appears and nowhere else, so that there is nothing to score."""
+        introduced = {name: set(ids) for name, ids in self._ids.items()}
+        together = [object_id for ids in introduced.values() for object_id in ids]
+        return all(introduced.values()) and len(together) == len(set(together))
+
+    def read(self, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read an annotation as it is scored.
+
+        Returns:
+            Labels (H, W) uint8, and void pixels (H, W) bool or None if there are none.
+
+        Raises:
+            InputError: it is unreadable.
+        """
+        labels, void = self._numbered(self.paths[name])
+        if self.year == 2016:
+            inside = labels > 0
+            return (inside if void is None else inside | void).astype(np.uint8), None
+        return labels, void
+
+    def first_mask(self, name: str, frame_size: tuple[int, int]) -> FirstMask:
+        """Read the objects that appear in a frame, to be given to a tracker.
+
+        Args:
+            name: name of the frame.
+            frame_size: (H, W) that the annotation must have.
+
+        Raises:
+            InputError: the annotation is unreadable or has another size.
+        """
+        labels, _ = self._numbered(self.paths[name])
+        if labels.shape != frame_size:
+            height, width = labels.shape
+            size = size_text((height, width))
+            raise InputError(f"{self.paths[name]}: {size}, but the pictures are {size_text(frame_size)}")
+        if self.year != 2016:
+            new = [object_id for object_id, first in self.introductions.items() if first == name]
+            labels = np.where(np.isin(labels, new), labels, 0).astype(np.uint8)
+        return FirstMask(labels, object_ids_of(labels))
+
+    @cached_property
+    def _ids(self) -> dict[str, tuple[int, ...]]:
+        """Ids of the objects in each annotation; of DAVIS 2016 only up to the first that holds an object."""
+        found: dict[str, tuple[int, ...]] = dict.fromkeys(self.paths, ()) if self.year == 2016 else {}
+        for name in self.paths:
+            found[name] = object_ids_of(self.read(name)[0])
+            if self.year == 2016 and found[name]:
+                break
+        return found
+
+    def _reference(self) -> Labels:
+        """Read the annotation that the others are read like: the first in which objects are told apart."""
+        first: Labels | None = None
+        for path in self.paths.values():
+            labels = self._reader.read(path)
+            numbered = labels.kind != "one object" and set(labels.object_ids) - {VOID}
+            if numbered or (self.year == 2016 and labels.object_ids):
+                return labels
+            first = first if first is not None and first.object_ids else labels
+        assert first is not None  # there is an annotation
+        return first
+
+    def _numbered(self, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+        """Read labels (H, W) uint8 with the numbers of the whole sequence, and void (H, W) bool or None."""
+        values = plain_values(path)
+        present = set() if values is None else present_in(values)
+        numbers = self.reference.kind == "numbers"
+        if values is not None and not numbers and self.reference.kind == "one object" and len(present) < 2:
+            return (values > 0).astype(np.uint8), None
+        if values is not None and numbers and (len(present) < 2 or present <= self._known | {VOID}):
+            self._known |= present
+            return without_void(values)
+        labels = self._reader.read(path)
+        self._known |= set(labels.object_ids)
+        values, void = labels.values.astype(np.uint8), labels.void
+        return without_void(values) if numbers and void is None else (values, void)
+
+
+class Predictions:
+    """The result masks of one sequence, by the names of their frames.
+
+    Args:
+        folder: holds a PNG for each frame.
+        truth: annotations of the sequence; masks are read with its numbers.
+
+    Attributes:
+        paths: file of each frame.
+
+    Raises:
+        InputError: there is no such folder, or it cannot be listed.
+    """
+
+    def __init__(self, folder: Path, truth: Truth) -> None:
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; every sequence needs one with its masks")
+        self.folder = folder
+        self.truth = truth
+        self.paths = mask_paths(folder)
+        self._reader = MaskReader(truth.reference)
+
+    def read(self, name: str) -> np.ndarray:
+        """Read the mask of a frame, labels (H, W) uint8.
+
+        Raises:
+            InputError: it is missing or unreadable, or has objects that the truth lacks.
+        """
+        path = self.paths.get(name)
+        if path is None:
+            raise InputError(f"{self.folder / name}.png: no such mask; every annotated frame of the sequence needs one")
+        if self.truth.year == 2016:
+            return foreground(path).astype(np.uint8)
+        values, known = plain_values(path), set(self.truth.objects)
+        if values is not None and present_in(values) <= known:
+            return values
+        labels = self._reader.read(path)
+        one = labels.kind == "one object" or (values is not None and present_in(values) == {VOID})
+        if one and len(known) == 1:
+            return (labels.values > 0) * np.uint8(min(known))
+        if one and labels.object_ids:
+            raise InputError(f"{path}: one object in a single colour, but {self.truth.folder} has {sorted(known)}")
+        found = set(labels.object_ids) | (set() if labels.void is None else {VOID})
+        check_objects(self.truth, found, path)
+        return labels.values.astype(np.uint8)
+
+
+def check_objects(truth: Truth, found: Iterable[int], source: object) -> None:
+    """Raise an InputError, which begins with ``source``, if the truth lacks one of the objects found."""
+    extra = sorted(set(found) - {0, *truth.objects})
+    if extra:
+        raise InputError(f"{source}: object {extra[0]} is not in {truth.folder}, which has {truth.objects}")
+
+
+def foreground(path: Path) -> np.ndarray:
+    """Read a mask without telling objects apart, (H, W) bool; void counts as marked, as in DAVIS 2016.
+
+    Raises:
+        InputError: it is unreadable.
+    """
+    values = plain_values(path)
+    if values is not None and len(present_in(values)) < 2:
+        return values > 0
+    labels = read_labels(path)
+    inside = labels.values > 0
+    return inside if labels.void is None else inside | labels.void
+
+
+def plain_values(path: Path) -> np.ndarray | None:
+    """Read an indexed PNG on black or a grey PNG as it is, (H, W) uint8; None: it takes more to understand it.
+
+    Raises:
+        InputError: it is not a readable image.
+    """
+    try:
+        with open_image(path, ("PNG", "JPEG")) as image:
+            if image.format != "PNG" or image.mode not in ("P", "L") or "transparency" in image.info:
+                return None
+            if image.mode == "P" and tuple((image.getpalette() or [0, 0, 0])[:3]) != (0, 0, 0):
+                return None
+            return np.array(image)
+    except (OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not a readable image") from error
+
+
+def present_in(values: np.ndarray) -> set[int]:
+    """Numbers that occur in values, (H, W) unsigned, without 0."""
+    return {int(value) for value in np.flatnonzero(value_counts(values)) if value}
+
+
+def without_void(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Part labels from void, see :meth:`Truth.read`."""
+    void = values == VOID
+    return (np.where(void, 0, values).astype(np.uint8), void) if void.any() else (values, None)
+
+
+def mask_paths(folder: Path) -> dict[str, Path]:
+    """List the PNG files of a folder by the names of their frames, in natural order: 2 before 10.
+
+    Raises:
+        InputError: the folder cannot be listed, or two files have one name but for their suffix.
+    """
+    try:
+        files = [path for path in folder.iterdir() if path.suffix.lower() == ".png" and not path.name.startswith(".")]
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be listed ({error.strerror})") from error
+    paths: dict[str, Path] = {}
+    for path in sorted(files, key=lambda path: natural(path.name)):
+        if path.stem in paths:
+            raise InputError(f"{path}: the same frame as {paths[path.stem].name}; remove one of them")
+        paths[path.stem] = path
+    return paths
+
+
+def natural(name: str) -> tuple[list[tuple[str, int]], str]:
+    """Make a sort key of a name's texts and numbers."""
+    parts = re.findall(r"([^0-9]*)([0-9]*)", name)
+    return [(text, int(number) if number else -1) for text, number in parts], name
