@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import pickle
 import resource
@@ -208,20 +209,35 @@ def test_links_inside_a_result_are_not_followed(
         "\x1b[31m6.png",
         "'; rm 7.png",
         "9" * 200 + ".png",
+        "long" * 62 + "abc.png",
         "²8.png",
     ],
 )
 def test_odd_names_of_images_are_just_names(
     name: str | bytes, folder: Path, mask: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = os.path.join(os.fsencode(folder), os.fsencode(name))
+    frames, out = os.fsencode(tmp_path / "odd"), tmp_path / "out"
+    os.mkdir(frames)
+    path = os.path.join(frames, os.fsencode(name))
     os.link(folder / "00000.png", path)
-    assert track(folder, mask, tmp_path / "out", "--save", "masks", "--max-frames", "4") == 0
-    assert sorted(each.name for each in (tmp_path / "out/masks").iterdir()) == [f"{i:05d}.png" for i in range(4)]
+    outputs = ("--save", "masks,csv,npz,cutout,overlay")
+    assert track(os.fsdecode(frames), mask, out, *outputs) == 0
+    for kind in ("masks", "cutout"):
+        assert os.listdir(os.fsencode(out / kind)) == [os.fsencode(name)]
+    with (out / "objects.csv").open(newline="", encoding="utf-8") as table:
+        written = [record["name"] for record in csv.DictReader(table)]
+    stem = Path(os.fsdecode(name)).stem
+    assert written == [stem.encode("utf-8", "backslashreplace").decode()]
+    with np.load(out / "masks.npz") as arrays:
+        assert arrays["name"].tolist() == [stem]
+    own = out / "masks" / "my own.png"
+    own.write_bytes(b"mine")
+    assert track(os.fsdecode(frames), mask, out, "--save", "csv", "--overwrite") == 0
+    assert [file.name for file in out.rglob("*.png")] == ["my own.png"]
     os.unlink(path)
     with open(path, "wb") as file:
         file.write(b"broken")
-    assert track(folder, mask, tmp_path / "again") == 2
+    assert track(os.fsdecode(frames), mask, tmp_path / "again") == 2
     line = one_line(capsys)
     assert "cannot be read as an image" in line and line[:-1].isprintable()
 

@@ -5,6 +5,7 @@ The writers, the journal of a run and the reports of the benchmarks write throug
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,9 @@ from pathlib import Path
 from PIL import Image
 
 from .errors import OutputError
+
+_LONGEST_NAME = 255
+"""Bytes of the longest name that usual file systems take."""
 
 
 @contextmanager
@@ -49,8 +53,14 @@ def completed(path: Path) -> Iterator[None]:
 
 
 def partial_path(path: Path) -> Path:
-    """Return the temporary name of an unfinished file: ``.overlay.partial.mp4`` for ``overlay.mp4``."""
-    return path.with_name(f".{path.stem}.partial{path.suffix}")
+    """Return the temporary name of an unfinished file: ``.overlay.partial.mp4`` for ``overlay.mp4``.
+
+    A name that would become too long for the file system gives way to a digest of it.
+    """
+    name = f".{path.stem}.partial{path.suffix}"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = f".{hashlib.sha256(os.fsencode(path.stem)).hexdigest()[:32]}.partial{path.suffix}"
+    return path.with_name(name)
 
 
 def make_folder(folder: Path) -> None:
@@ -63,9 +73,15 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def frame_png(folder: Path, index: int) -> Path:
-    """Return the path of a frame's picture in a folder with one PNG per frame: ``00000.png`` for frame 0."""
-    return folder / f"{index:05d}.png"
+def frame_png(folder: Path, index: int, name: str | None = None) -> Path:
+    """Return the path of a frame's picture in a folder with one PNG per frame.
+
+    Args:
+        folder: the folder.
+        index: index of the frame; frame 0 without a name has ``00000.png``.
+        name: name of the frame, if it has one, which takes the place of the number.
+    """
+    return folder / (f"{index:05d}.png" if name is None else f"{name}.png")
 
 
 def save_png(image: Image.Image, path: Path) -> None:

@@ -34,11 +34,15 @@ class Frame:
         index: position in the sequence of delivered frames, from 0.
         time_s: presentation time in seconds from the start of the video.
         rgb: (H, W, 3) uint8.
+        name: name of its own file without suffix, by which outputs are named; None: it has no file of its own.
+        suffix: suffix of that file, with its dot.
     """
 
     index: int
     time_s: float
     rgb: np.ndarray
+    name: str | None = None
+    suffix: str = ""
 
     def __post_init__(self) -> None:
         if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
@@ -51,7 +55,8 @@ class Frame:
 
     def __repr__(self) -> str:
         height, width = self.size
-        return f"Frame(index={self.index}, time_s={self.time_s:.3f}, {width} x {height})"
+        name = "" if self.name is None else f", name={self.name!r}"
+        return f"Frame(index={self.index}, time_s={self.time_s:.3f}, {width} x {height}{name})"
 
 
 @dataclass(frozen=True)

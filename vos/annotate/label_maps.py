@@ -26,7 +26,7 @@ class LabelMaps:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._writer = MaskWriter(folder)
+        self._writer = MaskWriter(folder, numbered=True)
 
     def write(self, result: Result) -> None:
         """Store the labels of one frame, in place of earlier ones.

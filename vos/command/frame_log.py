@@ -55,7 +55,7 @@ class FrameLog:
         self._opacity = folder / "opacity" if soft_edges else None
         if self._opacity is not None:
             self._opacity.mkdir(exist_ok=True)
-        self._masks = MaskWriter(folder / "masks") if own_masks else None
+        self._masks = MaskWriter(folder / "masks", numbered=True) if own_masks else None
         self._state: tuple[int, Mapping[str, object]] | None = None
         self._due_s = time.monotonic() + EVERY_S
         self._failed = False
@@ -94,6 +94,7 @@ class FrameLog:
         line = _as_line(
             {
                 "frame": index,
+                "name": result.frame.name,
                 "ids": result.object_ids,
                 "scores": result.scores.tolist(),
                 "crc": zlib.crc32(np.ascontiguousarray(result.labels).data),

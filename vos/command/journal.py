@@ -157,7 +157,7 @@ class Journal:
             state = read_state(path)
             if state is not None and frame < len(entries):
                 opacity = self._folder / "opacity" if self._soft_edges else None
-                self.saved = Saved(frame, state, entries[: frame + 1], masks, opacity)
+                self.saved = Saved(frame, state, entries[: frame + 1], masks, not self._own_masks, opacity)
                 return self.saved
             _log.warning("%s: damaged, so it is not used", path)
         return None

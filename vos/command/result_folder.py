@@ -9,6 +9,7 @@ from ..errors import OutputError
 from ..files import partial_path
 from ..writers.outputs import FILES, FOLDERS
 from .journal import FOLDER as RESUME
+from .saved import read_entries, read_json
 
 
 def prepare_folder(out: Path, overwrite: bool, resume: bool = False) -> None:
@@ -53,13 +54,25 @@ def refuse_links(out: Path) -> None:
 
 
 def earlier_results(out: Path) -> list[Path]:
-    """Return the files in a result folder that an earlier run wrote, whole or partial, and no others."""
+    """Return the files in a result folder that an earlier run wrote, whole or partial, and no others.
+
+    Pictures are known by their numbers, or by the names of frames that the run has recorded.
+    """
+    named_after = {f"{name}.png" for name in _recorded_names(out)}
+    named_after |= {partial_path(Path(name)).name for name in named_after}
     pictures = [
         path
         for folder in FOLDERS
         for path in (out / folder).glob("*.png")
-        if re.fullmatch(r"\d{5,}|\.\d{5,}\.partial", path.stem)
+        if path.name in named_after or re.fullmatch(r"\d{5,}|\.\d{5,}\.partial", path.stem)
     ]
     names = (*FILES, "run.json")
     named = [out / name for name in names] + [partial_path(out / name) for name in names]
     return pictures + [path for path in named if path.is_file() or path.is_symlink()]
+
+
+def _recorded_names(out: Path) -> set[str]:
+    """Names of the frames that an earlier run noted in its record, or in its journal if it was stopped."""
+    recorded = (read_json(out / "run.json") or {}).get("names")
+    names = {name for name in recorded if isinstance(name, str)} if isinstance(recorded, list) else set()
+    return {*names, *(name for entry in read_entries(out / RESUME / "frames.jsonl") if (name := entry.get("name")))}

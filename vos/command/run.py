@@ -117,6 +117,7 @@ class Run:
         self.journal = stack.enter_context(self._open_journal())
         self._window: Window | None = None
         self._writers: WriterThread | None = None
+        self._names: list[str] = []
         self._began_s = time.perf_counter()
 
     def prepare_folder(self) -> None:
@@ -244,6 +245,8 @@ class Run:
             self._writers = self._open_writers(result)
         self.journal.snapshot(self._session, result)
         self._writers.write(result)
+        if result.frame.name is not None:
+            self._names.append(result.frame.name)
         if self._window is not None:
             self._window.show(result)
 
@@ -284,6 +287,7 @@ class Run:
             outcome,
             self._reader.faults,
             self.journal,
+            self._names,
         )
 
     def _tell_faults(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -34,6 +34,7 @@ def write_run_record(
     outcome: str,
     faults: Mapping[str, int] | None = None,
     journal: Journal | None = None,
+    names: Sequence[str] = (),
 ) -> None:
     """Write the record of a run.
 
@@ -46,6 +47,7 @@ def write_run_record(
         outcome: ``finished``, or what stopped the run.
         faults: what went wrong with the input without ending the run, by kind.
         journal: journal of the run; knows its inputs, and whether it was resumed.
+        names: names of the frames, by which their pictures are named; none if these have numbers.
 
     Raises:
         OutputError: the file cannot be written.
@@ -60,6 +62,7 @@ def write_run_record(
         "frames": frames,
         "input": dict(faults or {}),
         "seconds": {"total": seconds, **session.seconds},
+        **({"names": list(names)} if names else {}),
         "resumed_after": saved.frame if saved else None,
         "frames_per_second": tracked / seconds if seconds else None,
         "persam_f": _fitted_weights(session.tracker),

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
@@ -30,6 +30,9 @@ class FrameEntry(TypedDict):
 
     frame: int
     """Index of the frame."""
+
+    name: NotRequired[str | None]
+    """Name of the frame, if it has one."""
 
     ids: Sequence[int]
     """Object ids."""
@@ -50,6 +53,7 @@ class Saved:
         state: state of the session there.
         entries: what was noted of each frame up to it.
         masks: folder of the label maps.
+        named: whether they are named by the frames' own names, as those of the result are.
         opacity: folder of the mattes' soft edges; None without mattes.
     """
 
@@ -57,6 +61,7 @@ class Saved:
     state: Mapping[str, object]
     entries: Sequence[FrameEntry]
     masks: Path
+    named: bool
     opacity: Path | None
 
     def take_up(self, frame: Frame, session: Session) -> Result:
@@ -66,12 +71,13 @@ class Saved:
             OutputError: the frame's mask has changed since it was written.
         """
         entry = self.entries[frame.index]
-        labels = _read_png(self.masks, frame)
+        path = frame_png(self.masks, frame.index, frame.name if self.named else None)
+        labels = _read_png(path, frame)
         if zlib.crc32(labels.data) != entry["crc"]:
-            raise _changed(self.masks, frame)
+            raise _changed(path)
         result = result_of_labels(frame, tuple(entry["ids"]), labels, np.array(entry["scores"], np.float32))
         if self.opacity is not None:
-            result = replace(result, opacity=_read_png(self.opacity, frame))
+            result = replace(result, opacity=_read_png(frame_png(self.opacity, frame.index), frame))
         if frame.index == self.frame:
             session.restore(frame, self.state)
         return result
@@ -118,21 +124,20 @@ def read_state(path: Path) -> Mapping[str, object] | None:
         return None
 
 
-def _read_png(folder: Path, frame: Frame) -> np.ndarray:
+def _read_png(path: Path, frame: Frame) -> np.ndarray:
     """Return the pixels (H, W) uint8 that were written for a frame.
 
     Raises:
         OutputError: the file is missing or damaged, or has another size.
     """
     try:
-        with open_image(frame_png(folder, frame.index), ("PNG",), frame.size[0] * frame.size[1]) as image:
+        with open_image(path, ("PNG",), frame.size[0] * frame.size[1]) as image:
             if image.size == frame.size[::-1] and image.mode in ("P", "L"):
                 return np.array(image)
     except Exception as error:  # the decoder raises half a dozen types for damaged files
-        raise _changed(folder, frame) from error
-    raise _changed(folder, frame)
+        raise _changed(path) from error
+    raise _changed(path)
 
 
-def _changed(folder: Path, frame: Frame) -> OutputError:
-    path = frame_png(folder, frame.index)
+def _changed(path: Path) -> OutputError:
     return OutputError(f"{path}: missing, or changed since it was written; begin anew with --overwrite")

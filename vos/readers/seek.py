@@ -73,7 +73,7 @@ class VideoFrames:
         """
         for position, frame in self._indexed(index):
             if position >= index:
-                yield Frame(position, frame.time_s, frame.load())
+                yield frame.at(position)
 
     def close(self) -> None:
         """Release the source."""
@@ -88,7 +88,7 @@ class VideoFrames:
         for position, frame in self._running:
             self._next = position + 1
             if position == index:
-                return Frame(index, frame.time_s, frame.load())
+                return frame.at(index)
         self._stop()
         raise InputError(f"{self.name}: frame {index} cannot be decoded; convert the video, or choose another frame")
 

@@ -30,10 +30,18 @@ class SourceFrame:
     Attributes:
         time_s: presentation time in seconds from the start of the source.
         load: converts to upright pixels, (H, W, 3) uint8; not called for frames that are skipped.
+        name: name of the frame's own file without suffix; None: it has none.
+        suffix: suffix of that file, with its dot.
     """
 
     time_s: float
     load: Callable[[], np.ndarray]
+    name: str | None = None
+    suffix: str = ""
+
+    def at(self, index: int) -> Frame:
+        """Load it as the frame with an index."""
+        return Frame(index, self.time_s, self.load(), name=self.name, suffix=self.suffix)
 
 
 class Source(Protocol):
@@ -117,7 +125,7 @@ class SourceReader:
                 total = position + 1
                 if position < self._start or (position - self._start) % self._stride:
                     continue
-                yield Frame(delivered, frame.time_s, frame.load())
+                yield frame.at(delivered)
                 delivered += 1
                 if delivered == self._max_frames:
                     return

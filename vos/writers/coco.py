@@ -54,7 +54,7 @@ class CocoWriter:
             for row, object_id in enumerate(result.object_ids):
                 self._entries_of(object_id).write(self._entry(result, row))
             self._size = result.frame.size
-            self._names.append(f"{result.frame.index:05d}.jpg")
+            self._names.append(_file_name(result.frame))
             for object_id in self._entries.keys() - set(result.object_ids):  # objects that have left
                 self._entries[object_id].write(_ABSENT)
 
@@ -111,6 +111,11 @@ class CocoWriter:
                 file.write("]")
             file.write("}")
         file.write("]}\n")
+
+
+def _file_name(frame: Frame) -> str:
+    """Name of the frame's own file; of a frame without one, its index in five digits."""
+    return (f"{frame.index:05d}" if frame.name is None else frame.name) + (frame.suffix or ".jpg")
 
 
 def open_coco(out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> CocoWriter:

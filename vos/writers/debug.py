@@ -1,4 +1,4 @@
-"""Writes ``debug/00000.png`` and so on: what each decision was based on, one strip of tiles per object."""
+"""Writes ``debug/00000.png`` and so on, named as masks are: what each decision was based on, one strip per object."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ class DebugWriter:
         tracked = result.tracked
         if tracked is None or tracked.explanation is None or result.frame.index % self._every:
             return
-        save_png(draw(result, tracked, tracked.explanation), frame_png(self._folder, result.frame.index))
+        path = frame_png(self._folder, result.frame.index, result.frame.name)
+        save_png(draw(result, tracked, tracked.explanation), path)
 
     def close(self) -> None:
         """Do nothing: no file is open between frames."""

@@ -1,4 +1,4 @@
-"""Writes ``masks/00000.png`` and so on: indexed PNGs in the palette of DAVIS."""
+"""Writes ``masks/00000.png`` and so on, or by the frames' own names: indexed PNGs in the palette of DAVIS."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from ..structures import Frame, Result
 
 
 class MaskWriter:
-    """Writes one PNG per frame, named after ``frame.index``; its pixels are the object ids.
+    """Writes one PNG per frame; its pixels are the object ids.
+
+    A PNG has the name of its frame, or ``frame.index`` in five digits if that has none.
 
     Args:
         folder: where the PNGs go; made if need be.
+        numbered: use ``frame.index`` for all frames.
 
     Raises:
         OutputError: the folder cannot be made.
@@ -25,8 +28,9 @@ class MaskWriter:
 
     file_per_frame = True
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, numbered: bool = False) -> None:
         self._folder = folder
+        self._numbered = numbered
         self._palette = davis_palette().tobytes()
         make_folder(folder)
 
@@ -38,7 +42,8 @@ class MaskWriter:
         """
         image = Image.fromarray(np.ascontiguousarray(result.labels, dtype=np.uint8))
         image.putpalette(self._palette)
-        save_png(image, frame_png(self._folder, result.frame.index))
+        name = None if self._numbered else result.frame.name
+        save_png(image, frame_png(self._folder, result.frame.index, name))
 
     def close(self) -> None:
         """Do nothing: no file is open between frames."""

@@ -54,7 +54,7 @@ class MatteWriter:
 
 
 class CutoutWriter:
-    """Writes one PNG with transparency per frame, named after ``frame.index``.
+    """Writes one PNG with transparency per frame, named as masks are.
 
     Args:
         folder: where the PNGs go; made if need be.
@@ -77,7 +77,7 @@ class CutoutWriter:
         """
         opacity = alpha(result)
         image = Image.fromarray(np.dstack([np.where(opacity[..., None] > 0, result.frame.rgb, np.uint8(0)), opacity]))
-        save_png(image, frame_png(self._folder, result.frame.index))
+        save_png(image, frame_png(self._folder, result.frame.index, result.frame.name))
 
     def close(self) -> None:
         """Do nothing: no file is open between frames."""

@@ -26,8 +26,9 @@ class NpzWriter:
     """Writes ``labels_00000`` and so on, (H, W) uint8, one array per frame, and a table of all frames.
 
     The table is one array per column: ``frame``, ``time_s``, ``object``, ``box`` (R, 4, inclusive, -1 if absent),
-    ``area`` and ``confidence``, with R records, one per frame and object. ``numpy.load`` reads each array when it is
-    asked for. Label maps are not kept in memory.
+    ``area`` and ``confidence``, with R records, one per frame and object. Where frames have names, ``name`` holds
+    those of all frames, (T,) text, in the order of the label maps. ``numpy.load`` reads each array when it is asked
+    for. Label maps are not kept in memory.
 
     Args:
         path: of the file.
@@ -39,6 +40,7 @@ class NpzWriter:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._records: list[tuple[object, ...]] = []
+        self._names: list[str] = []
         self._closed = False
         with output_errors(path):
             self._zip = zipfile.ZipFile(partial_path(path), "w", zipfile.ZIP_DEFLATED, compresslevel=1)
@@ -52,6 +54,8 @@ class NpzWriter:
         frame = result.frame
         with output_errors(self._path):
             self._add(f"labels_{frame.index:05d}", result.labels)
+        if frame.name is not None:
+            self._names.append(frame.name)
         for object_id, box, area, score in zip(
             result.object_ids, result.boxes, result.areas, result.scores, strict=True
         ):
@@ -71,6 +75,8 @@ class NpzWriter:
             for (name, dtype), column in zip(_COLUMNS.items(), columns, strict=True):
                 values = np.array(column, dtype)
                 self._add(name, values.reshape(-1, 4) if name == "box" else values)
+            if self._names:
+                self._add("name", np.array(self._names))
 
     def _add(self, name: str, values: np.ndarray) -> None:
         with self._zip.open(f"{name}.npy", "w") as member:
