@@ -12,9 +12,9 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = (
     ("errors", "version", "boxes"),
-    ("geometry", "windows", "palette", "method", "private_api"),
+    ("geometry", "windows", "palette", "grey_masks", "method", "private_api"),
     ("structures", "state_file", "files", "plugins", "weights"),
-    ("interfaces",),
+    ("interfaces", "folder_lock"),
     ("segmenters", "encoders", "point_trackers", "readers", "writers", "trackers"),
     ("engine",),
     ("pipeline",),

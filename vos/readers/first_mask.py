@@ -1,46 +1,49 @@
-"""Reads the first mask, the objects to follow, from one or more PNG files.
+"""Reads the first mask, the objects to follow, from one or more files; also the masks of later frames.
 
-These are accepted:
-
-- Indexed PNG: every index but 0 is an object and keeps its number. Index 255 beside other objects is the
-  *void* of DAVIS 2017 and PASCAL VOC, and is ignored. Indices 0 and 255 alone are one object, number 1.
-- Grey PNG, 1 to 16 bits: two values are one object, number 1, and the darker value is the background.
-  Otherwise every value but 0 is an object and keeps its number, 255 included.
-- Colour PNG: colours of the DAVIS palette are objects, numbered as in the palette. One other colour on black
-  is one object, number 1. Three equal channels count as grey.
-- Transparency: ignored where all pixels are opaque. On a single colour, the two values of alpha are the mask.
-  Otherwise fully transparent pixels are background.
-- Several files: one object each; file i, counted from 0, has number i + 1. Where they overlap, the later
-  file wins.
+Each file is read by :mod:`.labels`. Several files are one object each: file i, counted from 0, has number i + 1. Where
+they overlap, the later file wins.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ..errors import InputError, parameter
-from ..structures import MAX_OBJECT_ID, FirstMask, object_ids_of
-from .labels import read_labels
-from .limits import MAX_PIXELS, size_text
+from ..structures import MAX_OBJECT_ID, FirstMask, check_object_count, object_ids_of, value_counts
+from .labels import Labels, read_labels
+from .limits import MAX_PIXELS
+from .mask_size import Resize, fit_labels
+
+_log = logging.getLogger(__name__)
+
+_NEARLY_ALL = 0.9
+"""Share of the frame from which on an object may be the background, of an inverted mask."""
+
+_MOST_TOLD = 12
+"""Most numbers that a line lists."""
 
 
 def load_first_mask(
     paths: Sequence[Path | str],
     frame_size: tuple[int, int],
     *,
-    resize: bool = False,
+    resize: Resize = False,
+    threshold: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> FirstMask:
-    """Read the objects to follow from PNG files; the module's docstring says which are accepted.
+    """Read the objects to follow from files; ``docs/masks.md`` says which are accepted.
+
+    What a user should know about how a file was read is logged as a warning.
 
     Args:
         paths: one file with all objects, or several files of one object each.
         frame_size: (H, W) of the video.
-        resize: scale a mask of another size to the frame's, nearest neighbour.
+        resize: what to do with a mask of another size, see :func:`~vos.readers.mask_size.fit_labels`.
+        threshold: 1 to 255; pixels at least as bright are one object, whatever the file shows.
         max_pixels: larger files are refused before they are decoded.
 
     Raises:
@@ -51,24 +54,60 @@ def load_first_mask(
         raise InputError("no first mask was given")
     if len(files) > MAX_OBJECT_ID:
         raise InputError(f"{len(files)} first masks were given; at most {MAX_OBJECT_ID} objects can be followed")
-    height, width = frame_size
-    read = [_read_labels(file, (height, width), resize, max_pixels) for file in files]
+    read = [_load_one(file, frame_size, resize, threshold, max_pixels) for file in files]
     labels = read[0] if len(files) == 1 else _combined(files, read)
     return FirstMask(labels, object_ids_of(labels))
 
 
-def _resized(path: Path, labels: np.ndarray, frame_size: tuple[int, int]) -> np.ndarray:
-    """Scale labels to frame size (H, W), nearest neighbour.
+def renumbered(labels: Labels) -> Labels:
+    """Number objects from 1 in ascending order if any number is above 255; else return the labels as they are."""
+    if not labels.object_ids or labels.object_ids[-1] <= MAX_OBJECT_ID:
+        return labels
+    lut = np.zeros(labels.object_ids[-1] + 1, np.uint8)
+    lut[list(labels.object_ids)] = np.arange(1, len(labels.object_ids) + 1)
+    return Labels(lut[labels.values], tuple(range(1, len(labels.object_ids) + 1)), labels.void, labels.notes)
 
-    Raises:
-        InputError: an object vanishes.
+
+def warn_if_nearly_full(name: str | Path, labels: np.ndarray) -> None:
+    """Log a warning if one object covers nearly all of the frame, as that of an inverted mask does.
+
+    Args:
+        name: of the mask.
+        labels: (H, W) uint8.
     """
-    height, width = frame_size
-    resized = np.array(Image.fromarray(labels).resize((width, height), Image.Resampling.NEAREST))
-    lost = sorted(set(object_ids_of(labels)) - set(object_ids_of(resized)))
-    if lost:
-        raise InputError(f"{path}: objects {lost} vanish when the mask is resized to {size_text(frame_size)}")
-    return resized
+    counts = value_counts(labels)
+    counts[0] = 0
+    share = counts.max() / labels.size
+    if share > _NEARLY_ALL:
+        which = f"object {counts.argmax()} " if np.count_nonzero(counts) > 1 else ""
+        _log.warning("%s: %scovers %d %% of the frame; is it inverted?", name, which, int(100 * share))
+
+
+def _load_one(
+    path: Path, frame_size: tuple[int, int], resize: Resize, threshold: int | None, max_pixels: int
+) -> np.ndarray:
+    """Read one file to labels at frame size, (H, W) uint8, with at least one object."""
+    read = read_labels(path, threshold=threshold, max_pixels=max_pixels)
+    for note in read.notes:
+        _log.warning("%s", note)
+    if not read.object_ids:
+        if threshold is not None:
+            raise InputError(f"{path}: no pixel reaches {parameter('threshold', threshold)}, so the mask is empty")
+        raise InputError(f"{path}: the mask is empty, every pixel is background")
+    check_object_count(str(path), len(read.object_ids))
+    if read.object_ids[-1] > MAX_OBJECT_ID:
+        _log.warning("%s: numbers above %d, so its objects are %s", path, MAX_OBJECT_ID, _new_numbers(read))
+        read = renumbered(read)
+    labels = fit_labels(path, read.values, frame_size, resize)
+    warn_if_nearly_full(path, labels)
+    return labels
+
+
+def _new_numbers(labels: Labels) -> str:
+    """List new numbers of objects with the file's own."""
+    told = [f"{number} (was {old})" for number, old in enumerate(labels.object_ids[:_MOST_TOLD], start=1)]
+    more = f" and {len(labels.object_ids) - _MOST_TOLD} more" if len(labels.object_ids) > _MOST_TOLD else ""
+    return ", ".join(told) + more
 
 
 def _combined(files: list[Path], masks: list[np.ndarray]) -> np.ndarray:
@@ -88,18 +127,3 @@ def _combined(files: list[Path], masks: list[np.ndarray]) -> np.ndarray:
         if number not in present:
             raise InputError(f"{file}: its object is wholly covered by the first masks after it")
     return combined
-
-
-def _read_labels(path: Path, frame_size: tuple[int, int], resize: bool, max_pixels: int) -> np.ndarray:
-    """Read one file to labels at frame size, (H, W) uint8, with at least one object."""
-    read = read_labels(path, max_pixels=max_pixels)
-    labels = read.values
-    size = labels.shape[0], labels.shape[1]
-    if size != frame_size and not resize:
-        raise InputError(
-            f"{path}: {size_text(size)}, but the video is {size_text(frame_size)}; "
-            f"pass {parameter('resize_mask', True)}"
-        )
-    if not labels.any():
-        raise InputError(f"{path}: the mask is empty, every pixel is background")
-    return labels if size == frame_size else _resized(path, labels, frame_size)

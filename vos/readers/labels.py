@@ -5,31 +5,26 @@
 
 from __future__ import annotations
 
-import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, parameter
+from ..grey_masks import MIDDLE, NEAR_BLACK, NEAR_WHITE, forms_areas, has_soft_edges, meaning_of, to_8_bits
 from ..palette import davis_palette
-from ..structures import MAX_OBJECT_ID, check_object_count, object_ids_of, value_counts
-from .limits import MAX_PIXELS, check_pixels, open_image
-
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+from ..structures import object_ids_of, value_counts
+from .colours import SAME_COLOUR, flat_colours, number_colours, numbers_note
+from .limits import MAX_PIXELS
+from .mask_files import MaskPicture, open_mask
 
 _VOID = 255
 """Index of pixels that belong to nothing, as in DAVIS 2017 and PASCAL VOC."""
 
-_EDGE_SHARE = 0.8
-"""Least share of a value's pixels with both a darker and a lighter neighbour that makes the value an edge."""
-
-_ACCEPTED = (
-    "a mask is an indexed PNG (one index per object), a grey PNG with two values or small numbers,"
-    " or a colour PNG with DAVIS palette colours or a single colour on black"
-)
-"""End of the messages on files that are not accepted."""
+_BACKGROUND = 32
+"""Brightest channel of a palette's first colour up to which it is the background."""
 
 Kind = Literal["numbers", "one object", "colours"]
 """How a file was read: its values are the objects' numbers; it shows one object; its colours were numbered."""
@@ -46,6 +41,7 @@ class Labels:
         notes: lines to tell about how the file was read.
         kind: how the file was read. Files of one sequence may differ: of numbers 2 and 5 in grey, a frame with
             object 2 alone has two values, which are one object.
+        colours: numbers of the colours, 0xRRGGBB, where these were numbered.
     """
 
     values: np.ndarray
@@ -53,6 +49,7 @@ class Labels:
     void: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     kind: Kind = "numbers"
+    colours: Mapping[int, int] = field(default_factory=dict)
 
 
 def read_labels(
@@ -61,186 +58,194 @@ def read_labels(
     """Read the labels of one file.
 
     Args:
-        path: a PNG file, or a JPEG file in black and white.
-        threshold: 1 to 255; pixels at or above it are one object, whatever the file shows.
+        path: a PNG file, or a JPEG file in black and white or with flat colours.
+        threshold: 1 to 255; pixels at least as bright are one object, whatever the file shows. In a cut-out, pixels
+            that are at least as opaque.
         max_pixels: larger files are refused before they are decoded.
-        like: labels of another file of the same sequence. A file that could be read in two ways is read in the
-            same way as that one, and its colours have the same numbers.
+        like: labels of another file of the same sequence. Two grey values are numbers where that file has numbers, and
+            its colours keep their numbers.
 
     Raises:
         InputError: the file cannot be read or understood.
     """
     path = Path(path)
-    size, bit_depth = _read_header(path)
-    check_pixels(path, size, max_pixels)
-    mode, values = _decode(path, max_pixels)
-    if mode == "P":
-        return _from_numbers(path, values, void=True)
-    if mode in ("RGB", "RGBA", "LA"):
-        return _from_channels(path, values)
-    if mode == "1":
-        return _from_grey(path, values.astype(np.uint8))
-    if bit_depth in (2, 4):  # the decoder stretches these to 0..255
-        values //= 255 // (2**bit_depth - 1)
-    return _from_grey(path, values)
+    if threshold is not None and not 1 <= threshold <= 255:
+        raise InputError(f"{parameter('threshold')} {threshold}: must be 1 to 255")
+    picture = open_mask(path, max_pixels)
+    reading = _Reading(path, picture.is_jpeg, like)
+    if threshold is not None:
+        return _one_object(_brightness(picture) >= threshold)
+    if picture.palette is not None:
+        return reading.indexed(picture)
+    return reading.shown(picture.values, picture.alpha)
 
 
-def _read_header(path: Path) -> tuple[tuple[int, int], int]:
-    """Check that a file is a PNG image, and read its size (H, W) and its bits per channel.
-
-    Raises:
-        InputError: it is not, or cannot be read.
-    """
-    try:
-        if not path.exists():
-            raise InputError(f"{path}: no such file")
-        if not path.is_file():
-            raise InputError(f"{path}: not a file")
-        with path.open("rb") as stream:
-            head = stream.read(26)
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    if head.startswith(b"\xff\xd8\xff"):
-        raise InputError(f"{path}: a JPEG image; its compression changes the values, masks must be lossless PNG")
-    if not head:
-        raise InputError(f"{path}: the file is empty")
-    if not head.startswith(_PNG_SIGNATURE):
-        raise InputError(f"{path}: not a PNG image")
-    if len(head) < 26 or head[12:16] != b"IHDR":
-        raise InputError(f"{path}: the PNG image is damaged or cut short")
-    width, height, bit_depth, _ = struct.unpack(">IIBB", head[16:26])
-    return (height, width), bit_depth
-
-
-def _decode(path: Path, max_pixels: int) -> tuple[str, np.ndarray]:
-    """Decode a PNG image to Pillow's mode and the pixels in that mode."""
-    try:
-        with open_image(path, ("PNG",), max_pixels) as image:
-            return image.mode, np.array(image)
-    except OSError as error:
-        raise InputError(f"{path}: the PNG image is damaged or cut short ({error})") from error
-
-
-def _from_numbers(path: Path, values: np.ndarray, *, void: bool) -> Labels:
-    """Take values, (H, W) unsigned, as object numbers: labels, (H, W) uint8.
-
-    Args:
-        path: of the file, for messages.
-        values: of the pixels.
-        void: whether 255 beside other objects is void.
-    """
-    _check_hard_edges(path, values)
-    present = [int(value) for value in np.flatnonzero(value_counts(values)) if value]
-    if present == [_VOID]:
-        return _one_object(values == _VOID)
-    is_void = values == _VOID
-    if void and _VOID in present:
-        values = np.where(values == _VOID, 0, values).astype(np.uint8)
-        return Labels(values, object_ids_of(values), void=is_void)
-    check_object_count(str(path), len(present))
-    if present and present[-1] > MAX_OBJECT_ID:
-        raise InputError(
-            f"{path}: a 16-bit image with values up to {present[-1]}, but object ids are 1 to"
-            f" {MAX_OBJECT_ID}; save it as an indexed PNG"
-        )
-    return Labels(values.astype(np.uint8), tuple(present))
-
-
-def _one_object(inside: np.ndarray) -> Labels:
+def _one_object(inside: np.ndarray, *notes: str) -> Labels:
     """Make labels of one object, number 1, from (H, W) bool."""
-    return Labels(inside.astype(np.uint8), (1,) if inside.any() else (), kind="one object")
+    return Labels(inside.astype(np.uint8), (1,) if inside.any() else (), notes=notes, kind="one object")
 
 
-def _from_grey(path: Path, values: np.ndarray) -> Labels:
-    """Convert grey values, (H, W) unsigned, to labels: two values are one object, more are object numbers."""
-    low, high = values.min(), values.max()
-    if low != high and np.all((values == low) | (values == high)):
-        return _one_object(values == high)
-    return _from_numbers(path, values, void=False)
+def _brightness(picture: MaskPicture) -> np.ndarray:
+    """Return what a threshold applies to, (H, W) uint8: the opacity of a cut-out, else the brightest channel."""
+    if picture.alpha is not None and picture.alpha.min() < picture.alpha.max():
+        return picture.alpha
+    values = picture.values if picture.palette is None else picture.palette[picture.values]
+    return to_8_bits(values if values.ndim == 2 else values.max(axis=2))
 
 
-def _from_channels(path: Path, values: np.ndarray) -> Labels:
-    """Convert colour or grey, perhaps with alpha, (H, W, 2 to 4) uint8, to labels."""
-    alpha = None
-    if values.shape[2] in (2, 4):
-        values, alpha = values[..., :-1], values[..., -1]
-        if alpha.min() == 255:
-            alpha = None
-    if alpha is not None:
-        if np.all(values == values[0, 0]):
-            _check_hard_edges(path, alpha)
-            if np.count_nonzero(value_counts(alpha)) > 2:
-                raise InputError(f"{path}: the transparency has more than two values; {_ACCEPTED}")
-            return _one_object(alpha > alpha.min())
-        if np.any((alpha > 0) & (alpha < 255)):
-            raise InputError(f"{path}: it is partly transparent; {_ACCEPTED}")
-        values = np.where(alpha[..., None] > 0, values, np.uint8(0))
-    if np.all(values == values[..., :1]):
-        return _from_grey(path, values[..., 0])
-    return _from_colours(path, values)
+def _spread(colours: np.ndarray) -> int:
+    """Return the largest difference between the channels of one of the colours (..., 3) uint8."""
+    return int((colours.max(axis=-1) - colours.min(axis=-1)).max())
 
 
-def _from_colours(path: Path, rgb: np.ndarray) -> Labels:
-    """Convert colours, (H, W, 3) uint8, to labels by the DAVIS palette, or from one colour on black."""
-    colours = np.zeros(0, np.uint32)
-    blocks = [rgb[start : start + 256] for start in range(0, len(rgb), 256)]  # packing takes several times their memory
-    for block in blocks:
-        colours = np.union1d(colours, _pack(block))
-        if len(colours) > MAX_OBJECT_ID + 1:
-            raise InputError(f"{path}: more than {MAX_OBJECT_ID + 1} colours, a photograph or soft edges; {_ACCEPTED}")
-    palette = {int(colour): index for index, colour in reversed(list(enumerate(_pack(davis_palette()))))}
-    unknown = [int(colour) for colour in colours if int(colour) not in palette]
-    if not unknown:
-        lut = np.array([palette[int(colour)] for colour in colours], dtype=np.uint8)
-        labels = [lut[np.searchsorted(colours, _pack(block))] for block in blocks]
-        return _from_numbers(path, np.concatenate(labels), void=True)
-    if len(colours) == 2 and colours[0] == 0:
-        return _one_object(rgb.max(axis=2) > 0)
-    raise InputError(f"{path}: the colour #{unknown[0]:06x} is not in the DAVIS palette; {_ACCEPTED}")
+@dataclass(frozen=True)
+class _Reading:
+    """Turns the pixels of one file into labels.
 
-
-def _pack(rgb: np.ndarray) -> np.ndarray:
-    """Pack colours (..., 3) uint8 to (...) uint32, 0xRRGGBB."""
-    channels = rgb.astype(np.uint32)
-    return channels[..., 0] << 16 | channels[..., 1] << 8 | channels[..., 2]
-
-
-def _check_hard_edges(path: Path, values: np.ndarray) -> None:
-    """Refuse soft edges: each of their values in between would become an object.
-
-    A value counts as an edge if nearly all of its pixels lie between a darker and a lighter neighbour.
-
-    Raises:
-        InputError: too many of the values are edges.
+    Attributes:
+        path: of the file, for messages.
+        is_jpeg: whether it is a JPEG file, whose numbers cannot be trusted.
+        like: labels of another file of the same sequence, if any.
     """
-    counts = value_counts(values)
-    present = np.flatnonzero(counts)
-    present = present[present > 0]
-    if len(present) < 2:
-        return
-    between = (_neighbourhood(values, np.minimum) < values) & (_neighbourhood(values, np.maximum) > values)
-    edges = np.bincount(values[between], minlength=len(counts))[present] >= _EDGE_SHARE * counts[present]
-    fewest = 1 if present[-1] >= 128 else 3  # small values are more likely the numbers of objects
-    if np.count_nonzero(edges) >= max(fewest, len(present) / 4):
+
+    path: Path
+    is_jpeg: bool
+    like: Labels | None
+
+    def indexed(self, picture: MaskPicture) -> Labels:
+        """Read an indexed image: by its indices, or by the colours that it shows where these cannot be numbers."""
+        indices, palette = picture.values, picture.palette
+        assert palette is not None
+        used = np.flatnonzero(value_counts(indices))
+        colours = palette[used]
+        if picture.alpha is not None and not np.array_equal(picture.alpha == 0, indices == 0):
+            return self.shown(palette[indices], picture.alpha)
+        if len(used) > 2 and _spread(colours) <= SAME_COLOUR:
+            grey = palette.max(axis=1)[indices]
+            if grey.min() <= NEAR_BLACK and grey.max() >= NEAR_WHITE and len(np.unique(colours.max(axis=1))) > 2:
+                meaning = meaning_of(grey)
+                if meaning != "numbers":
+                    return self._black_and_white(grey) if meaning == "one object" else self._unclear(len(used))
+        if palette[0].max() > _BACKGROUND and np.any(colours.max(axis=1) <= _BACKGROUND):
+            labels = self.shown(palette[indices], None)
+            note = f"{self.path}: its palette does not begin with the background, so it is read by its colours"
+            return replace(labels, notes=(note, *labels.notes))
+        is_davis = np.array_equal(colours, davis_palette()[used])
+        if not is_davis and len(used) > 2 and (has_soft_edges(indices) or not forms_areas(indices)):
+            return self.shown(palette[indices], None)
+        return self._numbers(indices, void=True)
+
+    def shown(self, values: np.ndarray, alpha: np.ndarray | None) -> Labels:
+        """Read grey values (H, W) or colours (H, W, 3), perhaps with opacity (H, W) uint8."""
+        if alpha is not None and alpha.max() == 0:
+            return _one_object(alpha > 0)
+        if alpha is not None and alpha.min() < alpha.max():
+            return self._see_through(values, alpha)
+        if values.ndim == 2:
+            return self._grey(values)
+        if np.all(values == values[..., :1]):
+            return self._grey(np.ascontiguousarray(values[..., 0]))
+        if _spread(values) <= SAME_COLOUR:
+            grey = values.max(axis=2)
+            if len(np.unique(grey)) > 2 and meaning_of(grey) == "one object":
+                return self._black_and_white(grey)
+        return self._colours(values)
+
+    def _see_through(self, values: np.ndarray, alpha: np.ndarray) -> Labels:
+        """Read pixels with opacity: flat colours on a transparent background, or a cut-out, which is its opacity."""
+        inside = alpha >= (int(alpha.min()) + int(alpha.max())) / 2
+        notes = []
+        if np.count_nonzero(value_counts(alpha)) > 2:
+            notes.append(f"{self.path}: its transparency is soft, and is cut in the middle; {self._another()}")
+        seen = values[inside]
+        if np.all(values == values[0, 0]) or not seen.any() or (values.ndim == 2 and np.all(seen == seen[0])):
+            return _one_object(inside, *notes)
+        opaque = np.where(inside if values.ndim == 2 else inside[..., None], values, values.dtype.type(0))
+        if self._is_flat(opaque):
+            labels = self.shown(opaque, None)
+            return replace(labels, notes=(*notes, *labels.notes))
+        return _one_object(inside, f"{self.path}: a cut-out, so its opaque part is one object", *notes[1:])
+
+    @staticmethod
+    def _is_flat(values: np.ndarray) -> bool:
+        """Tell whether grey values (H, W) or colours (H, W, 3) are flat, as those of objects, rather than a picture."""
+        if values.ndim == 3:
+            try:
+                return not flat_colours(Path(), values)[2]
+            except InputError:
+                return False
+        return np.count_nonzero(value_counts(values)) <= 2 or meaning_of(values) == "numbers"
+
+    def _grey(self, values: np.ndarray) -> Labels:
+        """Read grey values (H, W): two are one object; more are numbers, or black and white with soft edges."""
+        levels = np.flatnonzero(value_counts(values))
+        low, high = int(levels[0]), int(levels[-1])
+        if len(levels) == 2 and (not self.is_jpeg or (low <= NEAR_BLACK and high >= NEAR_WHITE)):
+            is_number = self.like is not None and self.like.kind == "numbers" and low == 0 and not self.is_jpeg
+            return self._numbers(values, void=False) if is_number else _one_object(values == high)
+        meaning = meaning_of(values) if len(levels) > 2 else "numbers"
+        if meaning == "one object":
+            return self._black_and_white(values)
+        if self.is_jpeg and high:
+            raise InputError(
+                f"{self.path}: a JPEG image that is not black and white; its compression changes the values, so save"
+                f" the mask as a lossless PNG, or {self._cut()}"
+            )
+        return self._unclear(len(levels)) if meaning == "unclear" else self._numbers(values, void=False)
+
+    def _black_and_white(self, values: np.ndarray) -> Labels:
+        """Cut grey values (H, W) in the middle."""
+        count = np.count_nonzero(value_counts(values))
+        note = (
+            f"{self.path}: black and white with soft or compressed edges ({count} grey values), so it is one object,"
+            f" cut in the middle; {self._another()}"
+        )
+        return _one_object(to_8_bits(values) >= MIDDLE, note)
+
+    def _unclear(self, count: int) -> Labels:
         raise InputError(
-            f"{path}: {len(present)} grey values with soft edges between them; threshold the mask to"
-            " black and white, or save it as an indexed PNG without anti-aliasing"
+            f"{self.path}: {count} values with soft edges or compression between them, which are no certain objects;"
+            f" {self._cut()}, or save it as an indexed PNG without soft edges"
         )
 
+    @staticmethod
+    def _cut() -> str:
+        return f"cut it into object and background with {parameter('threshold', 128)}"
 
-def _neighbourhood(values: np.ndarray, extreme: np.ufunc) -> np.ndarray:
-    """Find the smallest or largest value of each pixel and its eight neighbours, (H, W).
+    @staticmethod
+    def _another() -> str:
+        return f"{parameter('threshold')} cuts it elsewhere"
 
-    Args:
-        values: (H, W).
-        extreme: ``np.minimum`` or ``np.maximum``.
-    """
-    vertical = values.copy()
-    extreme(vertical[1:], values[:-1], out=vertical[1:])
-    extreme(vertical[:-1], values[1:], out=vertical[:-1])
-    result = vertical.copy()
-    extreme(result[:, 1:], vertical[:, :-1], out=result[:, 1:])
-    extreme(result[:, :-1], vertical[:, 1:], out=result[:, :-1])
-    return result
+    def _numbers(self, values: np.ndarray, *, void: bool) -> Labels:
+        """Take values (H, W) as object numbers; with ``void``, 255 beside other objects is void."""
+        if np.count_nonzero(value_counts(values)) > 2 and has_soft_edges(values):
+            return self._unclear(np.count_nonzero(value_counts(values)))
+        return self._numbered(values, void=void)
+
+    @staticmethod
+    def _numbered(values: np.ndarray, *, void: bool) -> Labels:
+        present = object_ids_of(values)
+        if present == (_VOID,):
+            return _one_object(values == _VOID)
+        if void and _VOID in present:
+            is_void = values == _VOID
+            values = np.where(is_void, 0, values).astype(np.uint8)
+            return Labels(values, object_ids_of(values), is_void)
+        return Labels(values.astype(np.uint16 if present and present[-1] > 255 else np.uint8), present)
+
+    def _colours(self, rgb: np.ndarray) -> Labels:
+        """Number flat colours (H, W, 3) uint8."""
+        known = self.like.colours if self.like is not None else None
+        colours, places, snapped = flat_colours(self.path, rgb)
+        numbers, is_davis = number_colours(self.path, colours, snapped, known)
+        values = np.array([numbers[int(colour)] for colour in colours], dtype=np.uint8)[places]
+        notes = []
+        if snapped:
+            notes.append(f"{self.path}: its soft or compressed edges are taken for the nearest of its flat colours")
+        if is_davis:
+            labels = self._numbered(values, void=True) if snapped else self._numbers(values, void=True)
+            return replace(labels, notes=tuple(notes))
+        if len(colours) > 2:
+            notes.append(numbers_note(self.path, numbers))
+        kind: Kind = "colours" if len(colours) > 2 or known else "one object"
+        return Labels(values, object_ids_of(values), None, tuple(notes), kind, numbers)
