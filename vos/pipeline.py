@@ -7,9 +7,10 @@ page and the benchmarks use :func:`follow` with readers and writers of their own
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Mapping, Sequence
+import os
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypedDict
 
 import numpy as np
 
@@ -18,10 +19,11 @@ from .engine.models import defer_encoder, defer_segmenter, new_tracker
 from .engine.session import Session
 from .errors import InputError, parameter
 from .readers.first_mask import load_first_mask
+from .readers.frames import FrameLike, open_frames
 from .readers.limits import MAX_PIXELS
 from .readers.open import open_reader
 from .readers.prefetch import read_ahead
-from .readers.source import faults_line
+from .readers.source import SourceReader, faults_line
 from .structures import FirstMask, Frame, Hint, Result, first_mask_from_array
 
 _log = logging.getLogger(__name__)
@@ -31,6 +33,10 @@ MaskSource = np.ndarray | str | Path | Sequence[str | Path]
 
 Hints = Sequence[Hint]
 """A box or points for each object, from which the segmenter makes the first mask."""
+
+
+_NAMES = (str, os.PathLike, int)
+"""Types of what names a video; anything else has to be frames. A number is that of a camera."""
 
 
 class Replay(Protocol):
@@ -81,7 +87,7 @@ def open_session(
 
 
 def track(
-    video: str | Path,
+    video: str | Path | Iterable[FrameLike],
     first_mask: MaskSource | Hints,
     *,
     resize_mask: bool = False,
@@ -92,13 +98,15 @@ def track(
     live: bool = False,
     masks_at: Mapping[int, MaskSource] | None = None,
     max_pixels: int = MAX_PIXELS,
+    fps: float | None = None,
     **session_options: str,
 ) -> Generator[Result, None, None]:
     """Follow the objects of ``first_mask`` through ``video``; give one result per frame, the first too.
 
     Args:
-        video: a video file, a folder of numbered images, the number of a camera, or a network address
-            (``rtsp://``, ``http://`` …).
+        video: a video file, a folder of images, the number of a camera, a network address (``rtsp://``,
+            ``http://`` …), or an iterable of frames: RGB arrays (H, W, 3) uint8, PIL images, or tensors (H, W, 3)
+            or (3, H, W) uint8. A frame is taken from it when the results before are done.
         first_mask: labels (H, W) of bool or integer, a PNG, several PNGs of one object each, or a
             :class:`~vos.structures.Hint` for each object, from which the segmenter makes its mask.
         resize_mask: allow a mask of another size than the frame.
@@ -109,21 +117,56 @@ def track(
         live: of a camera or address: drop frames rather than fall behind, and open it again if it breaks.
         masks_at: true masks of later frames by their index: their objects are corrected, or join.
         max_pixels: refuse larger frames and masks before memory is taken for them.
+        fps: of an iterable: frames per second, from which the times of its frames follow; None for 24.
         **session_options: see :func:`open_session`.
 
     Raises:
         VosError: see its kinds in :mod:`vos.errors`; results before it are valid.
     """
-    with open_reader(
-        video, backend=reader, start=start, max_frames=max_frames, stride=stride, live=live, max_pixels=max_pixels
-    ) as source:
+    choice: _Choice = {"start": start, "max_frames": max_frames, "stride": stride, "max_pixels": max_pixels}
+    with _open(video, reader, live, fps, choice) as source:
         mask = read_first_mask(first_mask, source.size, resize_mask, max_pixels)
         later = {at: _read_mask(one, source.size, resize_mask, max_pixels) for at, one in (masks_at or {}).items()}
         with open_session(**session_options) as session:
-            yield from follow(session, read_ahead(source), mask, later)
+            yield from follow(session, _read(source, video), mask, later)
         told = faults_line(source)
         if told:
             _log.warning("%s", told)
+
+
+class _Choice(TypedDict):
+    """Options that choose the frames to read, as all readers take them."""
+
+    start: int
+    max_frames: int | None
+    stride: int
+    max_pixels: int
+
+
+def _open(
+    video: str | Path | Iterable[FrameLike],
+    backend: Literal["pyav", "decord"],
+    live: bool,
+    fps: float | None,
+    choice: _Choice,
+) -> SourceReader:
+    """Open a video by its name, or frames that are handed over.
+
+    Raises:
+        InputError: it cannot be read, or an option does not go with it.
+    """
+    if isinstance(video, _NAMES):
+        if fps is not None:
+            raise InputError(f"{parameter('fps', fps)}: is for frames handed over in Python; videos state their own")
+        return open_reader(video, backend=backend, live=live, **choice)
+    if live:
+        raise InputError(f"{parameter('live')}: is for cameras and addresses, not for frames handed over in Python")
+    return open_frames(video, fps=fps, **choice)
+
+
+def _read(source: SourceReader, video: object) -> Generator[Frame, None, None]:
+    """Read frames ahead on a thread, but take those that are handed over on this one, when they are due."""
+    return read_ahead(source) if isinstance(video, _NAMES) else iter(source)
 
 
 def read_first_mask(

@@ -3,6 +3,8 @@
 - ``open``: opens whatever the user names and chooses the backend for it.
 - ``source``: the protocols of a backend, and the reader over one (start, stride, max_frames).
 - ``pyav``, ``decord``: backends for video files; ``images``: the backend for image folders.
+- ``series``: which files of a folder are frames; ``pictures``: decodes them; ``depth``: brings them to 8 bits.
+- ``frames``: frames that are handed over in Python.
 - ``live``: the backend for streams, and the reader that drops frames; ``address`` parses a stream's name.
 - ``decoding``: one pass over a container with PyAV, past damaged packets; used by ``pyav`` and ``live``.
 - ``pixels``: decoded frames to upright RGB; ``tonemap``: HDR to SDR; ``filters``: FFmpeg's filters for both.

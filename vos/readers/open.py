@@ -13,7 +13,7 @@ from typing import Literal
 from ..errors import InputError, parameter
 from .address import Address, parse_address
 from .limits import MAX_PIXELS
-from .source import SeekableSource, Source, SourceReader
+from .source import SeekableSource, Source, SourceReader, check_range
 
 BACKENDS = {"pyav": ".pyav", "decord": ".decord"}
 """Backends for video files: name and module. Folders always go to ``.images``."""
@@ -30,7 +30,7 @@ def open_reader(
     raw: str | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> SourceReader:
-    """Open a video file, a folder of numbered images, or a stream.
+    """Open a video file, a folder of images, or a stream.
 
     Args:
         source: a video file, a folder of images, or a camera's number, a network address or ``-``
@@ -46,11 +46,7 @@ def open_reader(
     Raises:
         InputError: the source is missing, unreadable, too large or no video, or an option is out of range.
     """
-    if start < 0 or stride < 1 or (max_frames is not None and max_frames < 1):
-        raise InputError(
-            f"start {start}, stride {stride}, max_frames {max_frames}: "
-            "start must be 0 or more, stride and max_frames 1 or more"
-        )
+    check_range(start, max_frames, stride)
     address = parse_address(source, raw)
     if address is not None:
         _check_reads_streams(backend, address)

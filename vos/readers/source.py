@@ -166,6 +166,19 @@ def faults_line(reader: SourceReader) -> str | None:
     return f"{reader.name}: {', '.join(told)}" if told else None
 
 
+def check_range(start: int, max_frames: int | None, stride: int) -> None:
+    """Check the options that choose frames.
+
+    Raises:
+        InputError: one is out of range.
+    """
+    if start < 0 or stride < 1 or (max_frames is not None and max_frames < 1):
+        raise InputError(
+            f"start {start}, stride {stride}, max_frames {max_frames}: "
+            "start must be 0 or more, stride and max_frames 1 or more"
+        )
+
+
 def _delivered_length(length: int | None, start: int, max_frames: int | None, stride: int) -> int | None:
     """Number of frames that are left of ``length`` by start, stride and max_frames."""
     if length is None:
