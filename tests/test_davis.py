@@ -118,6 +118,172 @@ def test_a_damaged_tree_is_one_clear_line(
     assert error.count("\n") == 1
 
 
+def first_annotations_only(davis: Path, name: str) -> None:
+    """Remove all annotations of a sequence but the first, as in the test sets."""
+    for path in sorted((davis / "Annotations/480p" / name).iterdir())[1:]:
+        path.unlink()
+
+
+def renamed(davis: Path, name: str, names: Callable[[int], str]) -> None:
+    """Rename the pictures and annotations of a sequence by their index."""
+    for kind in ("JPEGImages", "Annotations"):
+        for index, path in reversed(list(enumerate(sorted((davis / kind / "480p" / name).iterdir())))):
+            path.rename(path.with_stem(names(index)))
+
+
+def labels(path: Path) -> np.ndarray:
+    """Read an indexed or grey mask."""
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_a_set_of_first_annotations_is_tracked_and_not_scored(
+    davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first_annotations_only(davis, "cup")
+    out = tmp_path / "results"
+    assert run(davis, 2017, "--tracker", "persam", "-o", out) == 0
+    line = f"1 sequence, no scores: this set has first annotations only; the masks are in {out}\n"
+    assert capsys.readouterr().out.endswith(line)
+    assert len(list((out / "cup").iterdir())) == 6
+    assert run(davis, 2017, "--evaluate-only", out) == 0
+    assert capsys.readouterr().out == line
+    assert not (out / "report.html").exists()
+
+
+def test_a_mixed_set_is_scored_where_there_is_truth(
+    davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first_annotations_only(davis, "cup")
+    theirs = shutil.copytree(davis / "Annotations/480p", tmp_path / "theirs")
+    assert run(davis, 2017, "--sequences", "cat", "cup", "--evaluate-only", theirs) == 0
+    out = capsys.readouterr().out
+    assert "not scored, as they have first annotations only: cup; the masks are in" in out
+    assert "cat_1" in out and "J&F-Mean 1.000" in out and "cup_1" not in out
+
+
+@pytest.mark.parametrize("names", [lambda index: f"{5 * index:05d}", lambda index: f"{index + 1:08d}"])
+def test_frames_masks_and_truth_are_matched_by_name(
+    davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], names: Callable[[int], str]
+) -> None:
+    out = tmp_path / "results"
+    renamed(davis, "cat", names)
+    assert run(davis, 2016, "--tracker", "persam", "-o", out) == 0
+    assert sorted(path.stem for path in (out / "cat").iterdir()) == [names(index) for index in range(6)]
+    assert "1 sequences are complete" not in capsys.readouterr().out
+    assert run(davis, 2016, "--tracker", "persam", "-o", out) == 0
+    assert "1 of 1 sequences are complete" in capsys.readouterr().out
+    with (out / "per-sequence_results-val.csv").open() as file:
+        assert float(next(csv.DictReader(file))["J-Mean"]) > 0.6
+    assert f"frame {names(4)}, J" in (out / "report.html").read_text()
+
+
+def test_an_object_joins_where_the_annotations_first_show_it(
+    davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "youtube-vos"  # has no folder for the resolution
+    for kind in ("JPEGImages", "Annotations"):
+        shutil.copytree(davis / kind / "480p", root / kind)
+    for name in ("00000", "00001", "00002"):
+        path = root / "Annotations/cup" / f"{name}.png"
+        before = labels(path)
+        Image.fromarray(np.where(before == 2, 0, before) if name != "00002" else before).save(path)
+    for name in ("00001", "00004"):  # the truth of some frames is not published
+        (root / "Annotations/cup" / f"{name}.png").unlink()
+    out = tmp_path / "results"
+    assert run(root, 2017, "--sequences", "cup", "--tracker", "persam", "-o", out) == 0
+    assert set(np.unique(labels(out / "cup/00001.png"))) <= {0, 1}
+    given = labels(root / "Annotations/cup/00002.png") == 2
+    assert np.array_equal(labels(out / "cup/00002.png") == 2, given)
+    assert 2 in labels(out / "cup/00003.png")
+    assert {"cup_1", "cup_2"} <= set(capsys.readouterr().out.split())
+    assert "4 of 6 frames are annotated" in caplog.text
+    assert "frame after that on: 2" in caplog.text
+
+
+def test_a_sequence_may_begin_without_an_object(davis: Path, tmp_path: Path) -> None:
+    for name in ("00000", "00001"):
+        path = davis / "Annotations/480p/cup" / f"{name}.png"
+        Image.fromarray(np.zeros_like(labels(path))).save(path)
+    out = tmp_path / "results"
+    assert run(davis, 2017, "--tracker", "persam", "-o", out) == 0
+    assert not labels(out / "cup/00000.png").any() and not labels(out / "cup/00001.png").any()
+    assert set(np.unique(labels(out / "cup/00002.png"))) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("damage", [lambda folder: None, Path.mkdir])
+def test_scoring_needs_no_pictures(davis: Path, tmp_path: Path, damage: Callable[[Path], object]) -> None:
+    out = shutil.copytree(davis / "Annotations/480p", tmp_path / "results")
+    for path in (out / "cup").iterdir():
+        Image.fromarray(np.where(labels(path) == 1, 1, 0).astype(np.uint8)).save(path)
+    assert run(davis, 2017, "--evaluate-only", out) == 0
+    tables = [(out / f"{name}_results-val.csv").read_text() for name in ("global", "per-sequence")]
+    shutil.rmtree(davis / "JPEGImages/480p/cup")
+    damage(davis / "JPEGImages/480p/cup")
+    assert run(davis, 2017, "--evaluate-only", out) == 0
+    assert [(out / f"{name}_results-val.csv").read_text() for name in ("global", "per-sequence")] == tables
+    assert "data:image/jpeg;base64," in (out / "report.html").read_text()
+
+
+def test_black_and_white_truth_is_one_object_in_2017_too(
+    davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "results"
+    assert run(davis, 2017, "--sequences", "cat", "--tracker", "persam", "-o", out) == 0
+    of_2017 = (out / "per-sequence_results-val.csv").read_text()
+    assert run(davis, 2016, "--sequences", "cat", "--evaluate-only", out) == 0
+    assert (out / "per-sequence_results-val.csv").read_text() == of_2017
+    assert "cat_1" in of_2017
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda root, out: shutil.rmtree(root / "ImageSets"), "no set val; there are: none"),
+        (lambda root, out: (root / "ImageSets/2017/val.txt").write_text("\n"), "val.txt: lists no sequence"),
+        (lambda root, out: (root / "ImageSets/2017/val.txt").write_bytes(b"\xff\xfe\x00"), "val.txt: is no text"),
+        (lambda root, out: (root / "ImageSets/2017/val.txt").write_text("dog"), "dog: no such folder; is --davis"),
+        (lambda root, out: shutil.rmtree(root / "Annotations/480p/cup"), "cup: no such folder; is --davis"),
+        (lambda root, out: [path.unlink() for path in (root / "Annotations/480p/cup").iterdir()], "0 annotations"),
+        (lambda root, out: shutil.rmtree(out / "cup"), "cup: no such folder; every sequence needs one"),
+        (lambda root, out: (out / "cup/00003.png").unlink(), "00003.png: no such mask"),
+        (lambda root, out: (out / "cup/00003.PNG").write_text(""), "the same frame as"),
+        (lambda root, out: (out / "cup/00003.png").write_text(""), "00003.png: not a readable image"),
+        (lambda root, out: Image.new("L", (9, 9)).save(out / "cup/00003.png"), "the mask is (9, 9) but the annotation"),
+        (
+            lambda root, out: (root / "Annotations/480p/cup/00003.png").write_text("no"),
+            "00003.png: not a readable image",
+        ),
+        (lambda root, out: renamed(root, "cup", "{:08d}".format), "00000001.png: no such mask"),
+    ],
+)
+def test_every_mistake_in_the_layout_is_one_clear_line(
+    davis: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    damage: Callable[[Path, Path], object],
+    message: str,
+) -> None:
+    out = shutil.copytree(davis / "Annotations/480p", tmp_path / "results")
+    for path in (out / "cup").iterdir():
+        Image.fromarray(np.where(labels(path) == 255, 0, labels(path)).astype(np.uint8)).save(path)
+    damage(davis, out)
+    assert run(davis, 2017, "--evaluate-only", out) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_an_annotation_of_another_size_is_told_before_it_is_tracked(
+    davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = davis / "Annotations/480p/cat/00000.png"
+    Image.fromarray(labels(path)[:-8]).save(path)
+    assert run(davis, 2016, "--tracker", "persam", "-o", tmp_path / "results") == 2
+    error = capsys.readouterr().err
+    assert "but the pictures are" in error and error.count("\n") == 1
+
+
 def test_the_official_package_is_asked_for_by_name(
     davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
