@@ -197,8 +197,8 @@ class Tracker(Protocol):
     option ``weights``, which is what follows a colon in its name. It loads them in ``start`` and lists the
     files in an attribute ``files``.
 
-    More methods are optional: those of :class:`EditableTracker`, :class:`ResumableTracker` and
-    :class:`ClosableTracker`.
+    More methods are optional: those of :class:`EditableTracker`, :class:`ForgetfulTracker`,
+    :class:`ResumableTracker` and :class:`ClosableTracker`.
     """
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
@@ -252,6 +252,19 @@ Edit = Literal["add", "correct", "remove"]
 def can_edit(tracker: Tracker, edit: Edit) -> TypeGuard[EditableTracker]:
     """Check whether a tracker has one method of :class:`EditableTracker`; it may lack the others."""
     return callable(getattr(tracker, edit, None))
+
+
+@runtime_checkable
+class ForgetfulTracker(Tracker, Protocol):
+    """A tracker that can find an object again by itself after it was told that the object is gone."""
+
+    def forget(self, context: FrameContext, rows: list[int]) -> None:
+        """Let some objects be absent, with empty masks, until there is clear evidence of them.
+
+        What was learnt of them since their masks were last given is dropped; they keep their rows. The arguments
+        are as in :meth:`EditableTracker.correct`; these objects are not on the frame, whatever was seen there.
+        """
+        ...
 
 
 @runtime_checkable

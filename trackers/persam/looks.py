@@ -11,7 +11,7 @@ from ...geometry import Region
 from ...interfaces import FrameContext, Segmenter
 from ...method import discriminant
 from ...structures import Frame, ImageEmbedding, PatchFeatures
-from ...windows import Windows, cut_patches, groups
+from ...windows import Windows, cut, cut_patches, groups
 from .options import Settled
 
 SMALLEST_REGION = 0.4
@@ -119,3 +119,28 @@ def grouped(options: Settled, view: View, boxes: Tensor, lost: Tensor) -> list[G
     edges = geometry.boxes_to_input(boxes + boxes.new_tensor([0, 0, 1, 1])) / geometry.stride
     split = groups(edges, lost, geometry.grid, options.window, SHORTEST_WINDOW)
     return [Group(rows, view.within(windows)) for rows, windows in split]
+
+
+def moments_inside(view: View, coverage: Tensor) -> Tensor:
+    """Sum the moments inside each object, (N, C + 1, C + 1).
+
+    Args:
+        view: what the objects were looked for in.
+        coverage: share of each patch of its embedding inside each object, (N, h, w).
+    """
+    embedding = view.embedding
+    inside = cut(embedding.geometry.inside().to(coverage)[None, None], embedding.windows)[:, 0]
+    return discriminant.moments(view.samples, (coverage * inside).flatten(1))
+
+
+def evidence_of(view: View, own: Tensor) -> discriminant.Evidence:
+    """Make the evidence of one frame: what sets each object apart from the others and from its surroundings.
+
+    Args:
+        view: the whole of the encoded region.
+        own: moments inside each object, see :func:`moments_inside`.
+    """
+    inside = view.embedding.geometry.inside().to(own)
+    everything = discriminant.moments(view.samples, inside.flatten()[None])
+    others = own.sum(0) - own if len(own) > 1 else None
+    return discriminant.evidence(own, everything - own, others)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import Field, asdict, dataclass, fields, is_dataclass, replace
 from typing import Any, ClassVar, Protocol, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -69,7 +70,7 @@ class Objects:
         usual_area: running mean of the mask's pixels in the frame, (N,) float.
         mask_logits: low-res logits in the last frame in which the object was found, (N, 1, 4h, 4w), on ``geometry``.
         geometry: of ``mask_logits``.
-        absent: whether the object was said to be gone and has not been found since, (N,) bool.
+        likeness: mean confidence (eq. 6) inside the given mask, (N,).
         appearance: None if the model takes no prior maps.
         weights: scale weights of eq. 11, (N, 3); None for PerSAM.
     """
@@ -78,7 +79,7 @@ class Objects:
     target: Tensor
     boxes: Tensor
     found: Tensor
-    absent: Tensor
+    likeness: Tensor
     usual_area: Tensor
     mask_logits: Tensor
     geometry: Geometry
@@ -97,7 +98,7 @@ class Objects:
     @classmethod
     def restored(cls, state: State, device: torch.device) -> Objects:
         """Make objects from what :meth:`state` returned, with their tensors on a device."""
-        state = {"absent": torch.zeros_like(state["found"]), **state}  # which older states lack
+        state = {"likeness": torch.zeros(len(state["found"])), **state}  # which older states lack
         own = _on_device({name: value for name, value in state.items() if name not in _PARTS}, device)
         parts: dict[str, Any] = {
             name: kind(**_on_device(state[name], device)) for name, kind in _PARTS.items() if state[name] is not None
@@ -110,27 +111,38 @@ class Objects:
         moved = geometry.resample(self.mask_logits, self.geometry, outside=outside)
         return replace(self, mask_logits=moved, geometry=geometry)
 
-    def forgotten(self, rows: Tensor, outside: float) -> Objects:
-        """Return the objects with those of a mask (N,) absent, and known by their given masks alone.
+    def forgotten(self, geometry: Geometry, outside: float) -> Objects:
+        """Return the objects as their given masks taught them, without a place.
 
         Args:
-            rows: objects that are gone, (N,) bool.
-            outside: low-res logit of their empty masks.
+            geometry: of the whole frame.
+            outside: low-res logit of the empty masks.
         """
-        height, width = self.geometry.frame_size
-        everywhere = self.boxes.new_tensor([0, 0, width - 1, height - 1])
+        height, width = geometry.frame_size
         known = self.appearance
-        if known is not None:
-            seen = known.seen.blended(known.given, rows.to(known.seen.moment))
-            known = replace(known, last=choose_rows(rows, known.first, known.last), seen=seen)
         return replace(
             self,
-            boxes=torch.where(rows[:, None], everywhere, self.boxes),
-            found=self.found & ~rows,
-            absent=self.absent | rows,
-            usual_area=torch.where(rows, 0, self.usual_area),
-            mask_logits=torch.where(rows[:, None, None, None], outside, self.mask_logits),
-            appearance=known,
+            boxes=self.boxes.new_tensor([0, 0, width - 1, height - 1]).expand_as(self.boxes),
+            found=torch.zeros_like(self.found),
+            mask_logits=self.mask_logits.new_full((len(self), 1, *(4 * side for side in geometry.grid)), outside),
+            geometry=geometry,
+            appearance=known and replace(known, last=known.first, seen=known.given),
+        )
+
+    def found_at(self, boxes: np.ndarray, areas: np.ndarray, logits: Tensor) -> Objects:
+        """Return forgotten objects that are found again.
+
+        Args:
+            boxes: (N, 4), inclusive, in frame pixels.
+            areas: (N,) pixels.
+            logits: low-res logits (N, 4h, 4w) on ``geometry``.
+        """
+        return replace(
+            self,
+            boxes=self.boxes.new_tensor(boxes),
+            found=torch.ones_like(self.found),
+            usual_area=self.usual_area.new_tensor(areas),
+            mask_logits=logits[:, None].clamp(-20, 20),
         )
 
     def covered(self, view: View) -> Tensor:
@@ -157,6 +169,11 @@ class Objects:
 def choose_rows(mask: Tensor, yes: Memory, no: Memory) -> Memory:
     """Take the rows of one memory where ``mask`` (N,) holds, those of the other elsewhere."""
     return _combine(lambda a, b: torch.where(mask.view(-1, *[1] * (a.ndim - 1)), a, b), yes, no)
+
+
+def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Average maps (N, h, w) by weight (N, h, w), (N,); 0 where there is no weight."""
+    return (values * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-6)
 
 
 def joined(parts: Sequence[Part], order: Tensor) -> Part:

@@ -71,9 +71,10 @@ class PropagatedPoints:
         self.points = state["points"].to(device)
         self._tracker.restore(frame, state["tracker"])
 
-    def add(self, points: Tensor) -> None:
-        """Append the points (M, P, 2) of objects that join."""
-        self.start(self._frame, torch.cat([self.points, points]))
+    def add(self, points: Tensor, order: Tensor | None = None) -> None:
+        """Append the points (M, P, 2) of objects that join; then sort the rows by ``order`` (N + M,), if given."""
+        joined = torch.cat([self.points, points])
+        self.start(self._frame, joined if order is None else joined[order])
 
     def correct(self, index: Tensor, points: Tensor) -> None:
         """Put the points (M, P, 2) of corrected objects in the place of these rows (M,)."""

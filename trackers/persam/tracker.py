@@ -8,7 +8,8 @@ neighbours against each other (``rivals.py``). ``observe`` then remembers what t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,9 +24,11 @@ from ...state_file import State
 from ...structures import Explanation, FirstMask, Masks, Prompts, Result, Tracked
 from ...windows import cut, paste
 from . import rivals
+from .absence import Absent, Look, evidence_for, part_of, together
 from .boxes import trimmed_boxes
-from .looks import Group, View, grouped, region_around
-from .objects import Appearance, Objects, Part, choose_rows, joined
+from .decoded import Decoded, Observation, Pending
+from .looks import Group, View, evidence_of, grouped, moments_inside, region_around
+from .objects import Appearance, Objects, Part, choose_rows, joined, weighted_mean
 from .options import PerSamOptions, Settled
 from .points import PropagatedPoints, load_point_tracker
 from .prompts import first_guidance, first_prompts, inner_points
@@ -41,51 +44,6 @@ AREA_RATE = 0.1
 
 WHOLE = 0.7
 """Share of its usual area from which on an object counts as seen whole."""
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """The decoder's answer for N objects in one frame.
-
-    Attributes:
-        logits: of the chosen masks, for all of the segmenter's input, (N, 4h, 4w).
-        scores: of the chosen masks, (N,).
-        match: how well each patch matches what the objects look like, (N, h, w); None without prior maps.
-        explanation: what led to that answer.
-    """
-
-    logits: Tensor
-    scores: Tensor
-    match: Tensor | None
-    explanation: Explanation
-
-
-@dataclass(frozen=True)
-class Observation:
-    """What one frame adds to the memory of N objects.
-
-    Attributes:
-        memory: for the matching maps.
-        moments: for the discriminant, (N, C + 1, C + 1).
-    """
-
-    memory: matching.Memory
-    moments: Tensor
-
-
-@dataclass(frozen=True)
-class Pending:
-    """A frame between ``step``, which segments it, and ``observe``, which remembers it.
-
-    Attributes:
-        view: the whole of the encoded region.
-        groups: the objects, and the windows in which each was looked for.
-        logits: of the chosen masks, (N, 4h, 4w).
-    """
-
-    view: View
-    groups: list[Group]
-    logits: Tensor
 
 
 class PerSAM:
@@ -108,15 +66,39 @@ class PerSAM:
         self.decoder_calls = 0
         self._propagated: PropagatedPoints | None = None
         self._pending: Pending | None = None
+        self._absent: Absent | None = None
+        self._look: Look | None = None
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
         self._settle_options(context.segmenter)
-        self.objects = self._take(context, first_mask)
+        self.objects, self._absent = self._take(context, first_mask), None
         if self.options.points != "none":
             self._propagated = PropagatedPoints(load_point_tracker(self.options.points, context.device))
-            self._propagated.start(context.frame, self._new_points(context, self.objects))
+            self._propagated.start(context.frame, self._new_points(View(context), self.objects))
 
     def step(self, context: FrameContext) -> Tracked:
+        if self._absent is None:
+            return self._follow(context)
+        followed = self._follow(context) if len(self.objects) else None
+        if context.region is not None:  # the absent objects may be anywhere, and the others are seen as without them
+            context = FrameContext(context.frame, context.segmenter, context.encoder, context.seconds)
+        view = View(context)
+        absent = self._absent.on(view.embedding.geometry)
+        self._look = absent.look(view, self._decode(view, absent.objects), followed)
+        return together(followed, absent.rows, self._look)
+
+    def observe(self, context: FrameContext, result: Result) -> None:
+        """Remember the objects that were found; the others keep what was last known of them."""
+        if self._absent is None:
+            self._remember(result)
+            return
+        rows = self._absent.others(len(result.object_ids))
+        if rows:
+            self._remember(part_of(result, rows))
+        self._notice_returns(result)
+
+    def _follow(self, context: FrameContext) -> Tracked:
+        """Follow the objects that are not absent into a frame."""
         all_found = self.objects.found.all()
         context.look_at(region_around(self._settled, context, self.objects.boxes) if all_found else None)
         view = View(context)
@@ -124,15 +106,15 @@ class PerSAM:
         self.objects = self.objects.on(geometry, outside=-GIVEN_MASK_LOGIT)
         lost = ~self._seen_whole(geometry, self.objects, self.objects.mask_logits)
         groups = grouped(self._settled, view, self.objects.boxes, lost)
-        decoded = self._for_each(groups, self._decode)
+        decoded = self._for_each(groups, partial(self._decode, propagated=self._propagated))
         logits = decoded.logits
         if self._settled.contest and decoded.match is not None:
             logits = rivals.contest(logits, decoded.match, self._settled.contest)
         self._pending = Pending(view, groups, logits)
         return Tracked(logits, decoded.scores.clamp(0, 1), geometry, decoded.explanation)
 
-    def observe(self, context: FrameContext, result: Result) -> None:
-        """Remember the objects that were found; the others keep what was last known of them."""
+    def _remember(self, result: Result) -> None:
+        """Remember the objects of the last :meth:`_follow`, from the merged result of these alone."""
         pending, self._pending, old = self._pending, None, self.objects
         if pending is None:
             raise RuntimeError("observe() must come after step()")
@@ -149,7 +131,7 @@ class PerSAM:
         )
         if old.appearance is not None:
             observed = self._for_each(pending.groups, self._observed)
-            evidence = self._evidence(pending.view, observed.moments)
+            evidence = evidence_of(pending.view, observed.moments)
             appearance = replace(
                 old.appearance,
                 last=choose_rows(found, observed.memory, old.appearance.last),
@@ -162,26 +144,40 @@ class PerSAM:
         more = self._take(context, first_mask).on(whole, outside=-GIVEN_MASK_LOGIT)
         self.objects = self.objects.on(whole, outside=-GIVEN_MASK_LOGIT).with_more(more)
         if self._propagated:
-            self._propagated.add(self._new_points(context, more))
+            self._propagated.add(self._new_points(View(context), more))
 
     def correct(self, context: FrameContext, rows: list[int], first_mask: FirstMask) -> None:
         whole = context.segmenter.geometry(context.frame.size)
         taken = self._take(context, first_mask).on(whole, outside=-GIVEN_MASK_LOGIT)
-        index = torch.tensor(rows, device=taken.boxes.device)
+        if self._absent is not None and (back := [row for row in rows if row in self._absent.rows]):
+            self._take_back(back, self._absent.pick(back).on(whole, outside=-GIVEN_MASK_LOGIT))
+        index = torch.tensor(self._places(rows), device=taken.boxes.device)
         self.objects = self.objects.on(whole, outside=-GIVEN_MASK_LOGIT).with_rows(index, taken)
         if self._propagated:
-            self._propagated.correct(index, self._new_points(context, taken))
+            self._propagated.correct(index, self._new_points(View(context), taken))
 
     def remove(self, rows: list[int]) -> None:
-        kept = torch.ones(len(self.objects), dtype=torch.bool, device=self.objects.boxes.device)
-        kept[rows] = False
-        self.objects = self.objects.rows(kept)
-        if self._propagated:
-            self._propagated.keep(kept)
+        self._keep_all_but(self._places(rows))
+        self._absent = self._absent and self._absent.without(rows)
+
+    def forget(self, context: FrameContext, rows: list[int]) -> None:
+        """Let objects be absent until they are found again, with what their given masks taught.
+
+        Whatever looks like them on the last frame is none of them; see :meth:`.Absent.look`.
+        """
+        leaving = [row for row in rows if self._absent is None or row not in self._absent.rows]
+        if not leaving:
+            return
+        places, view = self._places(leaving), View(context)
+        gone = self.objects.rows(places).forgotten(view.embedding.geometry, outside=-GIVEN_MASK_LOGIT)
+        self._keep_all_but(places)
+        mistaken = evidence_for(gone, view, self._decode(view, gone))
+        self._absent = Absent(leaving, gone, mistaken).with_others(self._absent)
 
     def state(self) -> State:
         return {
             "objects": self.objects.state(),
+            "absent": self._absent and self._absent.state(),
             "decoder_calls": self.decoder_calls,
             "points": self._propagated and self._propagated.state(),
         }
@@ -189,6 +185,8 @@ class PerSAM:
     def restore(self, context: FrameContext, state: State) -> None:
         self._settle_options(context.segmenter)
         self.objects = Objects.restored(state["objects"], context.device)
+        absent = state.get("absent")  # which older states lack
+        self._absent = absent and Absent.restored(absent, context.device)
         self.decoder_calls = state["decoder_calls"]
         if self.options.points != "none":
             self._propagated = PropagatedPoints(load_point_tracker(self.options.points, context.device))
@@ -212,19 +210,20 @@ class PerSAM:
         coverage = self._foreground(features.geometry, masks)
         height, width = embedding.geometry.grid
         embedded = self._foreground(embedding.geometry, masks)
+        prototype = self._prototype(view, coverage)
         objects = Objects(
-            prototype=self._prototype(view, coverage),
+            prototype=prototype,
+            likeness=weighted_mean(prior.similarity(features.values, prototype), coverage),
             target=prior.prototype(embedding.values, embedded),
             boxes=boxes,
             found=torch.ones(len(boxes), dtype=torch.bool, device=boxes.device),
-            absent=torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device),
             usual_area=masks.flatten(1).sum(1).float(),
             mask_logits=embedding.geometry.mask_logits(masks, (4 * height, 4 * width), GIVEN_MASK_LOGIT),
             geometry=embedding.geometry,
         )
         if not view.segmenter.wants_prior_maps:
             return objects
-        given = self._evidence(view, self._moments(view, embedded))
+        given = evidence_of(view, moments_inside(view, embedded))
         first = matching.remember(features.values, coverage)
         last = matching.remember(features.values, coverage, background_block=2)
         return replace(objects, appearance=Appearance(first, last, given=given, seen=given))
@@ -243,11 +242,50 @@ class PerSAM:
         covered = geometry.coverage(masks) if value is None else geometry.normalised_coverage(masks, value)
         return _at_least_one_cell(covered)
 
-    def _new_points(self, context: FrameContext, objects: Objects) -> Tensor:
+    def _new_points(self, view: View, objects: Objects) -> Tensor:
         """Choose the points (N, P, 2) to propagate from a frame whose masks are given."""
-        view = View(context)
         confidence = prior.similarity(view.features.values, objects.prototype)
         return inner_points(self._settled, view, objects, confidence)
+
+    def _places(self, rows: list[int]) -> list[int]:
+        """Return where these rows are in ``objects``, which lacks the absent ones; absent rows have no place."""
+        if self._absent is None:
+            return rows
+        followed = self._absent.others(len(self.objects) + len(self._absent.rows))
+        return [followed.index(row) for row in rows if row in followed]
+
+    def _keep_all_but(self, places: list[int]) -> None:
+        """Drop some of ``objects``."""
+        kept = torch.ones(len(self.objects), dtype=torch.bool, device=self.objects.boxes.device)
+        kept[places] = False
+        self.objects = self.objects.rows(kept)
+        if self._propagated:
+            self._propagated.keep(kept)
+
+    def _notice_returns(self, result: Result) -> None:
+        """Follow absent objects again that the last look found and that the merged result shows."""
+        look, self._look, absent = self._look, None, self._absent
+        if look is None or absent is None:
+            raise RuntimeError("observe() must come after step()")
+        self._absent = absent.after(look)
+        back, objects = absent.found(look, result, self._settled.box_trim)
+        if objects.appearance is not None and back:
+            memory = self._observed(look.view, objects).memory
+            objects = replace(objects, appearance=replace(objects.appearance, last=memory))
+        if back:
+            self._take_back(back, objects, look.view)
+
+    def _take_back(self, rows: list[int], objects: Objects, view: View | None = None) -> None:
+        """Put absent objects back to their rows; points are chosen from their masks if there is a view of the frame."""
+        if self._absent is None:
+            raise RuntimeError("no object is absent")
+        followed = self._absent.others(len(self.objects) + len(self._absent.rows))
+        order = torch.tensor([*followed, *rows], device=objects.boxes.device).argsort()
+        self.objects = self.objects.on(objects.geometry, outside=-GIVEN_MASK_LOGIT).with_more(objects).rows(order)
+        self._absent = self._absent.without(rows, close_up=False)
+        if self._propagated:
+            fresh = self._propagated.points.new_zeros(len(rows), *self._propagated.points.shape[1:])
+            self._propagated.add(fresh if view is None else self._new_points(view, objects), order)
 
     def _for_each(self, groups: list[Group], function: Callable[[View, Objects], Part]) -> Part:
         """Call a function for each group of objects; join what it returns, in the order of the objects."""
@@ -258,9 +296,9 @@ class PerSAM:
         ).argsort()
         return joined([function(group.view, self.objects.rows(group.rows)) for group in groups], order)
 
-    def _decode(self, view: View, objects: Objects) -> Decoded:
+    def _decode(self, view: View, objects: Objects, propagated: PropagatedPoints | None = None) -> Decoded:
         """Run the first pass, then the cascaded post-refinement: prompted by the mask, then by the mask and its box."""
-        prompts, guidance, confidence = self._prompts(view, objects, self._propagated)
+        prompts, guidance, confidence = self._prompts(view, objects, propagated)
         masks = self._run(view, prompts, guidance, multimask=self._settled.first_masks == 3)
         logits, scores = self._choose(masks, objects, first=True)
         geometry, windows = view.embedding.geometry, view.embedding.windows
@@ -352,30 +390,7 @@ class PerSAM:
         covered = objects.covered(view)
         coverage = view.features.geometry.resample(covered, objects.geometry)[:, 0]
         memory = matching.remember(view.features.values, coverage, background_block=2)
-        return Observation(memory, self._moments(view, covered[:, 0]))
-
-    def _moments(self, view: View, coverage: Tensor) -> Tensor:
-        """Sum the moments inside each object, (N, C + 1, C + 1).
-
-        Args:
-            view: what the objects were looked for in.
-            coverage: share of each patch of its embedding inside each object, (N, h, w).
-        """
-        embedding = view.embedding
-        inside = cut(embedding.geometry.inside().to(coverage)[None, None], embedding.windows)[:, 0]
-        return discriminant.moments(view.samples, (coverage * inside).flatten(1))
-
-    def _evidence(self, view: View, own: Tensor) -> discriminant.Evidence:
-        """Make the evidence of one frame: what sets each object apart from the others and from its surroundings.
-
-        Args:
-            view: the whole of the encoded region.
-            own: moments inside each object, see :meth:`_moments`.
-        """
-        inside = view.embedding.geometry.inside().to(own)
-        everything = discriminant.moments(view.samples, inside.flatten()[None])
-        others = own.sum(0) - own if len(own) > 1 else None
-        return discriminant.evidence(own, everything - own, others)
+        return Observation(memory, moments_inside(view, covered[:, 0]))
 
 
 def _at_least_one_cell(coverage: Tensor) -> Tensor:

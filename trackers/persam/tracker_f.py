@@ -13,6 +13,7 @@ from ...interfaces import FrameContext
 from ...state_file import State
 from ...structures import Masks
 from . import scale_weights
+from .absence import in_order
 from .looks import View
 from .objects import Objects
 from .options import PUBLISHED_IMAGE, PUBLISHED_VIDEO, PerSamOptions
@@ -82,8 +83,11 @@ class PerSAMF(PerSAM):
 
     @property
     def weights(self) -> Tensor:
-        """The scale weights of eq. 11, (N, 3)."""
-        return _weights(self.objects)
+        """The scale weights of eq. 11, (N, 3), of absent objects too."""
+        weights = _weights(self.objects)
+        if self._absent is None:
+            return weights
+        return in_order(self._absent.rows, weights, _weights(self._absent.objects))
 
     def _learn(self, view: View, masks: Tensor, boxes: Tensor) -> Objects:
         """Learn objects as PerSAM does; then fit their weights on the three masks that the decoder gives."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..interfaces import (
     ClosableTracker,
     Edit,
     EditableTracker,
+    ForgetfulTracker,
     FrameContext,
     PriorEncoder,
     ResumableTracker,
@@ -27,7 +29,7 @@ from ..interfaces import (
     can_edit,
 )
 from ..state_file import State
-from ..structures import MAX_OBJECT_ID, FirstMask, Frame, Hint, Result, first_mask_from_array
+from ..structures import MAX_OBJECT_ID, FirstMask, Frame, Hint, Result, Tracked, first_mask_from_array
 from .hints import mask_from_hints
 from .merge import merge, result_of_labels
 
@@ -54,6 +56,7 @@ class Session:
         self._last: Result | None = None
         self._pointed_at: FrameContext | None = None
         self._tracker_started = False
+        self._silent: frozenset[int] = frozenset()
         self._closed = False
 
     def __enter__(self) -> Session:
@@ -85,7 +88,7 @@ class Session:
         """
         if isinstance(first_mask, np.ndarray):
             first_mask = first_mask_from_array(first_mask)
-        self._pointed_at = None
+        self._pointed_at, self._silent = None, frozenset()
         if first_mask is None:
             return self._keep(_nothing(frame))
         if first_mask.labels.shape != frame.size:
@@ -130,7 +133,7 @@ class Session:
             return self._keep(_nothing(frame))
         context = self._context(frame)
         began, encoded = time.perf_counter(), self._encoding_seconds()
-        tracked = self.tracker.step(context)
+        tracked = _silenced(self.tracker.step(context), [each in self._silent for each in self.object_ids])
         middle = time.perf_counter()
         self.seconds["track"] += middle - began - (self._encoding_seconds() - encoded)
         result = merge(frame, self.object_ids, tracked)
@@ -185,7 +188,32 @@ class Session:
         row = self._row(object_id)
         tracker = self._editable("correct")
         tracker.correct(self._context(last.frame), [row], self._one_object(mask, object_id))
+        self._silent -= {object_id}
         return self._keep(_painted(last, mask, object_id, self.object_ids))
+
+    @torch.inference_mode()
+    def gone(self, object_id: int) -> Result:
+        """Say that an object is not on the last frame; it keeps its number, and its mask is empty.
+
+        From there on it is absent until it is found again by what its given masks taught, or shown again by
+        :meth:`correct`. With a tracker that is no :class:`~vos.interfaces.ForgetfulTracker`, it must be shown.
+
+        Args:
+            object_id: its id.
+
+        Returns:
+            The last frame's result without the object.
+
+        Raises:
+            InputError: there is no such object.
+        """
+        last = self._started()
+        row = self._row(object_id)
+        if isinstance(self.tracker, ForgetfulTracker):
+            self.tracker.forget(self._context(last.frame), [row])
+        else:
+            self._silent |= {object_id}
+        return self._keep(_painted(last, np.zeros(last.frame.size, bool), object_id, self.object_ids, score=0.0))
 
     @torch.inference_mode()
     def remove(self, object_id: int) -> None:
@@ -199,6 +227,7 @@ class Session:
         row = self._row(object_id)
         self._editable("remove").remove([row])
         self.object_ids = tuple(other for other in self.object_ids if other != object_id)
+        self._silent -= {object_id}
         self._tracker_started = bool(self.object_ids)
 
     def state(self) -> State:
@@ -207,7 +236,7 @@ class Session:
         Its tensors stay as they are whatever the session does next.
 
         Returns:
-            Object ids, labels and scores of the last result, and the tracker's own state.
+            Object ids, labels and scores of the last result, what is kept absent, and the tracker's own state.
 
         Raises:
             InputError: ``start`` was not called.
@@ -218,6 +247,7 @@ class Session:
             "object_ids": self.object_ids,
             "labels": last.labels,
             "scores": last.scores,
+            "silent": sorted(self._silent),
             "tracker": self._resumable("be saved").state() if self._tracker_started else None,
         }
 
@@ -249,6 +279,7 @@ class Session:
                 f"frame {frame.index}: the saved state is not of this video and tracker: {error}"
             ) from error
         self.object_ids, self._tracker_started = ids, state["tracker"] is not None
+        self._silent = frozenset(state.get("silent", ()))  # which older states lack
         return self._keep(last)
 
     def _context(self, frame: Frame) -> FrameContext:
@@ -308,9 +339,18 @@ def _nothing(frame: Frame) -> Result:
     return result_of_labels(frame, (), np.zeros(frame.size, np.uint8), np.zeros(0, np.float32))
 
 
-def _painted(last: Result, mask: np.ndarray, object_id: int, object_ids: tuple[int, ...]) -> Result:
+def _silenced(tracked: Tracked, silent: Sequence[bool]) -> Tracked:
+    """Make the masks of some objects empty, (N,); their scores are 0 then."""
+    if not any(silent):
+        return tracked
+    rows = torch.tensor(silent, device=tracked.logits.device)
+    logits = torch.where(rows[:, None, None], -tracked.logits.abs(), tracked.logits)
+    return replace(tracked, logits=logits, scores=tracked.scores.masked_fill(rows.to(tracked.scores.device), 0))
+
+
+def _painted(last: Result, mask: np.ndarray, object_id: int, object_ids: tuple[int, ...], score: float = 1.0) -> Result:
     """Copy a frame's result with one object's mask replaced; it wins over the other objects."""
     labels = np.where(last.labels == object_id, 0, last.labels).astype(np.uint8)
     labels[np.asarray(mask) > 0] = object_id
-    known = dict(zip(last.object_ids, last.scores, strict=True)) | {object_id: 1.0}
+    known = dict(zip(last.object_ids, last.scores, strict=True)) | {object_id: score}
     return result_of_labels(last.frame, object_ids, labels, np.array([known[each] for each in object_ids], np.float32))
