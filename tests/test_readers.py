@@ -271,6 +271,45 @@ def test_trimmed_by_an_edit_list_is_whole(tmp_path: Path) -> None:
     assert numbers(list(reader)) == list(range(COUNT // 2))
 
 
+def make_streams(path: Path, counts: tuple[int, ...]) -> Path:
+    """A file of several video streams, told apart by their brightness, with so many frames each."""
+    with av.open(str(path), "w") as container:
+        streams = [container.add_stream("libvpx" if path.suffix == ".webm" else "mpeg4", rate=FPS) for _ in counts]
+        for stream in streams:
+            stream.height, stream.width, stream.pix_fmt = HEIGHT, WIDTH, "yuv420p"
+        for index in range(max(counts)):
+            for place, (stream, count) in enumerate(zip(streams, counts, strict=True)):
+                if index < count:
+                    rgb = np.full((HEIGHT, WIDTH, 3), 40 + 60 * place, np.uint8)
+                    frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+                    frame.pts = index
+                    container.mux(stream.encode(frame))
+        for stream in streams:
+            container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm", "ts", "avi"])
+@pytest.mark.parametrize(("counts", "chosen"), [((5, 12), 1), ((12, 5), 0), ((12, 12), 0), ((5, 12, 8), 1)])
+def test_of_several_streams_the_longest_is_read(
+    tmp_path: Path, suffix: str, counts: tuple[int, ...], chosen: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_reader(make_streams(tmp_path / f"a.{suffix}", counts)) as reader:
+        frames = list(reader)
+    assert len(frames) == 12
+    assert all(abs(float(frame.rgb.mean()) - 40 - 60 * chosen) < 8 for frame in frames)
+    assert [record.getMessage() for record in caplog.records] == [
+        f"{tmp_path / f'a.{suffix}'}: has {len(counts)} video streams; the one that plays longest is read "
+        f"(number {chosen})"
+    ]
+
+
+@needs_decord
+def test_decord_does_not_choose_among_streams(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="several video streams"):
+        open_reader(make_streams(tmp_path / "a.mp4", (5, 12)), backend="decord")
+
+
 def test_size_change(tmp_path: Path) -> None:
     first = make_video(tmp_path / "1.h264", 3).read_bytes()
     second = make_video(tmp_path / "2.h264", 3, size=(32, 96)).read_bytes()

@@ -40,6 +40,8 @@ class Probe:
         length: number of frames, or None.
         duration_s: seconds from the first frame to the end of the last, or None.
         turn: what makes its frames upright.
+        stream: index of its stream in the container.
+        streams: number of video streams in the container among which it was chosen.
     """
 
     fps: float | None
@@ -47,6 +49,8 @@ class Probe:
     length: int | None
     duration_s: float | None
     turn: Turn
+    stream: int = 0
+    streams: int = 1
 
     @property
     def interval_s(self) -> float:
@@ -122,6 +126,8 @@ class Decoding:
             length=self._stream.frames or None,
             duration_s=_stated_duration(container, self._stream),
             turn=turn,
+            stream=self._stream.index,
+            streams=len(moving_streams(container)),
         )
 
     @property
@@ -297,22 +303,35 @@ def no_video(name: str) -> InputError:
 
 
 def video_stream(container: InputContainer, name: str, max_pixels: int) -> VideoStream:
-    """Select the first video stream that is no cover picture, and limit its decoder to ``max_pixels``.
+    """Select the video stream that plays longest, and limit its decoder to ``max_pixels``.
 
     Raises:
         InputError: there is none, its codec is unknown, or it is too large.
     """
     if not container.streams:
         raise InputError(f"{name}: contains no frames (it has no streams); record or export it again")
-    for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
-            if stream.codec_context is None:
-                raise InputError(f"{name}: its pictures are coded in a way that is not known here; convert it to H.264")
-            check_pixels(name, (stream.height, stream.width), max_pixels)
-            stream.codec_context.options = size_limit(max_pixels)
-            return stream
+    streams = moving_streams(container)
+    if streams:
+        stream = max(streams, key=lambda each: _playing_s(container, each))  # the first of equals
+        if stream.codec_context is None:
+            raise InputError(f"{name}: its pictures are coded in a way that is not known here; convert it to H.264")
+        check_pixels(name, (stream.height, stream.width), max_pixels)
+        stream.codec_context.options = size_limit(max_pixels)
+        return stream
     kinds = ", ".join(sorted({stream.type for stream in container.streams}))
     raise InputError(f"{name}: has no video stream (only {kinds}); give a file with pictures")
+
+
+def moving_streams(container: InputContainer) -> list[VideoStream]:
+    """List the video streams that are no cover picture; those in a known codec, if there are any."""
+    streams = [each for each in container.streams.video if not each.disposition & av.stream.Disposition.attached_pic]
+    return [each for each in streams if each.codec_context is not None] or streams
+
+
+def _playing_s(container: InputContainer, stream: VideoStream) -> float:
+    """Seconds that a stream plays, as the container states them or as its number of frames tells; 0 if not known."""
+    rate = stream.average_rate or stream.guessed_rate
+    return _stated_duration(container, stream) or (float(stream.frames / rate) if rate else 0.0)
 
 
 def _stated_duration(container: InputContainer, stream: VideoStream) -> float | None:

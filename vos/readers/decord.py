@@ -35,6 +35,8 @@ class DecordSource:
         self._probe = probe(path, max_pixels)
         if self._probe.turn.mirrored:
             raise InputError(f"{path}: is stored mirrored, which decord does not undo; use the reader pyav")
+        if self._probe.streams > 1:
+            raise InputError(f"{path}: has several video streams, which decord may mix up; use the reader pyav")
         video = self._open()
         self.fps: float | None = float(video.get_avg_fps()) or None
         self.length: int | None = len(video)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,8 @@ from ..errors import InputError
 from .decoding import Decoder, Decoding, Probe, no_video, refuse_text, size_limit, video_stream
 from .limits import MAX_PIXELS
 from .source import SourceFrame
+
+_log = logging.getLogger(__name__)
 
 _ONE_FRAME_PER_PACKET = (
     "h264",
@@ -54,6 +57,13 @@ class PyAVSource:
         self._path = path
         self._max_pixels = max_pixels
         stated = probe(path, max_pixels)
+        if stated.streams > 1:
+            _log.warning(
+                "%s: has %d video streams; the one that plays longest is read (number %d)",
+                path,
+                stated.streams,
+                stated.stream,
+            )
         self.fps = stated.fps
         self.size = stated.size
         self.length = stated.length
