@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol, TypedDict
 
 import numpy as np
 
+from .engine.changes import Changes
 from .engine.device import pick_device, pick_dtype
+from .engine.hints import fit_hints
 from .engine.models import defer_encoder, defer_segmenter, new_tracker
 from .engine.session import Session
 from .errors import InputError, parameter
-from .readers.first_mask import load_first_mask
+from .readers.first_mask import load_first_mask, warn_if_nearly_full
 from .readers.frames import FrameLike, open_frames
 from .readers.limits import MAX_PIXELS
+from .readers.mask_size import Resize, fit_labels
 from .readers.open import open_reader
 from .readers.prefetch import read_ahead
 from .readers.source import SourceReader, faults_line
-from .structures import FirstMask, Frame, Hint, Result, first_mask_from_array
+from .structures import FirstMask, Frame, Hint, Result, first_mask_from_array, object_ids_of
 
 _log = logging.getLogger(__name__)
 
@@ -90,13 +93,15 @@ def track(
     video: str | Path | Iterable[FrameLike],
     first_mask: MaskSource | Hints,
     *,
-    resize_mask: bool = False,
+    resize_mask: Resize = False,
+    threshold: int | None = None,
     reader: Literal["pyav", "decord"] = "pyav",
     start: int = 0,
     max_frames: int | None = None,
     stride: int = 1,
     live: bool = False,
     masks_at: Mapping[int, MaskSource] | None = None,
+    gone: Mapping[int, Collection[int]] | None = None,
     max_pixels: int = MAX_PIXELS,
     fps: float | None = None,
     **session_options: str,
@@ -107,15 +112,21 @@ def track(
         video: a video file, a folder of images, the number of a camera, a network address (``rtsp://``,
             ``http://`` …), or an iterable of frames: RGB arrays (H, W, 3) uint8, PIL images, or tensors (H, W, 3)
             or (3, H, W) uint8. A frame is taken from it when the results before are done.
-        first_mask: labels (H, W) of bool or integer, a PNG, several PNGs of one object each, or a
-            :class:`~vos.structures.Hint` for each object, from which the segmenter makes its mask.
-        resize_mask: allow a mask of another size than the frame.
+        first_mask: an array (H, W), see :func:`~vos.structures.first_mask_from_array`, a mask file, several files of
+            one object each, or a :class:`~vos.structures.Hint` for each object, from which the segmenter makes its
+            mask. ``docs/masks.md`` says which files are accepted.
+        resize_mask: what to do with a mask of another size than the frame. False: refuse it. True: scale it, if the
+            aspect ratios agree within 1 %. ``crop``, ``pad`` or ``stretch``: make it fit so.
+        threshold: 1 to 255: of mask files, pixels at least as bright are one object.
         reader: ``pyav`` or ``decord``.
         start: index of the source frame that the mask belongs to.
         max_frames: stop after so many frames; None: at the end.
         stride: take every ``stride``-th frame.
         live: of a camera or address: drop frames rather than fall behind, and open it again if it breaks.
-        masks_at: true masks of later frames by their index: their objects are corrected, or join.
+        masks_at: true masks of later frames by their index: their objects are corrected, or join; an empty mask says
+            that all objects are gone.
+        gone: numbers of objects that a later frame does not show, by its index: they are absent from there on, until
+            they are found or shown again.
         max_pixels: refuse larger frames and masks before memory is taken for them.
         fps: of an iterable: frames per second, from which the times of its frames follow; None for 24.
         **session_options: see :func:`open_session`.
@@ -125,10 +136,15 @@ def track(
     """
     choice: _Choice = {"start": start, "max_frames": max_frames, "stride": stride, "max_pixels": max_pixels}
     with _open(video, reader, live, fps, choice) as source:
-        mask = read_first_mask(first_mask, source.size, resize_mask, max_pixels)
-        later = {at: _read_mask(one, source.size, resize_mask, max_pixels) for at, one in (masks_at or {}).items()}
+        mask = read_first_mask(first_mask, source.size, resize_mask, max_pixels, threshold)
+        check_frames("masks_at", masks_at or {}, source)
+        check_frames("gone", gone or {}, source)
+        later = {
+            at: _read_mask(one, source.size, resize_mask, max_pixels, threshold, may_be_empty=True)
+            for at, one in (masks_at or {}).items()
+        }
         with open_session(**session_options) as session:
-            yield from follow(session, _read(source, video), mask, later)
+            yield from follow(session, _read(source, video), mask, later, gone=gone)
         told = faults_line(source)
         if told:
             _log.warning("%s", told)
@@ -169,35 +185,77 @@ def _read(source: SourceReader, video: object) -> Generator[Frame, None, None]:
     return read_ahead(source) if isinstance(video, _NAMES) else iter(source)
 
 
+def check_frames(name: str, indices: Iterable[int], source: SourceReader) -> None:
+    """Check before tracking that the frames of later changes will come, as far as the source can tell.
+
+    Args:
+        name: parameter that has the indices.
+        indices: of the frames.
+        source: delivers them.
+
+    Raises:
+        InputError: a frame lies beyond the end.
+    """
+    last = max(indices, default=0)
+    if source.delivers(last) is False:
+        count = f"{source.length} frame" + "s" * (source.length != 1)
+        raise InputError(f"{parameter(name)} {last}: there are {count} to track, numbered from 0")
+
+
 def read_first_mask(
-    source: MaskSource | Hints, frame_size: tuple[int, int], resize: bool = False, max_pixels: int = MAX_PIXELS
+    source: MaskSource | Hints,
+    frame_size: tuple[int, int],
+    resize: Resize = False,
+    max_pixels: int = MAX_PIXELS,
+    threshold: int | None = None,
 ) -> FirstMask | Hints:
-    """Read the first mask from an array or files; hints stay hints until there is a frame.
+    """Read the first mask from an array or files; hints are clipped to the frame, and stay hints until there is one.
 
     Args:
         source: the mask, or hints for it.
         frame_size: (H, W) of the video.
-        resize: allow a mask of another size.
+        resize: what to do with a mask of another size, see :func:`~vos.readers.mask_size.fit_labels`.
         max_pixels: refuse larger files before memory is taken for them.
+        threshold: 1 to 255: of files, pixels at least as bright are one object.
 
     Raises:
-        InputError: the mask cannot be used, or has another size than the frame.
+        InputError: the mask cannot be used, or has another size than the frame, or a hint does not fit it.
     """
     if isinstance(source, (np.ndarray, str, Path)):
-        return _read_mask(source, frame_size, resize, max_pixels)
+        return _read_mask(source, frame_size, resize, max_pixels, threshold)
     hints = [each for each in source if isinstance(each, Hint)]
     files = [each for each in source if not isinstance(each, Hint)]
     if hints and files:
         raise InputError(f"{parameter('first_mask')}: files and hints were given; give only one of them")
-    return hints or _read_mask(files, frame_size, resize, max_pixels)
+    return fit_hints(hints, frame_size) or _read_mask(files, frame_size, resize, max_pixels, threshold)
 
 
-def _read_mask(source: MaskSource, frame_size: tuple[int, int], resize: bool, max_pixels: int) -> FirstMask:
-    """Read a mask from an array or files."""
+def _read_mask(
+    source: MaskSource,
+    frame_size: tuple[int, int],
+    resize: Resize,
+    max_pixels: int,
+    threshold: int | None,
+    may_be_empty: bool = False,
+) -> FirstMask:
+    """Read a mask from an array or files; only one of a later frame may be empty."""
     if isinstance(source, np.ndarray):
-        return first_mask_from_array(source)
+        if may_be_empty and source.ndim == 2 and not source.any():
+            return FirstMask(fit_labels("mask", source.astype(np.uint8), frame_size, resize), ())
+        labels = fit_labels("first mask", first_mask_from_array(source).labels, frame_size, resize)
+        warn_if_nearly_full("first mask", labels)
+        return FirstMask(labels, object_ids_of(labels))
     paths = [source] if isinstance(source, (str, Path)) else list(source)
-    return load_first_mask(paths, frame_size, resize=resize, max_pixels=max_pixels)
+    return load_first_mask(
+        paths, frame_size, resize=resize, threshold=threshold, max_pixels=max_pixels, may_be_empty=may_be_empty
+    )
+
+
+def object_ids_of_first(first_mask: FirstMask | Hints) -> tuple[int, ...]:
+    """Return the ids that the objects of a first mask, or of hints for it, will have."""
+    if isinstance(first_mask, FirstMask):
+        return first_mask.object_ids
+    return tuple(range(1, len(first_mask) + 1))
 
 
 def follow(
@@ -206,6 +264,7 @@ def follow(
     first_mask: FirstMask | Hints,
     masks_at: Mapping[int, FirstMask] | None = None,
     saved: Replay | None = None,
+    gone: Mapping[int, Collection[int]] | None = None,
 ) -> Generator[Result, None, None]:
     """Push frames through a session; give one result per frame.
 
@@ -215,10 +274,12 @@ def follow(
         first_mask: mask of the first frame, or hints from which it is made.
         masks_at: true masks of later frames by their index: their objects are corrected, or join.
         saved: an earlier run, whose results take the place of tracking as far as they go.
+        gone: ids of objects that a later frame does not show, by its index.
 
     Raises:
-        InputError: there is no frame, or none with the index of a later mask.
+        InputError: there is no frame, or none with the index of a change, or an object is gone that was not there.
     """
+    changes = Changes(object_ids_of_first(first_mask), masks_at, gone)
     last = None
     try:
         for frame in frames:
@@ -231,21 +292,12 @@ def follow(
                     result = session.start(frame, first_mask)
                 else:
                     result = session.start(frame, session.segment(frame, first_mask))
-                if masks_at and frame.index in masks_at:
-                    result = update(session, masks_at[frame.index])
+                result = changes.apply(session, result)
             yield result
             last = frame.index
     finally:
         frames.close()
     if last is None:
         raise InputError(f"the video delivered no frame; look at {parameter('start')}")
-    if masks_at and max(masks_at) > last:
-        raise InputError(f"{parameter('masks_at')} {max(masks_at)}: the video ended after frame {last}")
-
-
-def update(session: Session, mask: FirstMask) -> Result:
-    """Correct the objects of a mask on the session's last frame, and add those not yet followed."""
-    for object_id, own in zip(mask.object_ids, mask.masks(), strict=True):
-        known = object_id in session.object_ids
-        result = session.correct(object_id, own) if known else session.add_object(own, object_id)
-    return result
+    if changes.last is not None and changes.last[0] > last:
+        raise InputError(f"{parameter(changes.last[1])} {changes.last[0]}: the video ended after frame {last}")

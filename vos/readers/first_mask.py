@@ -34,6 +34,7 @@ def load_first_mask(
     resize: Resize = False,
     threshold: int | None = None,
     max_pixels: int = MAX_PIXELS,
+    may_be_empty: bool = False,
 ) -> FirstMask:
     """Read the objects to follow from files; ``docs/masks.md`` says which are accepted.
 
@@ -45,6 +46,7 @@ def load_first_mask(
         resize: what to do with a mask of another size, see :func:`~vos.readers.mask_size.fit_labels`.
         threshold: 1 to 255; pixels at least as bright are one object, whatever the file shows.
         max_pixels: larger files are refused before they are decoded.
+        may_be_empty: take a mask without objects, as of a later frame on which all objects are gone.
 
     Raises:
         InputError: a file cannot be read or understood, has another size, or has no object.
@@ -54,7 +56,7 @@ def load_first_mask(
         raise InputError("no first mask was given")
     if len(files) > MAX_OBJECT_ID:
         raise InputError(f"{len(files)} first masks were given; at most {MAX_OBJECT_ID} objects can be followed")
-    read = [_load_one(file, frame_size, resize, threshold, max_pixels) for file in files]
+    read = [_load_one(file, frame_size, resize, threshold, max_pixels, may_be_empty) for file in files]
     labels = read[0] if len(files) == 1 else _combined(files, read)
     return FirstMask(labels, object_ids_of(labels))
 
@@ -84,13 +86,22 @@ def warn_if_nearly_full(name: str | Path, labels: np.ndarray) -> None:
 
 
 def _load_one(
-    path: Path, frame_size: tuple[int, int], resize: Resize, threshold: int | None, max_pixels: int
+    path: Path,
+    frame_size: tuple[int, int],
+    resize: Resize,
+    threshold: int | None,
+    max_pixels: int,
+    may_be_empty: bool,
 ) -> np.ndarray:
-    """Read one file to labels at frame size, (H, W) uint8, with at least one object."""
+    """Read one file to labels at frame size, (H, W) uint8, with at least one object unless it may be empty."""
     read = read_labels(path, threshold=threshold, max_pixels=max_pixels)
     for note in read.notes:
         _log.warning("%s", note)
     if not read.object_ids:
+        # A threshold that is too high must not pass for a mask on which everything is gone.
+        if may_be_empty and (threshold is None or not read_labels(path, max_pixels=max_pixels).object_ids):
+            _log.warning("%s: the mask is empty, so all objects are gone there", path)
+            return fit_labels(path, read.values, frame_size, resize)
         if threshold is not None:
             raise InputError(f"{path}: no pixel reaches {parameter('threshold', threshold)}, so the mask is empty")
         raise InputError(f"{path}: the mask is empty, every pixel is background")
