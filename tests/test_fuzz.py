@@ -34,7 +34,7 @@ def fuzz() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize(("kind", "examples"), [("masks", 200), ("videos", 25)])
+@pytest.mark.parametrize(("kind", "examples"), [("masks", 200), ("pictures", 200), ("videos", 25)])
 def test_broken_files_are_refused_in_one_line(kind: str, examples: int, fuzz: ModuleType, tmp_path: Path) -> None:
     outcomes = fuzz.fuzz(kind, examples, tmp_path)
     assert sum(outcomes.values()) >= examples

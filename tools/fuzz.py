@@ -1,6 +1,7 @@
-"""Feed broken masks and videos to the readers, which must accept each one or refuse it in one line.
+"""Feed broken masks, pictures and videos to the readers, which must accept each one or refuse it in one line.
 
     python tools/fuzz.py masks --examples 10000
+    python tools/fuzz.py pictures --examples 5000
     python tools/fuzz.py videos --examples 500
 
 The inputs are the same in every run. Memory may grow by 1 GB. Each input has a time limit, after which the
@@ -14,6 +15,7 @@ import argparse
 import ctypes
 import errno
 import faulthandler
+import io
 import itertools
 import resource
 import struct
@@ -24,6 +26,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from fractions import Fraction
 from pathlib import Path
 from random import Random
 
@@ -43,7 +46,7 @@ from vos.writers.thread import WriterThread
 GROWTH = 1 << 30
 """Bytes by which memory may grow while an input is read."""
 
-SECONDS = {"masks": 20, "videos": 60}
+SECONDS = {"masks": 20, "pictures": 20, "videos": 60}
 """Time limit for one input, with room for a busy machine."""
 
 SIZE = (24, 32)
@@ -159,6 +162,51 @@ def read_mask(path: Path, rng: Random) -> None:
     assert mask.object_ids == tuple(sorted({*np.unique(mask.labels).tolist()} - {0})) != ()
 
 
+# -- pictures of a folder ---------------------------------------------------------------------------
+
+
+def whole_pictures() -> list[tuple[str, bytes]]:
+    """Make small valid pictures of every format and depth that folders may hold; return their suffixes and contents."""
+    rgb = (np.arange(3 * 24 * 32).reshape(*SIZE, 3) % 251).astype(np.uint8)
+    plain, grey = Image.fromarray(rgb), rgb[..., 0]
+    files = []
+    for image, suffix, options in (
+        (plain, "jpg", {}),
+        (plain, "webp", {}),
+        (plain, "bmp", {}),
+        (plain, "tif", {"compression": "tiff_lzw"}),
+        (Image.fromarray(grey.astype(np.uint16) * 257), "png", {}),
+        (Image.fromarray(grey.astype(np.uint16) * 16), "tif", {"compression": "tiff_adobe_deflate"}),
+        (Image.fromarray(grey.astype(np.int32)), "tif", {}),
+        (Image.fromarray(grey.astype(np.float32)), "tif", {}),
+    ):
+        file = io.BytesIO()
+        image.save(file, {"jpg": "JPEG", "tif": "TIFF"}.get(suffix, suffix.upper()), **options)
+        files.append((suffix, file.getvalue()))
+    for codec, pixels, suffix in (("tiff", "rgb48le", "tif"), ("png", "rgb48be", "png"), ("png", "ya16be", "png")):
+        encoder = av.CodecContext.create(codec, "w")
+        encoder.height, encoder.width, encoder.pix_fmt, encoder.time_base = *SIZE, pixels, Fraction(1, 24)
+        packets = encoder.encode(av.VideoFrame.from_ndarray(rgb).reformat(format=pixels)) + encoder.encode()
+        files.append((suffix, b"".join(map(bytes, packets))))
+    return files
+
+
+def broken_picture(content: bytes, rng: Random) -> bytes:
+    """Damage any bytes, most often those of the header."""
+    end = rng.choice((40, 200, len(content)))
+    return broken_bytes(content[:end], rng, rng.randrange(1, 5)) + content[end:]
+
+
+def read_folder(path: Path, rng: Random) -> None:
+    """Read the picture as the only one of its folder."""
+    for other in path.parent.glob("input.*"):
+        if other != path:
+            other.unlink()
+    with open_reader(path.parent) as reader:
+        for frame in reader:
+            assert frame.name == "input" and frame.size == reader.size
+
+
 # -- videos -----------------------------------------------------------------------------------------
 
 
@@ -213,7 +261,7 @@ def read_video(path: Path, rng: Random) -> None:
                 writers.write(result_of_labels(frame, (1,), labels, np.ones(1, np.float32)))
 
 
-# -- both -------------------------------------------------------------------------------------------
+# -- all --------------------------------------------------------------------------------------------
 
 
 def broken_bytes(content: bytes, rng: Random, times: int = 2) -> bytes:
@@ -251,7 +299,7 @@ def fuzz(kind: str, examples: int, folder: Path) -> Counter[str]:
     """Feed so many inputs to a reader; count how often each outcome occurs.
 
     Args:
-        kind: ``masks`` or ``videos``.
+        kind: ``masks``, ``pictures`` or ``videos``.
         examples: number of inputs.
         folder: folder that the current input is written to, as ``input.*``.
 
@@ -259,8 +307,12 @@ def fuzz(kind: str, examples: int, folder: Path) -> Counter[str]:
         AssertionError: an input took too much memory, or a message is not one line.
         Exception: any exception of the reader that is not a ``VosError``.
     """
-    wholes = [("png", each) for each in whole_masks()] if kind == "masks" else whole_videos(folder)
-    breaker, read = (broken_mask, read_mask) if kind == "masks" else (broken_video, read_video)
+    if kind == "masks":
+        wholes, breaker, read = [("png", each) for each in whole_masks()], broken_mask, read_mask
+    elif kind == "pictures":
+        wholes, breaker, read = whole_pictures(), broken_picture, read_folder
+    else:
+        wholes, breaker, read = whole_videos(folder), broken_video, read_video
     outcomes: Counter[str] = Counter()
 
     @settings(

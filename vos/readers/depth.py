@@ -68,7 +68,7 @@ class Depth:
         numbers = np.nan_to_num(values.astype(np.float64), nan=self.low, posinf=self.high, neginf=self.low)
         numbers = np.clip(numbers, self.low, self.high) - self.low
         steps = self.high + 1
-        if self.low == 0 and steps in (1 << bits for bits in _BIT_DEPTHS) and self.dtype.kind != "f":
+        if self.low == 0 and self.dtype.kind != "f" and steps in [2.0**bits for bits in _BIT_DEPTHS]:
             return np.floor(numbers * 256 / steps).astype(np.uint8)  # the upper 8 bits
         return np.floor(numbers * 255 / (self.high - self.low) + 0.5).astype(np.uint8)
 

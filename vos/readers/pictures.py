@@ -14,6 +14,7 @@ import av
 import numpy as np
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from .decoding import size_limit
 from .depth import Depth, eight_bits
 from .limits import MAX_PIXELS, check_pixels, open_image
 from .pixels import on_black
@@ -78,7 +79,7 @@ def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Picture:
             if wide is None:
                 return Picture(*_upright(file), several)
             turn = file.getexif().get(0x0112, 1)
-            return Picture(*_decoded(path, file.format or "", wide, turn), several)
+            return Picture(*_decoded(path, file.format or "", wide, turn, max_pixels), several)
     except UnidentifiedImageError as error:
         return _unknown_to_pillow(path, max_pixels, error)
 
@@ -140,7 +141,7 @@ def _unknown_to_pillow(path: Path, max_pixels: int, error: OSError) -> Picture:
     """
     plain = OSError("its format is not known")
     try:
-        with path.open("rb") as stream:
+        with warnings.catch_warnings(action="ignore"), path.open("rb") as stream:
             tags = TiffImagePlugin.ImageFileDirectory_v2(stream.read(8))
             stream.seek(tags.next)
             tags.load(stream)
@@ -153,10 +154,15 @@ def _unknown_to_pillow(path: Path, max_pixels: int, error: OSError) -> Picture:
     if pixels is None:
         raise plain from error
     check_pixels(path, (height, width), max_pixels)
-    return Picture(*_decoded(path, "TIFF", pixels, turn))
+    try:
+        return Picture(*_decoded(path, "TIFF", pixels, turn, max_pixels))
+    except OSError:
+        raise
+    except Exception as damaged:  # PyAV raises half a dozen types
+        raise OSError(str(damaged)) from damaged
 
 
-def _decoded(path: Path, kind: str, pixels: str, turn: int) -> tuple[np.ndarray, np.ndarray | None]:
+def _decoded(path: Path, kind: str, pixels: str, turn: int, max_pixels: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Decode with FFmpeg: values (H, W, 3) uint16 or float32, and opacity.
 
     Args:
@@ -164,17 +170,19 @@ def _decoded(path: Path, kind: str, pixels: str, turn: int) -> tuple[np.ndarray,
         kind: which of the two.
         pixels: FFmpeg's pixel format to decode to.
         turn: orientation as EXIF numbers it.
+        max_pixels: FFmpeg refuses larger pictures, whatever the header said.
 
     Raises:
         OSError: it is damaged.
     """
     with av.open(f"file:{path}", format=f"{kind.lower()}_pipe", metadata_errors="replace") as container:
+        container.streams.video[0].codec_context.options = size_limit(max_pixels)
         frame = next(container.decode(video=0), None)
         if frame is None:
             raise OSError("it holds no picture")
         if frame.format.name != pixels:
             frame = frame.reformat(format=pixels, threads=1)
-        values = frame.to_ndarray()
+        values: np.ndarray = frame.to_ndarray()
     if turn in (2, 3, 7, 8):
         values = values[:, ::-1]
     if turn in (3, 4, 6, 7):

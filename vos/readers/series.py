@@ -7,6 +7,7 @@ Names are compared with their numbers left out, so that ``img_0005.jpg`` and ``i
 from __future__ import annotations
 
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ class _Chooser:
         if not path.is_file():
             return None
         try:
-            with open_image(path, FORMATS, self._max_pixels) as image:
+            with open_image(path, FORMATS, self._max_pixels) as image, warnings.catch_warnings(action="ignore"):
                 width, height = image.size
                 return (width, height) if image.getexif().get(0x0112, 1) in (5, 6, 7, 8) else (height, width)
         except (InputError, OSError):
@@ -156,7 +157,7 @@ class _Chooser:
         if not path.is_file():  # reading a named pipe would wait for ever
             return _NO_MASK
         try:
-            with open_image(path, FORMATS, self._max_pixels) as image:
+            with open_image(path, FORMATS, self._max_pixels) as image, warnings.catch_warnings(action="ignore"):
                 return _mask_rank(image)
         except (InputError, OSError):
             return _NO_MASK
