@@ -7,6 +7,7 @@ Shape letters: H, W frame pixels; h, w patch grid; N objects; P points; M masks 
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -17,10 +18,13 @@ from torch import Tensor
 
 from .errors import InputError
 from .geometry import Geometry
+from .grey_masks import MIDDLE, NEAR_BLACK, NEAR_WHITE, meaning_of
 from .windows import Windows, cut, cut_patches
 
 if TYPE_CHECKING:
     from supervision import Detections
+
+_log = logging.getLogger(__name__)
 
 MAX_OBJECT_ID = 255
 """Largest object id: ids are 1 to 255, the values that an indexed PNG can hold beside the background."""
@@ -266,10 +270,12 @@ class Result:
 
 
 def first_mask_from_array(labels: np.ndarray) -> FirstMask:
-    """Make a first mask of an array of labels; numbers are taken as they are, 255 included.
+    """Make a first mask of an array.
 
     Args:
-        labels: (H, W) bool for one object (number 1), or integers: 0 background, 1 to 255 objects.
+        labels: (H, W). Bool: one object, number 1. Floats in [0, 1]: a soft matte, one object where it is 0.5 or more.
+            Integers: 0 background, 1 to 255 objects, whose numbers are kept; but 0 and 255 alone are one object,
+            number 1, and so is black and white with compressed or soft edges, which is logged.
 
     Raises:
         InputError: the shape or type is wrong, a number is out of range, or there is no object.
@@ -277,8 +283,14 @@ def first_mask_from_array(labels: np.ndarray) -> FirstMask:
     labels = np.asarray(labels)
     if labels.ndim != 2 or labels.size == 0:
         raise InputError(f"first mask: the shape must be (H, W), not {labels.shape}")
+    if np.issubdtype(labels.dtype, np.floating):
+        if not (labels.min() >= 0 and labels.max() <= 1):  # also false for NaN
+            raise InputError(
+                f"first mask: {labels.dtype} values must be in [0, 1], a soft matte; give objects' numbers as integers"
+            )
+        labels = labels >= 0.5
     if labels.dtype != np.bool_ and not np.issubdtype(labels.dtype, np.integer):
-        raise InputError(f"first mask: the type must be bool or integer, not {labels.dtype}")
+        raise InputError(f"first mask: the type must be bool, integer or float, not {labels.dtype}")
     values = np.unique(labels)
     check_object_count("first mask", int(np.count_nonzero(values)))
     if values[0] < 0 or values[-1] > MAX_OBJECT_ID:
@@ -286,8 +298,37 @@ def first_mask_from_array(labels: np.ndarray) -> FirstMask:
         raise InputError(f"first mask: object ids are 1 to {MAX_OBJECT_ID}, not {wrong}")
     if values[-1] == 0:
         raise InputError("first mask: it is empty, every pixel is background")
-    checked = labels.astype(np.uint8)
+    checked = _without_white(labels.astype(np.uint8), values)
     return FirstMask(checked, object_ids_of(checked))
+
+
+def _without_white(labels: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Turn black and white into one object, number 1; leave numbers of objects as they are.
+
+    Args:
+        labels: (H, W) uint8.
+        values: the different values among them, ascending.
+
+    Raises:
+        InputError: black and white have soft edges that are no certain object.
+    """
+    if set(values.tolist()) <= {0, 255}:
+        return (labels == 255).astype(np.uint8)
+    if len(values) < 3 or values[0] > NEAR_BLACK or values[-1] < NEAR_WHITE:
+        return labels
+    meaning = meaning_of(labels)
+    if meaning == "numbers":
+        return labels
+    if meaning == "unclear":
+        raise InputError(
+            f"first mask: {len(values)} values with soft edges or compression between them, which are no certain"
+            " objects; give it as bool, such as mask >= 128"
+        )
+    _log.warning(
+        "first mask: black and white with soft or compressed edges (%d values), so it is one object, cut in the middle",
+        len(values),
+    )
+    return (labels >= MIDDLE).astype(np.uint8)
 
 
 @dataclass(frozen=True)

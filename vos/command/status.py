@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from ..errors import VosError
 
@@ -50,7 +51,8 @@ def exit_status(program: str, action: Callable[[], int], show_traceback: bool, a
         The action's own status; 2 after a mistake of the user, told in one line; 130 after Ctrl-C.
     """
     try:
-        status = action()
+        with _warnings_as_lines(program):
+            status = action()
         sys.stdout.flush()
         return status
     except VosError as error:
@@ -62,6 +64,30 @@ def exit_status(program: str, action: Callable[[], int], show_traceback: bool, a
         return say(f"{program}: the standard output was closed; {after_stop}", 2)
     except KeyboardInterrupt:
         return say(f"{program}: stopped; {after_stop}", 130)
+
+
+@contextmanager
+def _warnings_as_lines(program: str) -> Iterator[None]:
+    """Print what the package logs as warnings on standard error inside the block, like errors."""
+    handler = _Lines(program)
+    logger = logging.getLogger(__name__.partition(".")[0])
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Lines(logging.Handler):
+    """Prints each record as one line that begins with the command's name."""
+
+    def __init__(self, program: str) -> None:
+        super().__init__(logging.WARNING)
+        self._program = program
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        say(f"{self._program}: {with_flags(record.getMessage())}", 0)
 
 
 def say(text: str, status: int) -> int:

@@ -25,6 +25,12 @@ _DAVIS_SAME = 8
 _FLAT_SHARE = 0.6
 """Least share of the pixels that show a flat colour in a compressed mask."""
 
+_INNER_SHARE = 0.4
+"""Least share of the pixels that equal all of their neighbours in a compressed mask."""
+
+_FEWEST_INNER = 9
+"""Fewest such pixels of a flat colour."""
+
 _MOST_FLAT = 32
 """Most flat colours that are looked for in a compressed mask."""
 
@@ -199,11 +205,15 @@ def _plain_colours(rgb: np.ndarray) -> np.ndarray:
         if len(seen) > 1 << 16:
             return np.zeros(0, np.uint32)
     plain: list[int] = []
-    for colour in sorted(seen, key=lambda each: -seen[each]):
+    pixels = rgb.shape[0] * rgb.shape[1]
+    fewest = max(_FEWEST_INNER, pixels // 20_000)
+    for colour in sorted((each for each, count in seen.items() if count >= fewest), key=lambda each: -seen[each]):
         if all(_differ(colour, each) > SAME_COLOUR for each in plain):
             plain.append(colour)
         if len(plain) > _MOST_FLAT:
             return np.zeros(0, np.uint32)
+    if sum(seen[colour] for colour in plain) < _INNER_SHARE * pixels:
+        return np.zeros(0, np.uint32)
     return np.array(sorted(plain), dtype=np.uint32)
 
 

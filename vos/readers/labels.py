@@ -127,12 +127,12 @@ class _Reading:
                 if meaning != "numbers":
                     return self._black_and_white(grey) if meaning == "one object" else self._unclear(len(used))
         if palette[0].max() > _BACKGROUND and np.any(colours.max(axis=1) <= _BACKGROUND):
-            labels = self.shown(palette[indices], None)
+            labels = self.shown(palette[indices], picture.alpha)
             note = f"{self.path}: its palette does not begin with the background, so it is read by its colours"
             return replace(labels, notes=(note, *labels.notes))
         is_davis = np.array_equal(colours, davis_palette()[used])
         if not is_davis and len(used) > 2 and (has_soft_edges(indices) or not forms_areas(indices)):
-            return self.shown(palette[indices], None)
+            return self.shown(palette[indices], picture.alpha)
         return self._numbers(indices, void=True)
 
     def shown(self, values: np.ndarray, alpha: np.ndarray | None) -> Labels:
