@@ -9,14 +9,20 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from ..errors import InputError
-from ..readers.labels import Labels, read_labels
+from ..grey_masks import MIDDLE
+from ..palette import davis_palette
+from ..readers.colours import number_colours, pack
+from ..readers.labels import Kind, Labels, read_labels
 from ..readers.limits import open_image, size_text
 from ..structures import MAX_OBJECT_ID, FirstMask, object_ids_of, value_counts
 
@@ -25,16 +31,27 @@ _log = logging.getLogger(__name__)
 VOID = 255
 """Label of the pixels that DAVIS 2017 does not decide on; in DAVIS 2016 it marks the object."""
 
+MASK_FORMATS = ("PNG", "JPEG")
+"""Pillow's names of the formats that masks named ``.png`` may have."""
+
+DAVIS_NUMBERS = {int(colour): number for number, colour in enumerate(pack(davis_palette()))}
+"""Number of each colour of the DAVIS palette, 0xRRGGBB."""
+
 
 class MaskReader:
     """Reads the files of one sequence alike, and logs the notes on how they were read once.
 
     Attributes:
-        like: labels of the file that the others are read like; None: each is read for itself.
+        like: labels of the file that the others are read like; None: each is read for itself. Its colours are those of
+            all files so far.
+        threshold: brightness from which on pixels are one object in all files; None: as each file shows.
+        coloured: whether objects are colours, so that grey is the colour of one of them.
     """
 
-    def __init__(self, like: Labels | None = None) -> None:
+    def __init__(self, like: Labels | None = None, threshold: int | None = None, coloured: bool = False) -> None:
         self.like = like
+        self.threshold = threshold
+        self.coloured = coloured
         self._told = False
 
     def read(self, path: Path) -> Labels:
@@ -43,17 +60,53 @@ class MaskReader:
         Raises:
             InputError: it is unreadable, or has object ids that scores are not made for.
         """
-        labels = read_labels(path, like=self.like)
+        greys = self.grey_objects(path) if self.coloured else None
+        if greys is not None:
+            return Labels(greys, object_ids_of(greys))
+        labels = read_labels(path, threshold=self.threshold, like=self.like)
         if labels.object_ids and labels.object_ids[-1] > MAX_OBJECT_ID:
             raise InputError(
                 f"{path}: object {labels.object_ids[-1]}, but scores are for ids of 1 to {MAX_OBJECT_ID}; renumber "
                 "the objects, in all annotations and results alike"
             )
+        if self.like is not None and labels.kind == "colours":
+            self._keep(labels.colours)
         if not self._told:
             for note in labels.notes:
                 _log.warning("%s", note)
         self._told |= bool(labels.notes)
         return labels
+
+    def grey_objects(self, path: Path) -> np.ndarray | None:
+        """Read a colour image that is all grey by the colours of the sequence, (H, W) uint8; None if it is not so.
+
+        Raises:
+            InputError: the objects have the colours of the DAVIS palette, and one grey is not in it.
+        """
+        rgb = colour_pixels(path)
+        if rgb is None or np.any(rgb != rgb[..., :1]):
+            return None
+        colours = [0x010101 * level for level in sorted(present_in(rgb[..., 0]))]
+        known = self.like.colours if self.like is not None else {}
+        if known:
+            numbers = dict(number_colours(path, np.array([0, *colours], np.uint32), False, known)[0])
+            self._keep(numbers)
+        else:
+            numbers = DAVIS_NUMBERS
+            strange = [colour for colour in colours if colour not in numbers]
+            if strange and self.coloured:
+                raise InputError(
+                    f"{path}: the colour #{strange[0]:06x} is not in the DAVIS palette, as others here are"
+                )
+            if strange:
+                return None
+        table = np.array([numbers.get(0x010101 * level, 0) for level in range(256)], dtype=np.uint8)
+        return table[rgb[..., 0]]
+
+    def _keep(self, colours: Mapping[int, int]) -> None:
+        """Keep the numbers of colours for the files to come."""
+        assert self.like is not None  # colours are numbered once there is a file that others are read like
+        self.like = replace(self.like, colours={**self.like.colours, **colours})
 
 
 class Truth:
@@ -62,6 +115,7 @@ class Truth:
     Args:
         folder: holds a PNG for each annotated frame.
         year: 2016: all that is marked is one object; 2017: objects are told apart, and void is ignored.
+        threshold: brightness from which on pixels are one object, in truth and results; None: as each file shows.
 
     Attributes:
         paths: file of each annotated frame, in the natural order of their names.
@@ -70,15 +124,17 @@ class Truth:
         InputError: there is no annotation, one is unreadable, or none holds an object.
     """
 
-    def __init__(self, folder: Path, year: int) -> None:
+    def __init__(self, folder: Path, year: int, threshold: int | None = None) -> None:
         self.folder = folder
         self.year = year
         self.paths = mask_paths(folder)
         if not self.paths:
             raise InputError(f"{folder}: holds 0 annotations; put a PNG named after its frame there")
-        self._reader = MaskReader()
-        self.reference = self._reader.like = self._reference()
-        self._known = set(self.reference.object_ids)
+        self.reader = MaskReader(threshold=threshold)
+        reference = self._reference()
+        self._kind: Kind = reference.kind
+        self._known = set(reference.object_ids)
+        self.reader.like = reference
 
     @cached_property
     def introductions(self) -> dict[int, str]:
@@ -153,12 +209,20 @@ class Truth:
         return found
 
     def _reference(self) -> Labels:
-        """Read the annotation that the others are read like: the first in which objects are told apart."""
+        """Read the annotation that the others are read like: the first in which objects are told apart.
+
+        If it has soft edges, the others are cut in the middle as well.
+        """
         first: Labels | None = None
         for path in self.paths.values():
-            labels = self._reader.read(path)
-            numbered = labels.kind != "one object" and set(labels.object_ids) - {VOID}
-            if numbered or (self.year == 2016 and labels.object_ids):
+            labels = self.reader.read(path)
+            if labels.kind != "one object" and set(labels.object_ids) - {VOID}:
+                rgb = colour_pixels(path)
+                self.reader.coloured = rgb is not None and bool(np.any(rgb != rgb[..., :1]))
+                return labels
+            if labels.kind == "one object" and labels.object_ids and labels.notes:
+                self.reader.threshold = MIDDLE
+            if labels.object_ids and (self.year == 2016 or self.reader.threshold is not None):
                 return labels
             first = first if first is not None and first.object_ids else labels
         assert first is not None  # there is an annotation
@@ -166,18 +230,25 @@ class Truth:
 
     def _numbered(self, path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         """Read labels (H, W) uint8 with the numbers of the whole sequence, and void (H, W) bool or None."""
-        values = plain_values(path)
+        values = None if self.reader.threshold is not None else plain_values(path)
         present = set() if values is None else present_in(values)
-        numbers = self.reference.kind == "numbers"
-        if values is not None and not numbers and self.reference.kind == "one object" and len(present) < 2:
+        numbers = self._kind == "numbers"
+        if values is not None and self._kind == "one object" and len(present) < 2:
             return (values > 0).astype(np.uint8), None
         if values is not None and numbers and (len(present) < 2 or present <= self._known | {VOID}):
             self._known |= present
             return without_void(values)
-        labels = self._reader.read(path)
+        labels = self.reader.read(path)
+        alone = numbers and labels.kind == "one object" and bool(labels.object_ids)
+        if alone and len(self._known) == 1:
+            return (labels.values > 0) * np.uint8(min(self._known)), labels.void
+        if alone and not self.reader.coloured:
+            raise InputError(f"{path}: one object in a single colour, but other annotations have numbers")
+        if alone or (numbers and labels.kind == "colours"):
+            raise InputError(f"{path}: its colours are not in the DAVIS palette, as those of other annotations are")
         self._known |= set(labels.object_ids)
-        values, void = labels.values.astype(np.uint8), labels.void
-        return without_void(values) if numbers and void is None else (values, void)
+        read = labels.values.astype(np.uint8)
+        return without_void(read) if numbers and labels.void is None else (read, labels.void)
 
 
 class Predictions:
@@ -200,7 +271,7 @@ class Predictions:
         self.folder = folder
         self.truth = truth
         self.paths = mask_paths(folder)
-        self._reader = MaskReader(truth.reference)
+        self._reader = MaskReader(truth.reader.like, truth.reader.threshold, truth.reader.coloured)
 
     def read(self, name: str) -> np.ndarray:
         """Read the mask of a frame, labels (H, W) uint8.
@@ -212,17 +283,20 @@ class Predictions:
         if path is None:
             raise InputError(f"{self.folder / name}.png: no such mask; every annotated frame of the sequence needs one")
         if self.truth.year == 2016:
-            return foreground(path).astype(np.uint8)
+            return foreground(path, self.truth.reader.threshold).astype(np.uint8)
         values, known = plain_values(path), set(self.truth.objects)
         if values is not None and present_in(values) <= known:
             return values
+        greys = None if values is not None else self._reader.grey_objects(path)
+        if greys is not None and present_in(greys) and present_in(greys) <= known:
+            return greys
         labels = self._reader.read(path)
+        found = set(labels.object_ids) | (set() if labels.void is None else {VOID})
         one = labels.kind == "one object" or (values is not None and present_in(values) == {VOID})
         if one and len(known) == 1:
             return (labels.values > 0) * np.uint8(min(known))
         if one and labels.object_ids:
             raise InputError(f"{path}: one object in a single colour, but {self.truth.folder} has {sorted(known)}")
-        found = set(labels.object_ids) | (set() if labels.void is None else {VOID})
         check_objects(self.truth, found, path)
         return labels.values.astype(np.uint8)
 
@@ -234,33 +308,57 @@ def check_objects(truth: Truth, found: Iterable[int], source: object) -> None:
         raise InputError(f"{source}: object {extra[0]} is not in {truth.folder}, which has {truth.objects}")
 
 
-def foreground(path: Path) -> np.ndarray:
+def foreground(path: Path, threshold: int | None = None) -> np.ndarray:
     """Read a mask without telling objects apart, (H, W) bool; void counts as marked, as in DAVIS 2016.
+
+    Args:
+        path: the file.
+        threshold: brightness from which on pixels are marked; None: as the file shows.
 
     Raises:
         InputError: it is unreadable.
     """
-    values = plain_values(path)
+    values = plain_values(path) if threshold is None else None
     if values is not None and len(present_in(values)) < 2:
         return values > 0
-    labels = read_labels(path)
+    indices = plain_values(path, ("P",)) if threshold is None else None
+    if indices is not None:
+        return indices > 0
+    labels = read_labels(path, threshold=threshold)
     inside = labels.values > 0
     return inside if labels.void is None else inside | labels.void
 
 
-def plain_values(path: Path) -> np.ndarray | None:
+def plain_values(path: Path, modes: tuple[str, ...] = ("P", "L")) -> np.ndarray | None:
     """Read an indexed PNG on black or a grey PNG as it is, (H, W) uint8; None: it takes more to understand it.
 
     Raises:
         InputError: it is not a readable image.
     """
+    with picture(path) as image:
+        if image.format != "PNG" or image.mode not in modes or "transparency" in image.info:
+            return None
+        if image.mode == "P" and tuple((image.getpalette() or [0, 0, 0])[:3]) != (0, 0, 0):
+            return None
+        return np.array(image)
+
+
+def colour_pixels(path: Path) -> np.ndarray | None:
+    """Read a colour PNG, (H, W, 3) uint8; None: it is none, or has transparency.
+
+    Raises:
+        InputError: it is not a readable image.
+    """
+    with picture(path) as image:
+        return np.array(image) if image.mode == "RGB" and "transparency" not in image.info else None
+
+
+@contextmanager
+def picture(path: Path) -> Iterator[Image.Image]:
+    """Open an image of a mask; raise an InputError if it cannot be read."""
     try:
-        with open_image(path, ("PNG", "JPEG")) as image:
-            if image.format != "PNG" or image.mode not in ("P", "L") or "transparency" in image.info:
-                return None
-            if image.mode == "P" and tuple((image.getpalette() or [0, 0, 0])[:3]) != (0, 0, 0):
-                return None
-            return np.array(image)
+        with open_image(path, MASK_FORMATS) as image:
+            yield image
     except (OSError, ValueError) as error:
         if isinstance(error, InputError):
             raise

@@ -21,11 +21,11 @@ from pathlib import Path
 
 from ..command.run_record import write_run_record
 from ..command.status import exit_status
+from ..engine.changes import update
 from ..engine.models import new_tracker
 from ..engine.session import Session
 from ..errors import InputError, OutputError, parameter
 from ..files import output_errors
-from ..pipeline import update
 from ..readers.open import open_reader
 from ..readers.prefetch import prefetch
 from ..structures import FirstMask, Frame, Result
@@ -88,6 +88,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--max-frames", type=int, help="of each sequence; no scores then")
+    parser.add_argument(
+        "--threshold", type=int, metavar="T", help="masks are black and white; T and brighter is the object"
+    )
     parser.add_argument("--official", action="store_true", help="score with the installed davis2017 package")
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     target = parser.add_mutually_exclusive_group(required=True)
@@ -148,7 +151,7 @@ def track_sequence(session: Session, options: argparse.Namespace, name: str) -> 
         VosError: the sequence is missing or unusable.
     """
     davis = Davis.chosen(options)
-    images, truth = davis.images(name), Truth(davis.annotations(name), options.year)
+    images, truth = davis.images(name), Truth(davis.annotations(name), options.year, options.threshold)
     given = given_frames(truth, dataset.frame_names(images)[: options.max_frames])
     target, partial = options.output / name, options.output / f".{name}{PARTIAL}"
     with output_errors(partial):
@@ -223,7 +226,7 @@ def evaluate(options: argparse.Namespace, names: list[str], results: Path) -> No
         print("no scores: --max-frames left out a part of the sequences")
         return
     davis = Davis.chosen(options)
-    truths = {name: Truth(davis.annotations(name), options.year) for name in names}
+    truths = {name: Truth(davis.annotations(name), options.year, options.threshold) for name in names}
     unscored = [name for name, truth in truths.items() if truth.first_annotations_only]
     if len(unscored) == len(names):
         count = f"{len(names)} sequence" + "s" * (len(names) > 1)

@@ -271,26 +271,41 @@ def score_sequence(
     predictions = Predictions(results, truth)
     frames = frames_of(truth, predictions) if frames is None else frames
     scorer = SequenceScorer(truth, frames)
+    for name in scorer.names:
+        scorer.add(name, predictions.read(name), predictions.paths.get(name))
+    tell(scorer, frames, predictions)
+    return scorer.scores()
+
+
+def tell(scorer: SequenceScorer, frames: Sequence[str], predictions: Predictions) -> None:
+    """Log what is unusual about a sequence that was scored.
+
+    Args:
+        scorer: scored it.
+        frames: names of all frames of the sequence.
+        predictions: its results.
+    """
     extra = [path.name for name, path in predictions.paths.items() if name not in set(frames)]
     if extra:
         shown = ", ".join(extra[:SHOWN]) + (", ..." if len(extra) > SHOWN else "")
-        _log.warning("%s: %d masks of no frame of the sequence are not scored: %s", results, len(extra), shown)
+        _log.warning(
+            "%s: %d masks of no frame of the sequence are not scored: %s", predictions.folder, len(extra), shown
+        )
     if scorer.sparse:
         _log.warning(
             "%s: %d of %d frames are annotated and scored, but for the first",
-            truth.folder,
-            len(truth.paths),
+            scorer.truth.folder,
+            len(scorer.truth.paths),
             len(frames),
         )
     if scorer.joining:
         ids = ", ".join(map(str, scorer.joining))
-        _log.warning("%s: objects that appear later are scored from the frame after that on: %s", truth.folder, ids)
+        _log.warning(
+            "%s: objects that appear later are scored from the frame after that on: %s", scorer.truth.folder, ids
+        )
     if scorer.unscored:
         ids = ", ".join(map(str, scorer.unscored))
-        _log.warning("%s: objects that appear too late to be scored: %s", truth.folder, ids)
-    for name in scorer.names:
-        scorer.add(name, predictions.read(name), predictions.paths.get(name))
-    return scorer.scores()
+        _log.warning("%s: objects that appear too late to be scored: %s", scorer.truth.folder, ids)
 
 
 def frames_of(truth: Truth, predictions: Predictions) -> list[str]:

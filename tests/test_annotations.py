@@ -84,7 +84,8 @@ def test_the_objects_are_those_of_the_truth(
     tmp_path: Path, objects: tuple[int, ...], truth_kind: str, result_kind: str
 ) -> None:
     truth = save(tmp_path / "truth", moving(DENSE, objects), truth_kind)
-    ids = dict(zip(objects, [1] if len(objects) == 1 and truth_kind == "grey" else objects, strict=True))
+    alone = len(objects) == 1 and truth_kind != "indexed"  # two greys are one object; 7 is a grey of the palette
+    ids = dict(zip(objects, [1] if alone else objects, strict=True))
     shown = {
         name: np.where(labels == objects[0], ids[objects[0]], labels) for name, labels in moving(DENSE, objects).items()
     }
@@ -256,3 +257,43 @@ def test_a_soft_truth_is_read_as_a_first_mask_is(tmp_path: Path, caplog: pytest.
     [score] = score_sequence(truth, results, 2017)
     assert score.object_id == 1 and score.j.mean > 0.95
     assert len({record.getMessage() for record in caplog.records}) == len(caplog.records) > 0
+
+
+@pytest.mark.parametrize("kind", ["coloured", "flat"])
+def test_colours_keep_their_numbers_through_a_sequence(tmp_path: Path, kind: str) -> None:
+    colours = davis_palette().copy()
+    if kind == "flat":
+        colours[1], colours[2], colours[7], colours[9] = (255, 140, 0), (0, 90, 200), (200, 200, 200), (10, 240, 240)
+    frames = [(1, 2), (7,), (1,), (9, 0, 2), (0, 7), (1, 2)]  # grey alone, and colours that join one by one
+    for folder in ("truth", "results"):
+        (tmp_path / folder).mkdir()
+        for name, objects in zip(DENSE, frames, strict=True):
+            Image.fromarray(colours[labels_of(objects)]).save(tmp_path / folder / f"{name}.png")
+    truth = Truth(tmp_path / "truth", 2017)
+    assert len(truth.objects) == 4
+    assert sorted(truth.introductions.values()) == ["00000", "00000", "00001", "00003"]
+    scores = score_sequence(truth, tmp_path / "results")
+    assert all(values == PERFECT for values in by_id(scores).values())
+    tracked = save(tmp_path / "tracked", {name: truth.read(name)[0] for name in DENSE})
+    assert by_id(score_sequence(Truth(tmp_path / "truth", 2017), tracked)) == by_id(scores)
+
+
+def test_a_threshold_cuts_truth_and_results(tmp_path: Path) -> None:
+    grey_levels = {name: np.where(labels > 0, 60, 20).astype(np.uint16) for name, labels in moving(DENSE, (1,)).items()}
+    for labels in grey_levels.values():
+        labels[:5] = 40
+    folder = save(tmp_path / "truth", grey_levels, "grey")
+    truth = Truth(folder, 2017, threshold=50)
+    assert truth.objects == [1]
+    assert np.array_equal(truth.read("00001")[0] > 0, labels_of((1,), 1) > 0)
+    assert by_id(score_sequence(truth, folder)) == {1: PERFECT}
+
+
+def test_colours_outside_of_the_palette_beside_colours_of_it_are_refused(tmp_path: Path) -> None:
+    for colour in ((255, 140, 0), (200, 200, 200)):
+        truth = save(tmp_path / str(colour), moving(DENSE, (1, 2)), "coloured")
+        Image.fromarray(np.array([(0, 0, 0), (128, 0, 0), colour], np.uint8)[labels_of((0, 2))]).save(
+            truth / "00003.png"
+        )
+        with pytest.raises(InputError, match=r"00003\.png: .* not in the DAVIS palette"):
+            score_sequence(truth, truth, 2017)
