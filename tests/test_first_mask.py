@@ -13,6 +13,7 @@ from PIL import Image
 
 from vos.errors import InputError
 from vos.readers.first_mask import load_first_mask
+from vos.readers.mask_size import Resize
 from vos.structures import first_mask_from_array
 
 SIZE = (48, 64)
@@ -141,8 +142,13 @@ def test_many_objects_are_not_soft_edges(tmp_path: Path, mode: str) -> None:
 
 @pytest.mark.parametrize("edge_px", [1, 3, 25])
 @pytest.mark.parametrize("mode", ["L", "RGB", "LA"])
-def test_soft_edges(tmp_path: Path, edge_px: float, mode: str) -> None:
-    assert_error(save(tmp_path / "m.png", soft_disc(edge_px=edge_px), mode=mode), "soft edges.*threshold")
+def test_soft_edges_are_cut_in_the_middle(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, edge_px: float, mode: str
+) -> None:
+    disc = soft_disc(edge_px=edge_px)
+    mask = load_first_mask([save(tmp_path / "m.png", disc, mode=mode)], SIZE)
+    np.testing.assert_array_equal(mask.labels, disc >= 128)
+    assert "m.png: black and white with soft or compressed edges" in caplog.text and "`threshold`" in caplog.text
 
 
 def test_soft_edges_of_resampled_labels(tmp_path: Path, labels: np.ndarray) -> None:
@@ -198,8 +204,13 @@ def test_16_bit_with_two_values(tmp_path: Path, labels: np.ndarray) -> None:
     np.testing.assert_array_equal(mask.labels, labels > 0)
 
 
-def test_16_bit_with_large_numbers(tmp_path: Path, labels: np.ndarray) -> None:
-    assert_error(save(tmp_path / "m.png", labels * np.uint16(1000)), "16-bit.* up to 5000")
+def test_16_bit_numbers_that_do_not_fit_are_renumbered(
+    tmp_path: Path, labels: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    mask = load_first_mask([save(tmp_path / "m.png", labels * np.uint16(1000))], SIZE)
+    np.testing.assert_array_equal(mask.labels, np.uint8([0, 0, 1, 0, 0, 2])[labels])
+    assert mask.labels.dtype == np.uint8
+    assert "1 (was 2000), 2 (was 5000)" in caplog.text
 
 
 def test_300_objects(tmp_path: Path) -> None:
@@ -227,11 +238,13 @@ def test_any_single_colour_on_black(tmp_path: Path, labels: np.ndarray) -> None:
     np.testing.assert_array_equal(mask.labels, labels > 0)
 
 
-def test_colours_outside_the_palette(tmp_path: Path, labels: np.ndarray) -> None:
+def test_colours_outside_the_palette(tmp_path: Path, labels: np.ndarray, caplog: pytest.LogCaptureFixture) -> None:
     rgb = np.zeros((*SIZE, 3), np.uint8)
     rgb[labels == 2] = (10, 200, 30)
     rgb[labels == 5] = (128, 0, 0)
-    assert_error(save(tmp_path / "m.png", rgb), "#0ac81e is not in the DAVIS palette.*indexed PNG")
+    mask = load_first_mask([save(tmp_path / "m.png", rgb)], SIZE)
+    np.testing.assert_array_equal(mask.labels, np.uint8([0, 0, 1, 0, 0, 2])[labels])
+    assert "#0ac81e = 1, #800000 = 2" in caplog.text
 
 
 def test_equal_channels_are_grey(tmp_path: Path, labels: np.ndarray) -> None:
@@ -257,14 +270,15 @@ def test_alpha_of_a_single_colour_is_the_mask(tmp_path: Path, labels: np.ndarray
 
 def test_soft_alpha(tmp_path: Path) -> None:
     rgba = np.dstack([np.full((*SIZE, 3), 255, np.uint8), soft_disc()])
-    assert_error(save(tmp_path / "m.png", rgba), "soft edges")
+    mask = load_first_mask([save(tmp_path / "m.png", rgba)], SIZE)
+    np.testing.assert_array_equal(mask.labels, soft_disc() >= 128)
 
 
 def test_transparent_pixels_are_background(tmp_path: Path, labels: np.ndarray) -> None:
     rgba = np.dstack([voc_palette()[labels], (labels == 2) * np.uint8(255)])
     assert load_first_mask([save(tmp_path / "m.png", rgba)], SIZE).object_ids == (2,)
     rgba[..., 3] //= 2
-    assert_error(save(tmp_path / "m.png", rgba), "partly transparent")
+    assert load_first_mask([save(tmp_path / "m.png", rgba)], SIZE).object_ids == (2,)
 
 
 @pytest.mark.parametrize("mode", ["P", "L", "1", "RGB"])
@@ -281,7 +295,9 @@ def test_another_size(tmp_path: Path, labels: np.ndarray) -> None:
     path = save(tmp_path / "m.png", labels, mode="P")
     with pytest.raises(InputError) as caught:
         load_first_mask([path], (480, 854))
-    assert str(caught.value) == f"{path}: 64 x 48, but the video is 854 x 480; pass `resize_mask=True`"
+    assert str(caught.value) == f"{path}: 64 x 48, but the video is 854 x 480; pass `resize_mask=crop`, pad or stretch"
+    with pytest.raises(InputError, match="64 x 48, but the video is 128 x 96; pass `resize_mask=True`"):
+        load_first_mask([path], (96, 128))
     mask = load_first_mask([path], (96, 128), resize=True)
     np.testing.assert_array_equal(mask.labels, labels.repeat(2, axis=0).repeat(2, axis=1))
 
@@ -382,7 +398,10 @@ def test_bool_array_is_object_1(labels: np.ndarray) -> None:
     [
         (np.zeros((4, 4), np.uint8), "empty"),
         (np.zeros((4, 4), bool), "empty"),
-        (np.ones((4, 4), np.float32), "float32"),
+        (np.full((4, 4), 2, np.float32), "float32"),
+        (np.full((4, 4), np.nan), "float64"),
+        (np.full((4, 4), "a"), "type must be bool"),
+        (np.zeros((4, 4), np.float32), "empty"),
         (np.ones((1, 4, 4), np.uint8), r"\(1, 4, 4\)"),
         (np.ones((0, 4), np.uint8), "shape"),
         (np.full((4, 4), -1), "not -1"),
@@ -392,3 +411,83 @@ def test_bool_array_is_object_1(labels: np.ndarray) -> None:
 def test_bad_arrays(values: np.ndarray, message: str) -> None:
     with pytest.raises(InputError, match=message):
         first_mask_from_array(values)
+
+
+def test_array_of_black_and_white_is_object_1(labels: np.ndarray) -> None:
+    for white in (np.uint8(255), np.int64(255)):
+        mask = first_mask_from_array((labels > 0) * white)
+        np.testing.assert_array_equal(mask.labels, labels > 0)
+    assert first_mask_from_array(np.full(SIZE, 255, np.uint8)).object_ids == (1,)
+    assert first_mask_from_array((labels > 0) * np.uint8(7)).object_ids == (7,)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_array_of_floats_is_a_matte(dtype: type) -> None:
+    soft = (soft_disc() / 255).astype(dtype)
+    np.testing.assert_array_equal(first_mask_from_array(soft).labels, soft >= 0.5)
+
+
+def test_array_with_soft_edges_is_cut_and_told(caplog: pytest.LogCaptureFixture) -> None:
+    np.testing.assert_array_equal(first_mask_from_array(soft_disc()).labels, soft_disc() >= 128)
+    assert "cut in the middle" in caplog.text
+    noise = np.random.default_rng(0).integers(0, 256, SIZE)
+    with pytest.raises(InputError, match="soft edges"):
+        first_mask_from_array(noise)
+
+
+@pytest.mark.parametrize("covered, told", [(0.85, False), (0.97, True)])
+def test_a_mask_of_nearly_all_of_the_frame_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, covered: float, told: bool
+) -> None:
+    inside = (np.arange(SIZE[0] * SIZE[1]) < covered * SIZE[0] * SIZE[1]).reshape(SIZE)
+    assert load_first_mask([save(tmp_path / "m.png", inside)], SIZE).object_ids == (1,)
+    assert ("m.png: covers 97 % of the frame; is it inverted?" in caplog.text) == told
+
+
+@pytest.mark.parametrize("resize", [False, True, "crop", "pad", "stretch"])
+@pytest.mark.parametrize("size", [(64, 48), (128, 96)])
+def test_a_mask_on_its_side(tmp_path: Path, labels: np.ndarray, size: tuple[int, int], resize: Resize) -> None:
+    path = save(tmp_path / "m.png", labels, mode="P")
+    with pytest.raises(InputError, match="lies on its side; turn the mask by 90 degrees.*upright") as caught:
+        load_first_mask([path], size, resize=resize)
+    assert "resize" not in str(caught.value)
+
+
+def test_another_shape_is_not_squashed(tmp_path: Path, labels: np.ndarray) -> None:
+    path = save(tmp_path / "m.png", labels, mode="P")
+    with pytest.raises(InputError, match="`resize_mask=crop`, `resize_mask=pad` or `resize_mask=stretch`"):
+        load_first_mask([path], (50, 64), resize=True)
+    stretched = load_first_mask([path], (96, 64), resize="stretch")
+    np.testing.assert_array_equal(stretched.labels, labels.repeat(2, axis=0))
+
+
+def test_pad_and_crop_by_a_few_lines(tmp_path: Path, labels: np.ndarray) -> None:
+    path = save(tmp_path / "m.png", labels, mode="P")
+    padded = load_first_mask([path], (53, 64), resize="pad").labels
+    np.testing.assert_array_equal(padded, np.pad(labels, ((2, 3), (0, 0))))
+    cropped = load_first_mask([path], (43, 64), resize="crop").labels
+    np.testing.assert_array_equal(cropped, labels[2:45])
+
+
+def test_pad_and_crop_scale_evenly(tmp_path: Path, labels: np.ndarray) -> None:
+    path = save(tmp_path / "m.png", labels, mode="P")
+    double = labels.repeat(2, axis=0).repeat(2, axis=1)
+    padded = load_first_mask([path], (96, 148), resize="pad").labels
+    np.testing.assert_array_equal(padded, np.pad(double, ((0, 0), (10, 10))))
+    cropped = load_first_mask([path], (96, 108), resize="crop").labels
+    np.testing.assert_array_equal(cropped, double[:, 10:118])
+
+
+def test_an_object_outside_of_the_crop(tmp_path: Path) -> None:
+    labels = np.zeros(SIZE, np.uint8)
+    labels[:1], labels[20:30, 20:30] = 1, 2
+    path = save(tmp_path / "m.png", labels, mode="P")
+    with pytest.raises(InputError, match=r"objects \[1\] vanish"):
+        load_first_mask([path], (40, 64), resize="crop")
+
+
+def test_no_pixel_reaches_the_threshold(tmp_path: Path) -> None:
+    path = save(tmp_path / "m.png", soft_disc() // 2)
+    assert_error(path, "no pixel reaches `threshold=200`", threshold=200)
+    with pytest.raises(InputError, match="must be 1 to 255"):
+        load_first_mask([path], SIZE, threshold=0)

@@ -151,8 +151,9 @@ def _as_black_and_white(grey: np.ndarray, found: _Values) -> Meaning | None:
         return None if _has_third_level(grey) else "one object"
     if not _lie_near_edges(grey, int(black), int(white)):
         return "numbers"  # such as a rope that is too thin to be an area
+    one_sided = not (np.any(others & dark) and np.any(others & light))
     few_and_long = np.count_nonzero(others) <= 2 and pixels[others].sum() > 3 * found.pieces[others].sum()
-    return "unclear" if few_and_long else "one object"
+    return "unclear" if one_sided and few_and_long else "one object"
 
 
 def _has_third_level(grey: np.ndarray) -> bool:

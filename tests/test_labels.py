@@ -1,0 +1,313 @@
+"""Tests the reader of mask files: what a person sees in a mask is what is read, or it is refused in one line."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from vos.errors import InputError
+from vos.palette import davis_palette
+from vos.readers.labels import Labels, read_labels
+
+SIZE = (120, 160)
+
+COLOURS = np.zeros((256, 3), np.uint8)
+COLOURS[1], COLOURS[2] = (10, 200, 30), (255, 60, 0)
+
+
+def blobs() -> np.ndarray:
+    """Two objects, a disc and a rectangle, (H, W) uint8."""
+    y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+    labels = (np.hypot(y - 55, x - 50) < 33).astype(np.uint8)
+    labels[30:101, 90:141] = 2
+    return labels
+
+
+LABELS = blobs()
+INSIDE = LABELS > 0
+BLACK_AND_WHITE = INSIDE * np.uint8(255)
+
+
+@pytest.fixture
+def read(tmp_path: Path) -> Callable[..., Labels]:
+    """Save an image and read its labels; keywords that ``read_labels`` does not know are for Pillow."""
+
+    def saved_and_read(image: Image.Image | np.ndarray, kind: str = "PNG", **options: object) -> Labels:
+        picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+        path = tmp_path / "mask.png"
+        own = {name: options.pop(name) for name in ("threshold", "like", "max_pixels") if name in options}
+        picture.save(path, kind, **options)
+        labels = read_labels(path, **own)
+        assert labels.object_ids == tuple(np.unique(labels.values[labels.values > 0]).tolist())
+        assert all(note.startswith(f"{path}: ") and "\n" not in note for note in labels.notes)
+        return labels
+
+    return saved_and_read
+
+
+def compressed(image: Image.Image | np.ndarray, quality: int = 90, kind: str = "JPEG") -> Image.Image:
+    """Save as JPEG and open again."""
+    picture = Image.fromarray(image) if isinstance(image, np.ndarray) else image
+    content = io.BytesIO()
+    picture.save(content, kind, quality=quality)
+    return Image.open(content)
+
+
+def indexed(indices: np.ndarray, palette: np.ndarray | list[tuple[int, int, int]]) -> Image.Image:
+    """Make an indexed image."""
+    image = Image.fromarray(indices.astype(np.uint8))
+    image.putpalette(np.asarray(palette, np.uint8).tobytes())
+    return image
+
+
+def assert_one_object(labels: Labels, inside: np.ndarray = INSIDE, tolerance: int = 0) -> None:
+    """Check that there is one object, number 1, with at most so many wrong pixels."""
+    assert labels.object_ids == (1,)
+    assert np.count_nonzero((labels.values == 1) != inside) <= tolerance
+
+
+# -- black and white ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("quality", [30, 50, 75, 85, 90, 95, 98, 100])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA", "P"])
+def test_a_mask_that_was_once_a_jpeg(read: Callable[..., Labels], quality: int, mode: str) -> None:
+    image = compressed(BLACK_AND_WHITE, quality).convert(mode)
+    assert len(np.unique(np.array(image.convert("L")))) > 2
+    labels = read(image)
+    assert_one_object(labels, tolerance=20)
+    assert "black and white with soft or compressed edges" in labels.notes[0]
+    assert "`threshold`" in labels.notes[0]
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("quality", [75, 95])
+def test_a_jpeg_file(read: Callable[..., Labels], mode: str, quality: int) -> None:
+    assert_one_object(read(Image.fromarray(BLACK_AND_WHITE).convert(mode), "JPEG", quality=quality), tolerance=5)
+
+
+@pytest.mark.parametrize("colours", [8, 16, 64])
+def test_a_compressed_mask_with_a_palette(read: Callable[..., Labels], colours: int) -> None:
+    assert_one_object(read(compressed(BLACK_AND_WHITE, 85).quantize(colours)), tolerance=5)
+    assert_one_object(read(compressed(BLACK_AND_WHITE, 85).convert("RGB").quantize(colours)), tolerance=5)
+
+
+def test_large_and_small_masks_that_were_jpegs(read: Callable[..., Labels]) -> None:
+    for size in ((40, 30), (1280, 720)):
+        inside = np.array(Image.fromarray(BLACK_AND_WHITE).resize(size, Image.Resampling.NEAREST)) > 0
+        for quality in (75, 95):
+            assert_one_object(read(compressed(inside * np.uint8(255), quality)), inside, tolerance=20)
+
+
+@pytest.mark.parametrize("radius", [0.5, 1, 3, 6])
+def test_soft_mattes(read: Callable[..., Labels], radius: float) -> None:
+    soft = Image.fromarray(BLACK_AND_WHITE).filter(ImageFilter.GaussianBlur(radius))
+    inside = np.array(soft) >= 128
+    assert_one_object(read(soft), inside)
+    assert_one_object(read(soft.convert("RGB")), inside)
+    assert_one_object(read(np.array(soft).astype(np.uint16) * 257), inside)
+    assert_one_object(read(np.array(soft).astype(np.uint16) * 16), np.array(soft).astype(int) * 16 * 255 // 4095 >= 128)
+
+
+@pytest.mark.parametrize(
+    "levels", [(0, 7, 255), (0, 1, 255), (0, 255, 1), (0, 254, 255), (0, 7, 200), (0, 128, 255), (0, 30, 240)]
+)
+@pytest.mark.parametrize("mode", ["L", "RGB", "LA"])
+def test_flat_values_stay_numbers(read: Callable[..., Labels], levels: tuple[int, ...], mode: str) -> None:
+    values = np.array(levels, np.uint8)[LABELS]
+    labels = read(Image.fromarray(values).convert(mode))
+    np.testing.assert_array_equal(labels.values, values)
+    assert labels.notes == ()
+
+
+def test_numbers_with_a_white_contour(read: Callable[..., Labels]) -> None:
+    edge = np.array(Image.fromarray(LABELS * np.uint8(100)).filter(ImageFilter.FIND_EDGES)) > 0
+    values = np.where(edge, np.uint8(255), LABELS)
+    assert read(values).object_ids == (1, 2, 255)
+    ramp = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
+    for palette in (ramp, davis_palette()):
+        labels = read(indexed(values, palette))
+        np.testing.assert_array_equal(labels.values, np.where(edge, 0, LABELS))
+        np.testing.assert_array_equal(labels.void, edge)
+
+
+@pytest.mark.parametrize("levels", [(0, 128, 255), (0, 100, 200), (0, 2, 5)])
+def test_several_grey_values_that_were_compressed_are_refused(
+    read: Callable[..., Labels], levels: tuple[int, ...]
+) -> None:
+    image = compressed(np.array(levels, np.uint8)[LABELS], 90)
+    with pytest.raises(InputError, match="soft edges or compression.*`threshold=128`"):
+        read(image)
+    with pytest.raises(InputError, match="JPEG image that is not black and white|soft edges or compression"):
+        read(np.array(levels, np.uint8)[LABELS], "JPEG")
+
+
+@pytest.mark.parametrize("threshold", [1, 60, 200])
+def test_threshold(read: Callable[..., Labels], threshold: int) -> None:
+    values = np.array([0, 60, 200], np.uint8)[LABELS]
+    inside = values >= threshold
+    assert_one_object(read(values, threshold=threshold), inside)
+    assert_one_object(read(values.astype(np.uint16) * 257, threshold=threshold), inside)
+    assert_one_object(read(np.repeat(values[..., None], 3, axis=2), threshold=threshold), inside)
+    assert_one_object(read(indexed(LABELS, [(0, 0, 0), (0, 60, 0), (200, 0, 0)]), threshold=threshold), inside)
+    assert_one_object(read(compressed(values), threshold=threshold), np.array(compressed(values)) >= threshold)
+    assert_one_object(read(np.dstack([values] * 3 + [values]), threshold=threshold), inside)
+
+
+# -- indexed ------------------------------------------------------------------------------------------
+
+
+def test_palettes_in_any_order(read: Callable[..., Labels]) -> None:
+    davis = davis_palette()
+    labels = read(indexed(2 - LABELS, [tuple(davis[2]), tuple(davis[1]), (0, 0, 0)]))
+    np.testing.assert_array_equal(labels.values, LABELS)
+    assert "its palette does not begin with the background" in labels.notes[0]
+    labels = read(indexed(np.uint8([1, 2, 0])[LABELS], [tuple(COLOURS[2]), (0, 0, 0), tuple(COLOURS[1])]))
+    np.testing.assert_array_equal(labels.values, LABELS)
+    assert_one_object(read(indexed(~INSIDE, [(255, 255, 255), (0, 0, 0)])))
+
+
+@pytest.mark.parametrize(
+    "palette",
+    [
+        [(0, 0, 0), (0, 0, 0), (0, 0, 0)],
+        [(0, 0, 0), (255, 255, 255), (128, 128, 128)],
+        [(255, 255, 255), (255, 0, 0), (0, 0, 255)],
+        [(5, 5, 5), (9, 200, 7), (200, 0, 0)],
+    ],
+)
+def test_indices_are_numbers_after_a_background(
+    read: Callable[..., Labels], palette: list[tuple[int, int, int]]
+) -> None:
+    labels = read(indexed(LABELS, palette))
+    np.testing.assert_array_equal(labels.values, LABELS)
+    assert labels.notes == ()
+
+
+def test_an_index_that_is_transparent(read: Callable[..., Labels]) -> None:
+    image = indexed(LABELS, davis_palette())
+    np.testing.assert_array_equal(read(image, transparency=0).values, LABELS)
+    np.testing.assert_array_equal(read(image, transparency=2).values, LABELS == 1)
+
+
+# -- colours ------------------------------------------------------------------------------------------
+
+
+def test_any_flat_colours_are_objects(read: Callable[..., Labels]) -> None:
+    labels = read(COLOURS[LABELS])
+    np.testing.assert_array_equal(labels.values, LABELS)
+    assert labels.notes[0].endswith("its colours are the objects #0ac81e = 1, #ff3c00 = 2")
+
+
+def test_255_colours_and_more(read: Callable[..., Labels]) -> None:
+    y, x = np.mgrid[:160, :170]
+    tiles = y // 10 * 17 + x // 10
+    colours = np.stack([np.arange(272) // 8 + 60, 255 - np.arange(272) % 97, np.arange(272) % 251], axis=1)
+    colours[0] = 0
+    assert read(colours[np.minimum(tiles, 255)].astype(np.uint8)).object_ids == tuple(range(1, 256))
+    with pytest.raises(InputError, match="colours"):
+        read(colours[tiles].astype(np.uint8))
+
+
+@pytest.mark.parametrize("quality", [75, 90, 95])
+@pytest.mark.parametrize("palette", [COLOURS, davis_palette()])
+def test_compressed_colours(read: Callable[..., Labels], quality: int, palette: np.ndarray) -> None:
+    for labels in (
+        read(palette[LABELS], "JPEG", quality=quality),
+        read(compressed(palette[LABELS], quality)),
+        read(compressed(palette[LABELS], quality).quantize(256)),
+    ):
+        assert labels.object_ids == (1, 2)
+        assert np.count_nonzero(labels.values != LABELS) <= 120
+        assert any("nearest of its flat colours" in note for note in labels.notes)
+
+
+def test_colours_with_soft_edges(read: Callable[..., Labels]) -> None:
+    labels = read(Image.fromarray(COLOURS[LABELS]).filter(ImageFilter.GaussianBlur(1)))
+    assert labels.object_ids == (1, 2)
+    assert np.count_nonzero(labels.values != LABELS) <= 60
+
+
+def test_colours_without_black_are_refused(read: Callable[..., Labels]) -> None:
+    with pytest.raises(InputError, match="#0ac81e, #ff3c00, #ffffff without a black background"):
+        read(np.where(INSIDE[..., None], COLOURS[LABELS], np.uint8(255)))
+
+
+def test_photographs_are_refused(read: Callable[..., Labels]) -> None:
+    small = np.random.default_rng(1).integers(0, 256, (15, 20, 3), dtype=np.uint8)
+    photo = Image.fromarray(small).resize(SIZE[::-1], Image.Resampling.BICUBIC)
+    for image in (photo, photo.convert("L"), photo.quantize(64), photo.quantize(256)):
+        with pytest.raises(InputError, match="mask.png: .*`threshold"):
+            read(image)
+    with pytest.raises(InputError, match="mask.png: .*`threshold"):
+        read(photo, "JPEG")
+
+
+# -- transparency -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize("radius", [0, 2])
+def test_a_cut_out_is_its_opacity(read: Callable[..., Labels], mode: str, radius: int) -> None:
+    photo = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    alpha = np.array(Image.fromarray(BLACK_AND_WHITE).filter(ImageFilter.GaussianBlur(radius)))
+    labels = read(Image.fromarray(np.dstack([photo, alpha])).convert(mode))
+    assert_one_object(labels, alpha >= 128)
+    assert "a cut-out" in labels.notes[0]
+
+
+@pytest.mark.parametrize("hidden", [0, 255])
+@pytest.mark.parametrize("shown", [0, 255])
+def test_one_colour_on_transparency(read: Callable[..., Labels], shown: int, hidden: int) -> None:
+    grey = np.where(INSIDE, np.uint8(shown), np.uint8(hidden))
+    assert_one_object(read(np.dstack([grey] * 3 + [BLACK_AND_WHITE])))
+
+
+def test_colours_on_transparency(read: Callable[..., Labels]) -> None:
+    labels = read(np.dstack([COLOURS[LABELS], BLACK_AND_WHITE]))
+    np.testing.assert_array_equal(labels.values, LABELS)
+
+
+@pytest.mark.parametrize("background", [0, 255])
+def test_a_transparent_grey_value_is_the_background(read: Callable[..., Labels], background: int) -> None:
+    grey = np.where(INSIDE, np.uint8(255 - background), np.uint8(background))
+    assert_one_object(read(grey, transparency=background))
+
+
+# -- 16 bits, orientation, sequences ------------------------------------------------------------------
+
+
+def test_16_bits(read: Callable[..., Labels]) -> None:
+    assert_one_object(read(INSIDE * np.uint16(65535)))
+    kept = read(LABELS.astype(np.uint16) * 100)
+    assert kept.object_ids == (100, 200) and kept.values.dtype == np.uint8
+    large = read(LABELS.astype(np.uint16) * 1000)
+    assert large.object_ids == (1000, 2000) and large.values.dtype == np.uint16
+
+
+def test_a_mask_is_turned_as_its_exif_data_say(read: Callable[..., Labels]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    upright = np.rot90(INSIDE, -1)
+    assert_one_object(read(BLACK_AND_WHITE, "JPEG", exif=exif), upright, tolerance=5)
+    assert_one_object(read(BLACK_AND_WHITE, exif=exif), upright)
+
+
+def test_an_empty_mask_has_no_objects(read: Callable[..., Labels]) -> None:
+    for image in (np.zeros(SIZE, np.uint8), np.zeros((*SIZE, 3), np.uint8), np.zeros((*SIZE, 4), np.uint8)):
+        assert read(image).object_ids == ()
+
+
+def test_files_of_a_sequence_are_read_alike(read: Callable[..., Labels]) -> None:
+    numbers = read(np.array([0, 2, 5], np.uint8)[LABELS])
+    second_alone = np.where(LABELS == 2, np.uint8(5), np.uint8(0))
+    assert read(second_alone).object_ids == (1,)
+    assert read(second_alone, like=numbers).object_ids == (5,)
+    colours = read(COLOURS[LABELS])
+    second_alone = COLOURS[np.where(LABELS == 2, 2, 0)]
+    assert read(second_alone, like=colours).object_ids == (2,)
