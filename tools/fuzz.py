@@ -17,6 +17,7 @@ import errno
 import faulthandler
 import io
 import itertools
+import logging
 import resource
 import struct
 import sys
@@ -34,7 +35,7 @@ import av
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from vos.engine.merge import result_of_labels
 from vos.errors import InputError, VosError
@@ -75,13 +76,17 @@ Chunks = list[tuple[bytes, bytes]]
 
 
 def whole_masks() -> list[bytes]:
-    """Make valid PNGs of every kind that is accepted."""
+    """Make valid masks of every kind that is accepted: PNGs, and JPEGs at the end."""
     labels = np.zeros(SIZE, np.uint8)
     labels[4:12, 4:14], labels[14:20, 10:30] = 1, 2
     grey = (labels == 1).astype(np.uint8) * np.uint8(255)
     indexed = Image.fromarray(labels)
     indexed.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
     rgb = np.where(labels[..., None] == 1, np.uint8([128, 0, 0]), np.uint8(0))
+    colours = np.uint8([[0, 0, 0], [10, 200, 30], [255, 60, 0]])[labels]
+    soft = Image.fromarray(grey).filter(ImageFilter.GaussianBlur(1))
+    shuffled = Image.fromarray(2 - labels)
+    shuffled.putpalette([0, 128, 0, 128, 0, 0, 0, 0, 0])
     images = [
         indexed,
         Image.fromarray(labels),
@@ -90,13 +95,22 @@ def whole_masks() -> list[bytes]:
         Image.fromarray(rgb),
         Image.fromarray(np.dstack([rgb, grey])),
         Image.fromarray(np.dstack([grey, grey]), "LA"),
+        soft,
+        Image.fromarray(np.array(soft).astype(np.uint16) * 257),
+        Image.fromarray(labels.astype(np.uint16) * 1000),
+        Image.fromarray(colours),
+        Image.fromarray(colours).filter(ImageFilter.GaussianBlur(1)),
+        Image.fromarray(np.dstack([np.roll(colours, 3, axis=1), np.array(soft)])),
+        shuffled,
+        soft.quantize(16),
     ]
-    return [_saved(image) for image in images]
+    photographed = [soft, Image.fromarray(grey), Image.fromarray(colours)]
+    return [_saved(image) for image in images] + [_saved(image, "JPEG") for image in photographed]
 
 
-def _saved(image: Image.Image) -> bytes:
+def _saved(image: Image.Image, kind: str = "PNG") -> bytes:
     with tempfile.TemporaryFile() as file:
-        image.save(file, format="PNG")
+        image.save(file, format=kind)
         file.seek(0)
         return file.read()
 
@@ -112,7 +126,9 @@ def chunks_of(png: bytes) -> Chunks:
 
 
 def broken_mask(png: bytes, rng: Random) -> bytes:
-    """Damage a PNG's chunks, mostly with correct checksums, and then sometimes its bytes."""
+    """Damage a PNG's chunks, mostly with correct checksums, and then sometimes its bytes; of a JPEG its bytes."""
+    if not png.startswith(b"\x89PNG"):
+        return broken_bytes(png, rng, rng.randrange(4))
     chunks = chunks_of(png)
     for _ in range(rng.randrange(4)):
         rng.choice((_new_header, _new_chunk, _move_chunk, _damaged_chunk, _new_pixels))(chunks, rng)
@@ -157,7 +173,9 @@ def _new_pixels(chunks: Chunks, rng: Random) -> None:
 
 def read_mask(path: Path, rng: Random) -> None:
     """Read a first mask as the command does."""
-    mask = load_first_mask([path], SIZE, resize=rng.random() < 0.7)
+    resize = rng.choice((False, True, "crop", "pad", "stretch", "stretch"))
+    threshold = rng.choice((None, None, None, 1, 128, 255))
+    mask = load_first_mask([path], SIZE, resize=resize, threshold=threshold)
     assert mask.labels.shape == SIZE and mask.labels.dtype == np.uint8
     assert mask.object_ids == tuple(sorted({*np.unique(mask.labels).tolist()} - {0})) != ()
 
@@ -381,6 +399,7 @@ def main() -> int:
     parser.add_argument("--examples", type=int, required=True, metavar="N")
     parser.add_argument("--folder", type=Path, help="folder of the current input (default: a new temporary folder)")
     options = parser.parse_args()
+    logging.getLogger("vos").setLevel(logging.ERROR)  # how masks were read
     folder = options.folder or Path(tempfile.mkdtemp(prefix="vos-fuzz-"))
     folder.mkdir(parents=True, exist_ok=True)
     print(f"the input in turn is {folder}/input.*", flush=True)
