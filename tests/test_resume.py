@@ -26,6 +26,7 @@ from vos.command.options import Options, build_parser
 from vos.engine.models import new_tracker
 from vos.engine.session import Session
 from vos.errors import InputError, PluginError
+from vos.folder_lock import LOCK
 from vos.interfaces import FrameContext
 from vos.segmenters.lite import LiteSegmenter
 from vos.state_file import from_bytes, to_bytes
@@ -248,12 +249,11 @@ def test_without_a_result_folder_the_journal_does_nothing(tmp_path: Path, monkey
     (tmp_path / "run.json").write_text('{"outcome": "finished", "inputs": {"a": "b"}, "options": {}}')
     before = sorted(tmp_path.rglob("*"))
     writers = [object()]
-    with Journal(None) as journal:
-        assert not journal.is_finished() and journal.load() is None
-        journal.lock()
-        assert journal.attach(writers) == writers
-        journal.snapshot(None, SimpleNamespace(frame=SimpleNamespace(index=0)))
-        journal.remove()
+    journal = Journal(None)
+    assert not journal.is_finished() and not journal.is_there() and journal.load() is None
+    assert journal.attach(writers) == writers
+    journal.snapshot(None, SimpleNamespace(frame=SimpleNamespace(index=0)))
+    journal.remove()
     assert sorted(tmp_path.rglob("*")) == before and (tmp_path / FOLDER).exists()
 
 
@@ -342,7 +342,7 @@ def test_damage_costs_frames_and_nothing_else(
 def test_a_run_that_is_under_way_is_left_alone(
     option: str, inputs: Path, copied: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with FileLock(copied / FOLDER / "lock"):
+    with FileLock(copied / LOCK):
         before = sorted(copied.rglob("*"))
         assert main(arguments(inputs, copied, *PLAIN, option)) == 2
         assert "another vos-track is writing there" in one_line(capsys)
@@ -351,7 +351,7 @@ def test_a_run_that_is_under_way_is_left_alone(
 
 
 def test_the_lock_ends_with_the_process_that_was_killed(copied: Path) -> None:
-    with FileLock(copied / FOLDER / "lock", timeout=0):
+    with FileLock(copied / LOCK, timeout=0):
         pass
 
 

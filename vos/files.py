@@ -5,6 +5,7 @@ The writers, the journal of a run and the reports of the benchmarks write throug
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterator
@@ -17,6 +18,9 @@ from .errors import OutputError
 
 _LONGEST_NAME = 255
 """Bytes of the longest name that usual file systems take."""
+
+_FULL = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+"""Errors that more room would mend."""
 
 
 @contextmanager
@@ -106,4 +110,5 @@ def output_errors(path: Path) -> Iterator[None]:
 def cannot_write(path: Path, error: Exception) -> OutputError:
     """Return the error that tells why ``path`` cannot be written and what to do."""
     reason = getattr(error, "strerror", None) or error
-    return OutputError(f"{path}: cannot be written ({reason}); free some space there or choose another folder")
+    remedy = "free some space there or choose" if getattr(error, "errno", None) in _FULL else "choose"
+    return OutputError(f"{path}: cannot be written ({reason}); {remedy} another folder")

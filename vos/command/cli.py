@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from .options import Options, build_parser, check_options
+from .options import Options, check_options, parse_options
 from .status import exit_status
 
 
@@ -15,7 +15,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: of the command line; None takes them from ``sys.argv``.
     """
-    options = build_parser().parse_args(arguments, namespace=Options())
+    options = parse_options(sys.argv[1:] if arguments is None else arguments)
     return exit_status("vos-track", lambda: run(options), options.traceback, "the finished frames are valid")
 
 

@@ -14,11 +14,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from ..engine.device import pick_device
 from ..engine.session import Session
-from ..errors import InputError, OutputError, PluginError, VosError
+from ..errors import InputError, PluginError, VosError
 from ..files import output_errors
 from ..interfaces import ResumableTracker, Tracker, Writer
 from ..structures import Result
@@ -35,11 +33,11 @@ FOLDER = ".resume"
 
 
 class Journal:
-    """Keeps what a stopped run needs to go on. A context manager, which releases the lock of the folder.
+    """Keeps what a stopped run needs to go on.
 
-    The calls, in this order:
+    The calls, in this order; from :meth:`load` on the caller holds the lock of the result folder:
 
-    1. with ``--resume`` :meth:`is_finished`, then :meth:`load`; with ``--overwrite`` :meth:`lock` instead;
+    1. with ``--resume`` :meth:`is_finished`, then :meth:`load`;
     2. :meth:`remove`, unless a state was loaded;
     3. :meth:`attach`, once the writers are open;
     4. :meth:`snapshot`, before each result is handed to the writers;
@@ -65,7 +63,6 @@ class Journal:
         self._identity = identity
         self._own_masks = "masks" not in saves
         self._soft_edges = need_soft_edges(saves)
-        self._file_lock: FileLock | None = None
         self._frame_log: FrameLog | None = None
 
     @classmethod
@@ -89,12 +86,6 @@ class Journal:
         identity = None if problem else identify_run(vars(options), files, pick_device(options.device))
         return cls(out, identity, saves)
 
-    def __enter__(self) -> Journal:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._unlock()
-
     @property
     def inputs(self) -> Mapping[str, str]:
         """Fingerprints of the input files by path; empty if the run cannot be resumed."""
@@ -115,38 +106,16 @@ class Journal:
         check_same(self._out, before, self._identity)
         return True
 
-    def lock(self) -> None:
-        """Lock the folder, if there is one; released at exit, even after a crash.
-
-        A file system without locks is used without one.
-
-        Raises:
-            OutputError: another run is writing there.
-        """
-        path = self._folder / "lock"
-        if self._file_lock is not None or not self._exists or not self._folder.is_dir():
-            return
-        file_lock = FileLock(path, timeout=0, fallback_to_soft=False)  # a soft one would outlive a crash
-        with output_errors(path):
-            try:
-                file_lock.acquire()
-            except Timeout as error:
-                message = f"{self._out}: another vos-track is writing there; wait for it, or stop it"
-                raise OutputError(message) from error
-            except OSError as error:
-                if error.filename is not None:  # the file itself cannot be opened
-                    raise
-                return
-        self._file_lock = file_lock
+    def is_there(self) -> bool:
+        """Tell whether the result folder holds a journal, of whatever run."""
+        return self._exists and self._folder.is_dir()
 
     def load(self) -> Saved | None:
-        """Lock the folder and load the newest state that is whole; None: there is none, the run begins anew.
+        """Load the newest state that is whole; None: there is none, the run begins anew.
 
         Raises:
             InputError: the stopped run had other options or inputs.
-            OutputError: another run is writing there.
         """
-        self.lock()
         before = parse_identity(read_json(self._folder / "run.json"))
         if before is None or self._identity is None:
             return None
@@ -170,7 +139,7 @@ class Journal:
             that they wrote before the run was stopped; the journal is the last.
 
         Raises:
-            OutputError: the journal cannot be written, or another run is writing there.
+            OutputError: the journal cannot be written.
         """
         if self._identity is None:
             return list(writers)
@@ -178,7 +147,6 @@ class Journal:
         entries = self.saved.entries if self.saved else ()
         with output_errors(self._folder):
             self._folder.mkdir(exist_ok=True)
-            self.lock()
             for frame, path in state_files(self._folder):
                 if frame >= first:
                     path.unlink()
@@ -195,17 +163,11 @@ class Journal:
             self._frame_log.snapshot(session, result)
 
     def remove(self) -> None:
-        """Remove the folder and release its lock.
+        """Remove the folder.
 
         Raises:
             OutputError: the folder cannot be removed.
         """
-        self._unlock()  # on some systems a file that is locked cannot be removed
         with output_errors(self._folder):
-            if self._exists and self._folder.is_dir():
+            if self.is_there():
                 shutil.rmtree(self._folder)
-
-    def _unlock(self) -> None:
-        if self._file_lock is not None:
-            self._file_lock.release()
-            self._file_lock = None

@@ -6,29 +6,26 @@
 from __future__ import annotations
 
 import argparse
-import math
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from ..errors import InputError
 from ..readers.limits import MAX_PIXELS
 from ..version import __version__
 from ..writers.outputs import DEFAULTS, help_text
+from .coordinates import Box, Point, parse_box, parse_point, protect_values
 
 if TYPE_CHECKING:  # imports torch
+    from ..readers.mask_size import Resize
     from ..structures import Hint
-
-Box = tuple[float, float, float, float]
-"""x0, y0, x1, y1 in frame pixels, inclusive."""
-
-Point = tuple[float, float, bool]
-"""x, y in frame pixels, and whether the object is there."""
 
 GivenHint = tuple[Literal["box"], Box] | tuple[Literal["point"], Point] | tuple[Literal["object"], None]
 """One ``--box``, ``--point`` or ``--object`` with its value."""
+
+_RESIZES: tuple[Literal["crop", "pad", "stretch"], ...] = ("crop", "pad", "stretch")
+"""Values of ``--resize-mask``; without one, the mask is scaled."""
 
 SAVES = ",".join(DEFAULTS)
 """Outputs that are written without ``--save``."""
@@ -44,6 +41,8 @@ EPILOG = """examples:
       no mask yet: the model makes it from a box (or --point X,Y)
   vos-track dog.mp4 --first-mask dog.png --mask-at 120=dog-120.png
       the same, corrected from frame 120 on
+  vos-track dog.mp4 --first-mask dog.png --gone 200:1
+      the dog is not on frame 200, whatever is tracked there
   vos-track dog.mp4 --first-mask dog.png --resume
       the same command again, after it was stopped or killed: it goes on from there
   vos-track dog.mp4 --first-mask dog.png --model sam-vit-h --prior dinov2-large
@@ -81,7 +80,9 @@ class Options(argparse.Namespace):
     first_mask: list[str] | None
     hints: list[GivenHint] | None
     mask_at: list[tuple[int, str]]
-    resize_mask: bool
+    gone: list[tuple[int, list[int]]] | None
+    resize_mask: Resize
+    threshold: int | None
     tracker: str
     model: str
     prior: str
@@ -112,9 +113,24 @@ def check_options(options: Options) -> None:
         raise InputError("--resume goes on with what --overwrite would remove; give one of them")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and leave with status 2."""
+        self.exit(2, f"{self.prog}: {message}; see --help\n")
+
+
+def parse_options(arguments: Sequence[str]) -> Options:
+    """Parse the arguments of the command line; leave with status 2 and one line if there is a mistake."""
+    parser = build_parser()
+    flags = [flag for action in parser._actions for flag in action.option_strings]
+    return parser.parse_args(protect_values(_with_resize(arguments), flags), namespace=Options())
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the command line; parse into :class:`Options`."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="vos-track",
         usage="%(prog)s VIDEO (--first-mask MASK | --box X0,Y0,X1,Y1 | --point X,Y) [options]",
         description="Follow every object of a first mask through a video.",
@@ -174,14 +190,14 @@ def _add_object_options(parser: argparse.ArgumentParser) -> None:
         "--first-mask",
         metavar="MASK",
         action="append",
-        help="PNG of the objects in the first frame: every non-zero value is an object; repeat for one file per object",
+        help="PNG of the objects in the first frame, see docs/masks.md; repeat for one file per object",
     )
     group.add_argument(
         "--box",
         metavar="X0,Y0,X1,Y1",
         dest="hints",
         action=_HintAction,
-        type=_box,
+        type=parse_box,
         help="instead of a mask: a box around an object; each further one is another object",
     )
     group.add_argument(
@@ -189,7 +205,7 @@ def _add_object_options(parser: argparse.ArgumentParser) -> None:
         metavar="X,Y[:0]",
         dest="hints",
         action=_HintAction,
-        type=_point,
+        type=parse_point,
         help="instead of a mask, or beside a box: a point inside the object, or with :0 outside of it",
     )
     group.add_argument(
@@ -207,7 +223,28 @@ def _add_object_options(parser: argparse.ArgumentParser) -> None:
         type=_mask_at,
         help="true mask of a later frame, numbered as in masks/: corrects its objects, new ones join; repeatable",
     )
-    group.add_argument("--resize-mask", action="store_true", help="allow a mask of another size than the video")
+    group.add_argument(
+        "--gone",
+        metavar="FRAME:ID[,ID]",
+        action="append",
+        type=_gone,
+        help="objects that a frame (as in masks/) does not show: absent until found or shown again; repeatable",
+    )
+    group.add_argument(
+        "--resize-mask",
+        metavar="HOW",
+        nargs="?",
+        type=_resize,
+        const=True,
+        default=False,
+        help="scale a mask of another size than the video; if its shape is another, too: crop, pad or stretch",
+    )
+    group.add_argument(
+        "--threshold",
+        metavar="T",
+        type=_threshold,
+        help="pixels of a mask that are at least as bright are one object, 1 to 255; else the mask itself tells",
+    )
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -293,30 +330,44 @@ def hints_of(given: Sequence[GivenHint]) -> list[Hint]:
     return objects
 
 
-def _box(text: str) -> Box:
-    try:
-        x0, y0, x1, y1 = (float(part) for part in text.split(","))
-    except ValueError:
-        x0 = y0 = x1 = y1 = math.nan
-    if not all(math.isfinite(edge) for edge in (x0, y0, x1, y1)):
-        raise argparse.ArgumentTypeError(f"{text!r}: give X0,Y0,X1,Y1 in pixels, such as 120,80,340,290")
-    return x0, y0, x1, y1
-
-
-def _point(text: str) -> Point:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?),(\d+(?:\.\d+)?)(?::([01]))?", text)
-    if not match:
-        raise argparse.ArgumentTypeError(
-            f"{text!r}: give X,Y in pixels, such as 200,150, or 200,150:0 for a point outside"
-        )
-    return float(match[1]), float(match[2]), match[3] != "0"
-
-
 def _mask_at(text: str) -> tuple[int, str]:
     frame, equals, path = text.partition("=")
     if not (equals and path and frame.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r}: give FRAME=PNG, such as 120=corrected.png")
     return int(frame), path
+
+
+def _with_resize(arguments: Sequence[str]) -> list[str]:
+    """Give ``--resize-mask`` the value that it stands for where none follows, so that it takes no other argument."""
+    following = [*arguments[1:], ""] if arguments else []
+    return [
+        f"{each}=scale" if each == "--resize-mask" and after not in _RESIZES else each
+        for each, after in zip(arguments, following, strict=True)
+    ]
+
+
+def _resize(text: str) -> Resize:
+    if text == "scale":
+        return True
+    for each in _RESIZES:
+        if text == each:
+            return each
+    raise argparse.ArgumentTypeError(f"{text!r}: give nothing, crop, pad or stretch")
+
+
+def _threshold(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 255:
+        raise argparse.ArgumentTypeError("must be 1 to 255")
+    return value
+
+
+def _gone(text: str) -> tuple[int, list[int]]:
+    frame, _, ids = text.partition(":")
+    numbers = [each.strip() for each in ids.split(",")]
+    if not all(each.isascii() and each.isdecimal() for each in (frame.strip(), *numbers)):
+        raise argparse.ArgumentTypeError(f"{text!r}: give FRAME:ID or FRAME:ID,ID, such as 120:2")
+    return int(frame), [int(each) for each in numbers]
 
 
 def _count(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Prepares the result folder of a run: makes it, and removes what an earlier run wrote there and nothing else."""
+"""Prepares the result folder of a run: checks it, and removes what an earlier run wrote there and nothing else."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from pathlib import Path
 
 from ..errors import OutputError
 from ..files import partial_path
+from ..folder_lock import LOCK
 from ..writers.outputs import FILES, FOLDERS
 from .journal import FOLDER as RESUME
 from .saved import read_entries, read_json
 
 
 def prepare_folder(out: Path, overwrite: bool, resume: bool = False) -> None:
-    """Make the result folder and remove an earlier run's files from it, but not its journal.
+    """Remove an earlier run's files from a result folder, but not its journal.
 
     Args:
-        out: the folder.
+        out: the folder, which this run has locked.
         overwrite: accept a folder that is not empty.
         resume: accept one that holds a stopped run.
 
@@ -24,18 +25,14 @@ def prepare_folder(out: Path, overwrite: bool, resume: bool = False) -> None:
         OutputError: it is not empty, or cannot be written.
     """
     try:
-        out.mkdir(parents=True, exist_ok=True)
         stopped = (out / RESUME).is_dir()
-        if any(out.iterdir()) and not (overwrite or (resume and stopped)):
+        if any(path.name != LOCK for path in out.iterdir()) and not (overwrite or (resume and stopped)):
             if stopped:
                 raise OutputError(
                     f"{out}: holds a run that was stopped; go on with --resume, or begin anew with --overwrite"
                 )
             nothing = ", and holds nothing to go on with" if resume else ""
             raise OutputError(f"{out}: already there and not empty{nothing}; pass --overwrite, or -o another folder")
-        probe = out / ".vos-track"
-        probe.touch()
-        probe.unlink()
         for path in earlier_results(out):
             path.unlink()
     except OSError as error:

@@ -10,11 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from ..engine.changes import Changes
 from ..engine.device import keep_freed_memory
 from ..engine.session import Session
 from ..errors import InputError, OutputError, ViewerGone
+from ..folder_lock import FolderLock
 from ..interfaces import Writer
-from ..pipeline import Hints, follow, open_session, read_first_mask
+from ..pipeline import Hints, check_frames, follow, object_ids_of_first, open_session, read_first_mask
 from ..readers.address import parse_address, without_password
 from ..readers.first_mask import load_first_mask
 from ..readers.open import open_reader
@@ -47,7 +49,11 @@ def track(options: Options) -> int:
     saves = chosen_outputs(options.save) if out is not None else []
     with ExitStack() as stack:
         run = Run(options, out, saves, stack)
-        if options.resume and run.journal.is_finished():
+        finished = options.resume and run.journal.is_finished()
+        if not finished or run.journal.is_there():
+            run.lock_folder()
+            finished = options.resume and run.journal.is_finished()  # another run may have ended just now
+        if finished:
             run.journal.remove()
             return say(f"vos-track: {out}: is finished already, nothing to do", 0)
         run.prepare_folder()
@@ -89,8 +95,8 @@ def chosen_outputs(save: str | None) -> list[str]:
 class Run:
     """One run of the command.
 
-    The constructor opens the input, the session and the journal. Then call :meth:`prepare_folder` and
-    :meth:`follow_objects`.
+    The constructor opens the input, the session and the journal. Then call :meth:`lock_folder`,
+    :meth:`prepare_folder` and :meth:`follow_objects`.
 
     Args:
         options: options that go together.
@@ -113,15 +119,25 @@ class Run:
         self._reader = stack.enter_context(self._open_reader())
         self._first_mask = self._read_first_mask()
         self._masks_at = self._read_later_masks()
+        self._gone = self._objects_gone()
         self._session = stack.enter_context(self._open_session())
-        self.journal = stack.enter_context(self._open_journal())
+        self.journal = self._open_journal()
         self._window: Window | None = None
         self._writers: WriterThread | None = None
         self._names: list[str] = []
         self._began_s = time.perf_counter()
 
+    def lock_folder(self) -> None:
+        """Make the result folder, if there is to be one, and lock it until the run ends.
+
+        Raises:
+            OutputError: another run is writing there, or it cannot be written.
+        """
+        if self._out is not None:
+            self._stack.enter_context(FolderLock(self._out, "vos-track"))
+
     def prepare_folder(self) -> None:
-        """Make the result folder ready: load what the run goes on from, or remove an earlier run's results.
+        """Make the locked folder ready: load what the run goes on from, or remove an earlier run's results.
 
         Raises:
             VosError: the folder cannot be taken, or the run there cannot be resumed.
@@ -129,8 +145,6 @@ class Run:
         options = self._options
         if self._out is None:
             return
-        if options.overwrite:
-            self.journal.lock()
         saved = self.journal.load() if options.resume else None
         if saved is None:
             prepare_folder(self._out, options.overwrite, options.resume)
@@ -181,14 +195,31 @@ class Run:
     def _read_first_mask(self) -> FirstMask | Hints:
         options = self._options
         given = options.first_mask or hints_of(options.hints or ())
-        return read_first_mask(given, self._reader.size, options.resize_mask, options.max_pixels)
+        return read_first_mask(given, self._reader.size, options.resize_mask, options.max_pixels, options.threshold)
 
     def _read_later_masks(self) -> dict[int, FirstMask]:
         options, size = self._options, self._reader.size
+        check_frames("masks_at", [at for at, _ in options.mask_at], self._reader)
         return {
-            at: load_first_mask([path], size, resize=options.resize_mask, max_pixels=options.max_pixels)
+            at: load_first_mask(
+                [path],
+                size,
+                resize=options.resize_mask,
+                threshold=options.threshold,
+                max_pixels=options.max_pixels,
+                may_be_empty=True,
+            )
             for at, path in options.mask_at
         }
+
+    def _objects_gone(self) -> dict[int, list[int]]:
+        """Collect the objects of ``--gone`` by frame, and check them."""
+        gone: dict[int, list[int]] = {}
+        for at, object_ids in self._options.gone or ():
+            gone.setdefault(at, []).extend(object_ids)
+        check_frames("gone", gone, self._reader)
+        Changes(object_ids_of_first(self._first_mask), self._masks_at, gone)
+        return gone
 
     def _open_session(self) -> Session:
         options = self._options
@@ -237,7 +268,7 @@ class Run:
 
     def _results(self) -> Iterator[Result]:
         frames = read_ahead(self._reader)
-        return follow(self._session, frames, self._first_mask, self._masks_at, self.journal.saved)
+        return follow(self._session, frames, self._first_mask, self._masks_at, self.journal.saved, self._gone)
 
     def _take(self, result: Result) -> None:
         """Hand one result to the journal, the writers and the window."""

@@ -7,6 +7,7 @@ if it were the mask of the frame before (:mod:`vos.method`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -57,14 +58,12 @@ def mask_from_hints(
         object_ids: their ascending ids; None: they count from 1.
 
     Raises:
-        InputError: a box or point lies outside the frame, or no object is found there.
+        InputError: a hint does not fit the frame, see :func:`fit_hints`, or no object is found there.
     """
     if not hints:
         raise InputError("neither a mask nor a box or point was given")
-    height, width = contexts[0].frame.size
     object_ids = tuple(object_ids or range(1, len(hints) + 1))
-    for object_id, hint in zip(object_ids, hints, strict=True):
-        _check(hint, object_id, width, height)
+    hints = fit_hints(hints, contexts[0].frame.size, object_ids)
     logits = torch.stack([_HintedObject(context, hint).logits() for context, hint in zip(contexts, hints, strict=True)])
     best, row = logits.max(dim=0)
     ids = torch.tensor(object_ids, dtype=torch.uint8, device=row.device)
@@ -221,22 +220,78 @@ def _box_around(hint: Hint, width: int, height: int) -> tuple[float, ...]:
     )
 
 
-def _check(hint: Hint, object_id: int, width: int, height: int) -> None:
-    """Raise an InputError for a hint that does not fit the frame, or says nothing."""
-    if hint.mask is not None and np.shape(hint.mask) != (height, width):
-        raise InputError(
-            f"object {object_id}: its mask is {np.shape(hint.mask)} but the frame is {(height, width)} (H, W)"
-        )
-    if hint.box is None and hint.mask is None and not any(positive for *_, positive in hint.points):
-        raise InputError(f"object {object_id}: it has neither a box nor a point inside it")
-    corners = [] if hint.box is None else [hint.box[:2], hint.box[2:]]
-    for x, y in corners + [point[:2] for point in hint.points]:
-        if not (0 <= x < width and 0 <= y < height):
+def fit_hints(
+    hints: Sequence[Hint], frame_size: tuple[int, int], object_ids: Sequence[int] | None = None
+) -> list[Hint]:
+    """Clip boxes and points to a frame, as other tools write them a little beyond its edges.
+
+    A box is cut at the edges of the frame. A point may lie outside by one pixel.
+
+    Args:
+        hints: one for each object.
+        frame_size: (H, W) of the frame.
+        object_ids: their ids, for messages; None: they count from 1.
+
+    Raises:
+        InputError: a hint says nothing, lies outside of the frame, is smaller than a pixel, has its edges in the
+            wrong order, or is written in parts of the frame rather than in pixels.
+    """
+    ids = object_ids or range(1, len(hints) + 1)
+    return [_Fitting(hint, object_id, frame_size).fitted() for object_id, hint in zip(ids, hints, strict=True)]
+
+
+class _Fitting:
+    """Clips one hint to the frame; see :func:`fit_hints`."""
+
+    def __init__(self, hint: Hint, object_id: int, frame_size: tuple[int, int]) -> None:
+        self._hint = hint
+        self._object_id = object_id
+        self._size = frame_size
+        self._last = (frame_size[1] - 1.0, frame_size[0] - 1.0)  # x, y of the last pixel
+
+    def fitted(self) -> Hint:
+        """Return the hint as it fits the frame; raise an InputError if it does not."""
+        hint, size = self._hint, self._size
+        if hint.mask is not None and np.shape(hint.mask) != size:
             raise InputError(
-                f"object {object_id} ({_words(hint)}): {x:g},{y:g} lies outside of the {width} x {height} video"
+                f"object {self._object_id}: its mask is {np.shape(hint.mask)} but the frame is {size} (H, W)"
             )
-    if hint.box is not None and (hint.box[0] >= hint.box[2] or hint.box[1] >= hint.box[3]):
-        raise InputError(f"object {object_id} ({_words(hint)}): a box is x0,y0,x1,y1 with x0 < x1 and y0 < y1")
+        if hint.box is None and hint.mask is None and not any(positive for *_, positive in hint.points):
+            raise InputError(f"object {self._object_id}: it has neither a box nor a point inside it")
+        points = tuple(self._point(*point) for point in hint.points)
+        return replace(hint, box=None if hint.box is None else self._box(*hint.box), points=points)
+
+    def _box(self, x0: float, y0: float, x1: float, y1: float) -> tuple[float, float, float, float]:
+        if not all(math.isfinite(edge) for edge in (x0, y0, x1, y1)):
+            raise self._error("its edges must be finite numbers")
+        if max(abs(edge) for edge in (x0, y0, x1, y1)) <= 1 < min(self._last):
+            raise self._error("it lies within the first pixel; pixels are wanted, not parts of the frame")
+        if x0 >= x1 or y0 >= y1:
+            raise self._error("a box is x0,y0,x1,y1 with x0 < x1 and y0 < y1, not a corner with width and height")
+        if x1 - x0 < 1 or y1 - y0 < 1:
+            raise self._error("it is smaller than a pixel; pixels are wanted, not parts of the frame")
+        left, top, right, bottom = max(x0, 0.0), max(y0, 0.0), min(x1, self._last[0]), min(y1, self._last[1])
+        if left >= right or top >= bottom:
+            raise self._error(f"the box {x0:g},{y0:g},{x1:g},{y1:g} lies outside of the {self._frame()}")
+        return left, top, right, bottom
+
+    def _point(self, x: float, y: float, inside: bool) -> tuple[float, float, bool]:
+        whole = float(x).is_integer() and float(y).is_integer()
+        if not whole and min(x, y) >= 0 and max(x, y) <= 1 < min(self._last):
+            raise self._error(f"{x:g},{y:g} is within the first pixel; pixels are wanted, not parts of the frame")
+        if not (-1 <= x <= self._last[0] + 1 and -1 <= y <= self._last[1] + 1):
+            raise self._error(f"{x:g},{y:g} lies outside of the {self._frame()}")
+        return self._clipped(x, 0), self._clipped(y, 1), inside
+
+    def _clipped(self, value: float, axis: int) -> float:
+        """Return a coordinate on the frame; one between its last pixel and its edge stays as it is."""
+        return value if 0 <= value < self._last[axis] + 1 else min(max(value, 0.0), self._last[axis])
+
+    def _frame(self) -> str:
+        return f"{self._size[1]} x {self._size[0]} video"
+
+    def _error(self, what: str) -> InputError:
+        return InputError(f"object {self._object_id} ({_words(self._hint)}): {what}")
 
 
 def _words(hint: Hint) -> str:

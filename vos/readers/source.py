@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -67,6 +67,7 @@ class Source(Protocol):
         ...
 
 
+@runtime_checkable
 class SeekableSource(Source, Protocol):
     """A source that can also start in the middle, as :mod:`.seek` needs it."""
 
@@ -106,6 +107,19 @@ class SourceReader:
         self._stride = stride
         self._max_frames = max_frames
         self._running: Generator[Frame, None, None] | None = None
+
+    def delivers(self, index: int) -> bool | None:
+        """Tell before reading whether a frame will be delivered; None if that is not known.
+
+        A source that states too few is counted: a file in fragments may state the frames of the first alone.
+        """
+        if self.length is None:
+            return None
+        if index < self.length or not isinstance(self._source, SeekableSource):
+            return index < self.length
+        times = self._source.times()
+        counted = _delivered_length(None if times is None else len(times), self._start, self._max_frames, self._stride)
+        return None if counted is None else index < counted
 
     def __iter__(self) -> Generator[Frame, None, None]:
         """Deliver frames in presentation order; ``index`` counts from 0, ``time_s`` is the source's.

@@ -146,8 +146,8 @@ class VideoFile:
             raise error
 
     def _open(self) -> OutputContainer:
-        """Open the container that the packets go to."""
-        return av.open(str(self._partial), "w", options=self._encoding.container)
+        """Open the container that the packets go to; ``file:`` keeps a name with a colon from being a protocol."""
+        return av.open(f"file:{self._partial}", "w", options=self._encoding.container)
 
     def _settle(self, whole: bool) -> None:
         """Rename the closed file if it is whole, else remove it."""
