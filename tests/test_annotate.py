@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from vos import Hint
+from vos.annotate.marks import Gone
 from vos.annotate.picture import draw_frame, enlargement
 from vos.annotate.project import Project
 from vos.command.cli import main
@@ -191,7 +192,7 @@ def test_tracking_from_a_frame_is_what_the_command_does_from_there(
     arguments = [str(folder), "--first-mask", mask, "--start", "3", "-o", str(out), "--tracker", "persam", "--quiet"]
     assert main(arguments) == 0
     for index in range(3, 8):
-        with Image.open(out / "masks" / f"{index - 3:05d}.png") as image:
+        with Image.open(out / "masks" / f"{index:05d}.png") as image:  # named as its picture
             assert np.array_equal(np.asarray(image), project.result(index).labels)
 
 
@@ -295,3 +296,59 @@ def test_the_picture_shows_marks_where_they_were_made(project: Project, clip: Cl
     assert abs(rows.mean() - 3 * 50.5) < 1 and abs(columns.mean() - 3 * 100.5) < 1
     crossed = np.asarray(draw_frame(result, {}, (1, 20.0, 30.0)))
     assert np.array_equal(crossed[5, 61], bright_palette()[1])
+
+
+def test_an_object_marked_as_gone_is_absent_from_there_on(project: Project, clip: Clip) -> None:
+    truth = clip[1]
+    mark_both(project, truth)
+    list(project.track(0))
+    before = all_labels(project)
+    project.mark_gone(4, 2)
+    assert project.hints[4] == {2: Gone()} and not (project.result(4).labels == 2).any()
+    assert np.array_equal(project.result(4).labels == 1, before[4] == 1)
+    assert project.result(4).scores.tolist()[1] == 0
+    assert project.undo() == 4
+    assert 4 not in project.hints and np.array_equal(project.result(4).labels, before[4])
+    project.mark_gone(4, 2)
+    assert list(project.track(4)) == [5, 6, 7]
+    after = all_labels(project)
+    assert all(np.array_equal(before[index], after[index]) for index in range(4))
+    assert all(set(np.unique(labels)) == {0, 1} for labels in after[4:])
+    draw_box(project, 6, 2, box_of(truth[6] == 2))  # shown again
+    assert list(project.track(4)) == [5, 6, 7]
+    assert [2 in np.unique(labels) for labels in all_labels(project)[4:]] == [False, False, True, True]
+    list(project.export())
+    with zipfile.ZipFile(project.archive) as archive:
+        hints = json.loads(archive.read("annotation.json"))["hints"]
+    assert hints["4"] == {"2": {"gone": True}} and hints["6"]["2"]["box"]
+
+
+def test_gone_counts_on_later_frames_and_when_tracking_begins_after_it(project: Project, clip: Clip) -> None:
+    mark_both(project, clip[1])
+    project.mark_gone(3, 1)  # nothing is tracked yet
+    assert list(project.track(0)) == list(range(1, 8))
+    assert [1 in np.unique(labels) for labels in all_labels(project)] == [True] * 3 + [False] * 5
+    assert list(project.track(5)) == [6, 7]
+    assert not any(1 in np.unique(labels) for labels in all_labels(project)[3:])
+    project.mark_gone(3, 2)
+    assert not project.result(3).labels.any()
+    assert list(project.track(3)) == [4, 5, 6, 7]
+    assert not any(labels.any() for labels in all_labels(project)[3:])
+
+
+def test_a_click_replaces_the_mark_that_an_object_is_gone(project: Project, clip: Clip) -> None:
+    mark_both(project, clip[1])
+    list(project.track(0))
+    found = project.result(4).labels == 2
+    project.mark_gone(4, 2)
+    y, x = np.argwhere(found)[np.count_nonzero(found) // 2]
+    project.add_point(4, 2, x, y)
+    assert project.hints[4] == {2: Hint(points=((float(x), float(y), True),))}
+    assert overlap(project.result(4).labels == 2, found) > 0.6
+    third = project.add_object()
+    with pytest.raises(InputError, match="the object is on no earlier frame"):
+        project.mark_gone(0, 1)
+    with pytest.raises(InputError, match="the object is on no earlier frame"):
+        project.mark_gone(5, third)
+    with pytest.raises(InputError, match="no object 9"):
+        project.mark_gone(5, 9)

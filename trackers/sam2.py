@@ -135,6 +135,11 @@ class Sam2:
             session.output_dict_per_obj[0]["non_cond_frame_outputs"].clear()
         self._take(context, corrected, first_mask)
 
+    def forget(self, context: FrameContext, rows: list[int]) -> None:
+        """Drop what was remembered since the true masks; the model tells by itself whether it sees the object."""
+        for row in rows:
+            self._objects[row].output_dict_per_obj[0]["non_cond_frame_outputs"].clear()
+
     def remove(self, rows: list[int]) -> None:
         self._objects = [session for row, session in enumerate(self._objects) if row not in rows]
 

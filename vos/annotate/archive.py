@@ -15,6 +15,7 @@ from ..structures import Hint, Result
 from ..writers.open import open_writers
 from ..writers.outputs import DEFAULTS
 from ..writers.thread import WriterThread
+from .marks import Gone
 
 
 def write_archive(
@@ -76,7 +77,11 @@ def annotation_record(
         **options,
         "objects": names,
         "hints": {
-            index: {each: {"box": hint.box, "points": hint.points} for each, hint in sorted(hinted.items())}
+            index: {each: _record_of(hint) for each, hint in sorted(hinted.items())}
             for index, hinted in sorted(hints.items())
         },
     }
+
+
+def _record_of(hint: Hint) -> dict[str, object]:
+    return {"gone": True} if hint == Gone() else {"box": hint.box, "points": hint.points}

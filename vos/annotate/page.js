@@ -16,6 +16,7 @@
     b: () => click("#tool label:nth-of-type(3) input"),
     n: () => click("#new"),
     z: () => click("#undo"),
+    g: () => click("#gone"),
     t: () => click("#track"),
     s: () => click("#stop"),
   };

@@ -20,9 +20,10 @@ import gradio as gr
 from ..command.progress import Progress
 from ..errors import InputError, VosError, parameter
 from .gate import LARGEST_BODY, middleware
+from .marks import LONGEST_NAME
 from .markup import KEYS, colours_css, frame_state, picture_css, progress_line
 from .picture import draw_frame, enlargement
-from .project import LONGEST_NAME, Project
+from .project import Project
 
 HERE = Path(__file__).parent
 """Folder of ``page.css`` and ``page.js``."""
@@ -133,6 +134,7 @@ class Page:
         with gr.Row():
             self.undo = gr.Button("Undo", size="sm", min_width=90, elem_id="undo")
             self.clear = gr.Button("Clear", size="sm", min_width=90, elem_id="clear")
+            self.gone = gr.Button("Gone", size="sm", min_width=90, elem_id="gone")
         gr.HTML("<h2>3 · Track</h2>")
         with gr.Row():
             self.track = gr.Button("Track from here", variant="primary", size="md", elem_id="track", scale=3)
@@ -154,7 +156,7 @@ class Page:
         where = [self.slider, self.objects]
         view = [self.picture, self.state]
         whole = [self.slider, *view, self.objects, self.name]
-        buttons = [self.new, self.delete, self.undo, self.clear, self.track, self.prepare, self.stop]
+        buttons = [self.new, self.delete, self.undo, self.clear, self.gone, self.track, self.prepare, self.stop]
         self.blocks.load(self._load, None, [*whole, self.progress, *buttons], **quick)
         self.slider.input(self._show, self.slider, view, trigger_mode="always_last", **quick)
         self.objects.input(lambda chosen: self._project.names.get(chosen, ""), self.objects, self.name, **quick)
@@ -166,6 +168,7 @@ class Page:
         self.picture.select(self._click, [*where, self.tool], view, trigger_mode="multiple", **quick)
         self.undo.click(self._undo, where, whole, **quick)
         self.clear.click(self._clear, where, view, **quick)
+        self.gone.click(self._gone, where, view, **quick)
         self.track.click(self._track, where, [*whole, self.progress, *buttons], **private)
         self.stop.click(self._project.stop, None, None, **private)
         prepared = self.prepare.click(self._export, None, [self.progress, self.download, *buttons], **private)
@@ -246,6 +249,11 @@ class Page:
             self._project.clear(index, _chosen(object_id))
         return self._show(index)
 
+    def _gone(self, index: int, object_id: int | None) -> Update:
+        with _warned():
+            self._project.mark_gone(index, _chosen(object_id))
+        return self._show(index)
+
     def _track(self, index: int, object_id: int | None) -> Iterator[Update]:
         reached = index
         yield *self._whole(index, object_id), progress_line("Starting …"), *_buttons(busy=True)
@@ -256,7 +264,7 @@ class Page:
             run = self._project.track(index)
             for reached, text in _with_progress(run, total):
                 shown = progress_line(text, (reached - index) / max(1, total))
-                yield reached, *self._show(reached), gr.skip(), gr.skip(), shown, *[gr.skip()] * 7
+                yield reached, *self._show(reached), gr.skip(), gr.skip(), shown, *[gr.skip()] * 8
         yield *self._whole(reached, object_id), progress_line(text), *_buttons(busy=False)
 
     def _export(self) -> Iterator[Update]:
@@ -265,7 +273,7 @@ class Page:
         with _warned():
             total = len(self._project.masked)
             for done, text in _with_progress(self._project.export(), total):
-                yield progress_line(text, done / max(1, total)), *[gr.skip()] * 8
+                yield progress_line(text, done / max(1, total)), *[gr.skip()] * 9
             path = gr.update(value=str(self._project.archive))
         yield progress_line(), path, *_buttons(busy=False)
 
@@ -363,4 +371,4 @@ def _with_progress(run: Generator[int, None, None], total: int) -> Iterator[tupl
 
 def _buttons(busy: bool) -> list[object]:
     """Enable the buttons, or while busy the last one alone, which stops the work."""
-    return [gr.update(interactive=not busy)] * 6 + [gr.update(interactive=busy)]
+    return [gr.update(interactive=not busy)] * 7 + [gr.update(interactive=busy)]

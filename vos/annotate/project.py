@@ -18,13 +18,8 @@ from ..readers.seek import VideoFrames
 from ..structures import MAX_OBJECT_ID, Hint, Result
 from .archive import annotation_record, write_archive
 from .label_maps import LabelMaps, result_with_scores
+from .marks import SMALLEST_BOX, Gone, clean_name, is_near
 from .run import masks_for_run, results_from
-
-LONGEST_NAME = 60
-"""Longest name of an object, characters."""
-
-SMALLEST_BOX = 3
-"""Smallest distance of a box's opposite corners along x and along y, pixels."""
 
 
 class Project:
@@ -61,8 +56,7 @@ class Project:
         self.names: dict[int, str] = {}
         self.hints: dict[int, dict[int, Hint]] = {}
         self.corner: tuple[int, int, float, float] | None = None
-        stem = Path(video).resolve().stem
-        self.archive = folder / "download" / f"{stem}-vos.zip"
+        self.archive = folder / "download" / f"{Path(video).resolve().stem}-vos.zip"
         self._options = {"tracker": tracker, **session_options}
         self._session = open_session(**self._options)
         self._given, self._tracked = LabelMaps(folder / "given"), LabelMaps(folder / "tracked")
@@ -76,11 +70,9 @@ class Project:
         self._paused: tuple[int, Generator[Result, None, None]] | None = None  # last frame index, rest of the run
 
     def __enter__(self) -> Project:
-        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close."""
         self.close()
 
     def load_models(self) -> None:
@@ -110,7 +102,7 @@ class Project:
             if self._last_id == MAX_OBJECT_ID:
                 raise InputError(f"at most {MAX_OBJECT_ID} objects can be numbered; start again for more")
             self._last_id += 1
-            self.names[self._last_id] = _clean(name)
+            self.names[self._last_id] = clean_name(name)
             return self._last_id
 
     def rename(self, object_id: int, name: str) -> None:
@@ -120,7 +112,7 @@ class Project:
             InputError: there is no such object.
         """
         self._check_object(object_id)
-        self.names[object_id] = _clean(name)
+        self.names[object_id] = clean_name(name)
 
     def remove_object(self, object_id: int) -> None:
         """Delete an object with all its marks and masks; its id is not used again.
@@ -148,7 +140,8 @@ class Project:
         with self._lock:
             self._refuse_while_tracking()
             self._check_object(object_id)
-            hint = self.hints.get(index, {}).get(object_id, Hint())
+            before = self.hints.get(index, {}).get(object_id, Gone())
+            hint = Hint() if before == Gone() else before
             if hint == Hint():
                 self._take_guess(index, object_id, x, y)
             if not inside and hint == Hint() and not self._guess(index, [object_id]).any():
@@ -175,6 +168,22 @@ class Project:
             if min(abs(x - x0), abs(y - y0)) < SMALLEST_BOX:
                 raise InputError("the box is too small: click two opposite corners of it")
             self._mark(index, object_id, Hint((min(x0, x), min(y0, y), max(x0, x), max(y0, y))))
+
+    def mark_gone(self, index: int, object_id: int) -> None:
+        """Mark that a frame does not show an object, in the place of its other marks there; its mask is empty.
+
+        Tracking from there or past it leaves the object absent until it is found again or marked on a later frame.
+
+        Raises:
+            InputError: no earlier frame shows the object, or tracking is running.
+        """
+        with self._lock:
+            self._refuse_while_tracking()
+            self._check_object(object_id)
+            shown = [known for marks in (self.hints, self._scores) for at, known in marks.items() if at < index]
+            if not any(object_id in known for known in shown):
+                raise InputError("the object is on no earlier frame: mark it on the first one that shows it")
+            self._mark(index, object_id, Gone())
 
     def clear(self, index: int, object_id: int) -> None:
         """Remove all marks of an object from a frame.
@@ -238,7 +247,7 @@ class Project:
                 hinted = self.hints[index]
                 given = self._given.read(index, hinted)
                 labels = np.where(given > 0, given, np.where(np.isin(labels, list(hinted)), 0, labels)).astype(np.uint8)
-                scores |= dict.fromkeys(hinted, 1.0)
+                scores |= {each: float(hint != Gone()) for each, hint in hinted.items()}
         return result_with_scores(frame, labels, scores)
 
     # Tracking
@@ -308,21 +317,19 @@ class Project:
 
     def _new_run(self, index: int) -> Generator[Result, None, None]:
         """Start a run from a frame and delete the tracked masks of later frames."""
-        masks = masks_for_run(self.result(index), self.hints, self._given)
-        if min(masks, default=len(self.frames)) > index or (index not in masks and index not in self._scores):
+        masks, gone = masks_for_run(self.result(index), self.hints, self._given)
+        if min(masks, default=len(self.frames)) > index or index not in {*masks, *gone, *self._scores}:
             raise InputError("this frame has no masks yet: mark an object on it, or track from one that has")
         for later in [each for each in self._scores if each > index]:
             del self._scores[later]
             self._tracked.drop(later)
-        tracker = new_tracker(self._options["tracker"])
-        session = Session(tracker, self._session.segmenter, self._session.encoder)
-        return results_from(index, self.frames, masks, session)
+        session = Session(new_tracker(self._options["tracker"]), self._session.segmenter, self._session.encoder)
+        return results_from(index, self.frames, masks, gone, session)
 
     def _store(self, result: Result) -> None:
         """Store the masks and scores of a tracked frame."""
         self._tracked.write(result)
-        scores = zip(result.object_ids, result.scores.tolist(), strict=True)
-        self._scores[result.frame.index] = dict(scores)
+        self._scores[result.frame.index] = dict(zip(result.object_ids, result.scores.tolist(), strict=True))
 
     def _forget_run(self) -> None:
         """Drop a stopped run, which can then no longer be resumed."""
@@ -347,9 +354,12 @@ class Project:
             hints[object_id] = hint
         if hints:
             frame = self.frames.frame(index)
-            ids = tuple(sorted(hints))
-            mask = self._session.segment(frame, [self._with_guess(index, each, hints[each]) for each in ids], ids)
-            self._given.write(result_with_scores(frame, mask.labels, dict.fromkeys(ids, 1.0)))
+            ids = tuple(each for each in sorted(hints) if hints[each] != Gone())
+            labels = np.zeros(frame.size, np.uint8)
+            if ids:
+                shown = [self._with_guess(index, each, hints[each]) for each in ids]
+                labels = self._session.segment(frame, shown, ids).labels
+            self._given.write(result_with_scores(frame, labels, dict.fromkeys(ids, 1.0)))
             self.hints[index] = hints
         else:
             self.hints.pop(index, None)
@@ -364,7 +374,7 @@ class Project:
         if object_id in self._scores.get(index, {}):
             found = self._tracked.read(index, [object_id]) > 0
             box = tight_box(found)
-            if box is not None and _is_near(x, box[0], box[2]) and _is_near(y, box[1], box[3]):
+            if box is not None and is_near(x, box[0], box[2]) and is_near(y, box[1], box[3]):
                 guesses[found] = object_id
         self._guesses.write(result_with_scores(self.frames.frame(index), guesses, {}))
 
@@ -388,13 +398,3 @@ class Project:
         """Raise an ``InputError`` if there is no such object."""
         if object_id not in self.names:
             raise InputError(f"there is no object {object_id}; add one first")
-
-
-def _is_near(place: float, low: float, high: float) -> bool:
-    """Tell whether a coordinate is within an interval, or at most half the interval's length beside it."""
-    return abs(place - (low + high) / 2) <= high - low
-
-
-def _clean(name: str) -> str:
-    """Remove control characters and outer spaces from a name, and cut it to ``LONGEST_NAME``."""
-    return "".join(letter for letter in name if letter.isprintable()).strip()[:LONGEST_NAME]
