@@ -12,6 +12,7 @@ from PIL import Image, ImageFilter
 
 from vos.errors import InputError
 from vos.palette import davis_palette
+from vos.readers.first_mask import load_first_mask
 from vos.readers.labels import Labels, read_labels
 
 SIZE = (120, 160)
@@ -311,3 +312,30 @@ def test_files_of_a_sequence_are_read_alike(read: Callable[..., Labels]) -> None
     colours = read(COLOURS[LABELS])
     second_alone = COLOURS[np.where(LABELS == 2, 2, 0)]
     assert read(second_alone, like=colours).object_ids == (2,)
+
+
+def save(path: Path, values: np.ndarray) -> Path:
+    Image.fromarray(values).save(path)
+    return path
+
+
+@pytest.mark.parametrize("values", [COLOURS, np.array([0, 2, 5], np.uint8), np.array([0, 1000, 2000], np.uint16)])
+def test_a_later_mask_shares_the_numbers_of_the_first(tmp_path: Path, values: np.ndarray) -> None:
+    first = save(tmp_path / "first.png", values[LABELS])
+    second_alone = save(tmp_path / "later.png", values[np.where(LABELS == 2, 2, 0)])
+    ids = load_first_mask([first], SIZE).object_ids
+    later = load_first_mask([second_alone], SIZE, like=first)
+    assert later.object_ids == ids[1:]
+    np.testing.assert_array_equal(later.labels > 0, LABELS == 2)
+
+
+def test_new_objects_of_a_later_mask_have_new_numbers(tmp_path: Path) -> None:
+    first = save(tmp_path / "first.png", np.array([0, 1000, 2000], np.uint16)[LABELS])
+    later = save(tmp_path / "later.png", np.array([0, 300, 2000], np.uint16)[LABELS])
+    mask = load_first_mask([later], SIZE, like=first)
+    np.testing.assert_array_equal(mask.labels, np.uint8([0, 3, 2])[LABELS])
+    colours = COLOURS.copy()
+    colours[1] = (0, 0, 250)
+    first, later = save(tmp_path / "first.png", COLOURS[LABELS]), save(tmp_path / "later.png", colours[LABELS])
+    mask = load_first_mask([later], SIZE, like=first)
+    np.testing.assert_array_equal(mask.labels, np.uint8([0, 3, 2])[LABELS])

@@ -163,7 +163,7 @@ def _has_third_level(grey: np.ndarray) -> bool:
     for strip, lines in _strips(grey, 1):
         low, high = ndimage.minimum_filter(strip, 3)[lines], ndimage.maximum_filter(strip, 3)[lines]
         own = strip[lines]
-        between_count += np.count_nonzero((own > NEAR_BLACK) & (own < NEAR_WHITE))
+        between_count += int(np.count_nonzero((own > NEAR_BLACK) & (own < NEAR_WHITE)))
         counts += np.bincount(own[high - low <= _CALM], minlength=256)
     between = counts[NEAR_BLACK + 1 : NEAR_WHITE]
     largest = np.convolve(between, np.ones(_CALM + 1, dtype=np.int64), "valid").max()
@@ -177,8 +177,8 @@ def _lie_near_edges(grey: np.ndarray, black: int, white: int) -> bool:
         other = ((strip != black) & (strip != white))[lines]
         size = 2 * _REACH + 1
         low, high = ndimage.minimum_filter(strip, size)[lines], ndimage.maximum_filter(strip, size)[lines]
-        others += np.count_nonzero(other)
-        near += np.count_nonzero(other & (low < MIDDLE) & (high >= MIDDLE))
+        others += int(np.count_nonzero(other))
+        near += int(np.count_nonzero(other & (low < MIDDLE) & (high >= MIDDLE)))
     return near >= 0.9 * others
 
 
@@ -208,5 +208,5 @@ def _has_fringes(values: np.ndarray, found: _Values) -> bool:
         within = is_loose[strip]
         low = ndimage.minimum_filter(np.where(within, strip, strip.dtype.type(np.iinfo(strip.dtype).max)), 3)
         high = ndimage.maximum_filter(np.where(within, strip, strip.dtype.type(0)), 3)
-        mixed += np.count_nonzero((within & (low != high))[lines])
+        mixed += int(np.count_nonzero((within & (low != high))[lines]))
     return bool(mixed >= 0.2 * found.pixels[loose].sum())

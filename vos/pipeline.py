@@ -140,7 +140,7 @@ def track(
         check_frames("masks_at", masks_at or {}, source)
         check_frames("gone", gone or {}, source)
         later = {
-            at: _read_mask(one, source.size, resize_mask, max_pixels, threshold, may_be_empty=True)
+            at: _read_mask(one, source.size, resize_mask, max_pixels, threshold, True, only_file(first_mask))
             for at, one in (masks_at or {}).items()
         }
         with open_session(**session_options) as session:
@@ -237,8 +237,9 @@ def _read_mask(
     max_pixels: int,
     threshold: int | None,
     may_be_empty: bool = False,
+    like: Path | str | None = None,
 ) -> FirstMask:
-    """Read a mask from an array or files; only one of a later frame may be empty."""
+    """Read a mask from an array or files; only one of a later frame may be empty, and it may be like the first."""
     if isinstance(source, np.ndarray):
         if may_be_empty and source.ndim == 2 and not source.any():
             return FirstMask(fit_labels("mask", source.astype(np.uint8), frame_size, resize), ())
@@ -247,8 +248,22 @@ def _read_mask(
         return FirstMask(labels, object_ids_of(labels))
     paths = [source] if isinstance(source, (str, Path)) else list(source)
     return load_first_mask(
-        paths, frame_size, resize=resize, threshold=threshold, max_pixels=max_pixels, may_be_empty=may_be_empty
+        paths,
+        frame_size,
+        resize=resize,
+        threshold=threshold,
+        max_pixels=max_pixels,
+        may_be_empty=may_be_empty,
+        like=like,
     )
+
+
+def only_file(first_mask: MaskSource | Hints) -> str | Path | None:
+    """Return the file of the first mask if it is a single one, whose numbers and colours later masks share."""
+    if isinstance(first_mask, (str, Path)):
+        return first_mask
+    files = [each for each in first_mask if isinstance(each, (str, Path))] if len(first_mask) == 1 else []
+    return files[0] if files else None
 
 
 def object_ids_of_first(first_mask: FirstMask | Hints) -> tuple[int, ...]:

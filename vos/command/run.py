@@ -16,7 +16,7 @@ from ..engine.session import Session
 from ..errors import InputError, OutputError, ViewerGone
 from ..folder_lock import FolderLock
 from ..interfaces import Writer
-from ..pipeline import Hints, check_frames, follow, object_ids_of_first, open_session, read_first_mask
+from ..pipeline import Hints, check_frames, follow, object_ids_of_first, only_file, open_session, read_first_mask
 from ..readers.address import parse_address, without_password
 from ..readers.first_mask import load_first_mask
 from ..readers.open import open_reader
@@ -208,6 +208,7 @@ class Run:
                 threshold=options.threshold,
                 max_pixels=options.max_pixels,
                 may_be_empty=True,
+                like=only_file(options.first_mask or ()),
             )
             for at, path in options.mask_at
         }

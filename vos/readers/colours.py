@@ -236,7 +236,7 @@ def _snapped(path: Path, rgb: np.ndarray, plain: np.ndarray) -> np.ndarray:
         for index, colour in enumerate(unpack(plain).astype(np.int16)):
             difference = np.abs(strip - colour).max(axis=2)
             shown = difference <= SAME_COLOUR
-            flat += np.count_nonzero(shown[lines])
+            flat += int(np.count_nonzero(shown[lines]))
             around = ndimage.maximum_filter(shown, 2 * _REACH + 1)[lines]
             better = around & (difference[lines] < nearest)
             nearest[better], place[better] = difference[lines][better], index
@@ -245,7 +245,7 @@ def _snapped(path: Path, rgb: np.ndarray, plain: np.ndarray) -> np.ndarray:
             high[around] = np.maximum(high[around], tint)
         tints = _brightness_and_tint(strip[lines])
         outside = np.maximum(low - tints, tints - high).max(axis=2)
-        doubtful += np.count_nonzero((nearest > SAME_COLOUR) & (outside > _SPILL))
+        doubtful += int(np.count_nonzero((nearest > SAME_COLOUR) & (outside > _SPILL)))
         result.append(place)
     pixels = rgb.shape[0] * rgb.shape[1]
     if flat < _FLAT_SHARE * pixels or doubtful > max(8, pixels / 5000):

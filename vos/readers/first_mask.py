@@ -35,6 +35,7 @@ def load_first_mask(
     threshold: int | None = None,
     max_pixels: int = MAX_PIXELS,
     may_be_empty: bool = False,
+    like: Path | str | None = None,
 ) -> FirstMask:
     """Read the objects to follow from files; ``docs/masks.md`` says which are accepted.
 
@@ -47,6 +48,7 @@ def load_first_mask(
         threshold: 1 to 255; pixels at least as bright are one object, whatever the file shows.
         max_pixels: larger files are refused before they are decoded.
         may_be_empty: take a mask without objects, as of a later frame on which all objects are gone.
+        like: for a mask of a later frame, the file of the first mask, whose numbers and colours mean the same objects.
 
     Raises:
         InputError: a file cannot be read or understood, has another size, or has no object.
@@ -56,18 +58,10 @@ def load_first_mask(
         raise InputError("no first mask was given")
     if len(files) > MAX_OBJECT_ID:
         raise InputError(f"{len(files)} first masks were given; at most {MAX_OBJECT_ID} objects can be followed")
-    read = [_load_one(file, frame_size, resize, threshold, max_pixels, may_be_empty) for file in files]
+    known = read_labels(like, max_pixels=max_pixels) if like is not None and threshold is None else None
+    read = [_load_one(file, frame_size, resize, threshold, max_pixels, may_be_empty, known) for file in files]
     labels = read[0] if len(files) == 1 else _combined(files, read)
     return FirstMask(labels, object_ids_of(labels))
-
-
-def renumbered(labels: Labels) -> Labels:
-    """Number objects from 1 in ascending order if any number is above 255; else return the labels as they are."""
-    if not labels.object_ids or labels.object_ids[-1] <= MAX_OBJECT_ID:
-        return labels
-    lut = np.zeros(labels.object_ids[-1] + 1, np.uint8)
-    lut[list(labels.object_ids)] = np.arange(1, len(labels.object_ids) + 1)
-    return Labels(lut[labels.values], tuple(range(1, len(labels.object_ids) + 1)), labels.void, labels.notes)
 
 
 def warn_if_nearly_full(name: str | Path, labels: np.ndarray) -> None:
@@ -92,9 +86,10 @@ def _load_one(
     threshold: int | None,
     max_pixels: int,
     may_be_empty: bool,
+    like: Labels | None,
 ) -> np.ndarray:
     """Read one file to labels at frame size, (H, W) uint8, with at least one object unless it may be empty."""
-    read = read_labels(path, threshold=threshold, max_pixels=max_pixels)
+    read = read_labels(path, threshold=threshold, max_pixels=max_pixels, like=like)
     for note in read.notes:
         _log.warning("%s", note)
     if not read.object_ids:
@@ -106,19 +101,37 @@ def _load_one(
             raise InputError(f"{path}: no pixel reaches {parameter('threshold', threshold)}, so the mask is empty")
         raise InputError(f"{path}: the mask is empty, every pixel is background")
     check_object_count(str(path), len(read.object_ids))
-    if read.object_ids[-1] > MAX_OBJECT_ID:
-        _log.warning("%s: numbers above %d, so its objects are %s", path, MAX_OBJECT_ID, _new_numbers(read))
-        read = renumbered(read)
-    labels = fit_labels(path, read.values, frame_size, resize)
+    first_ids = like.object_ids if like is not None else ()
+    values = read.values
+    if max([*read.object_ids, *first_ids]) > MAX_OBJECT_ID and read.kind == "numbers":
+        values = _renumbered(path, read, first_ids)
+    labels = fit_labels(path, values, frame_size, resize)
     warn_if_nearly_full(path, labels)
     return labels
 
 
-def _new_numbers(labels: Labels) -> str:
-    """List new numbers of objects with the file's own."""
-    told = [f"{number} (was {old})" for number, old in enumerate(labels.object_ids[:_MOST_TOLD], start=1)]
+def _renumbered(path: Path, labels: Labels, first_ids: Sequence[int]) -> np.ndarray:
+    """Number objects from 1 in ascending order, and log their numbers.
+
+    Args:
+        path: of the mask.
+        labels: with numbers of any size.
+        first_ids: numbers in the first mask, which was renumbered too; the others come after these.
+
+    Returns:
+        (H, W) uint8.
+
+    Raises:
+        InputError: these are more objects than can be followed.
+    """
+    in_order = [*first_ids, *sorted(set(labels.object_ids) - set(first_ids))]
+    check_object_count(str(path), len(in_order))
+    lut = np.zeros(max(in_order) + 1, np.uint8)
+    lut[in_order] = np.arange(1, len(in_order) + 1)
+    told = [f"{lut[number]} (was {number})" for number in labels.object_ids[:_MOST_TOLD]]
     more = f" and {len(labels.object_ids) - _MOST_TOLD} more" if len(labels.object_ids) > _MOST_TOLD else ""
-    return ", ".join(told) + more
+    _log.warning("%s: numbers above %d, so its objects are %s%s", path, MAX_OBJECT_ID, ", ".join(told), more)
+    return lut[labels.values]
 
 
 def _combined(files: list[Path], masks: list[np.ndarray]) -> np.ndarray:

@@ -62,8 +62,8 @@ def read_labels(
         threshold: 1 to 255; pixels at least as bright are one object, whatever the file shows. In a cut-out, pixels
             that are at least as opaque.
         max_pixels: larger files are refused before they are decoded.
-        like: labels of another file of the same sequence. Two grey values are numbers where that file has numbers, and
-            its colours keep their numbers.
+        like: labels of another file of the same sequence. Where that file has numbers, one grey value beside black is
+            a number too, unless it is white; and its colours keep their numbers.
 
     Raises:
         InputError: the file cannot be read or understood.
@@ -174,14 +174,14 @@ class _Reading:
                 return not flat_colours(Path(), values)[2]
             except InputError:
                 return False
-        return np.count_nonzero(value_counts(values)) <= 2 or meaning_of(values) == "numbers"
+        return int(np.count_nonzero(value_counts(values))) <= 2 or meaning_of(values) == "numbers"
 
     def _grey(self, values: np.ndarray) -> Labels:
         """Read grey values (H, W): two are one object; more are numbers, or black and white with soft edges."""
         levels = np.flatnonzero(value_counts(values))
         low, high = int(levels[0]), int(levels[-1])
         if len(levels) == 2 and (not self.is_jpeg or (low <= NEAR_BLACK and high >= NEAR_WHITE)):
-            is_number = self.like is not None and self.like.kind == "numbers" and low == 0 and not self.is_jpeg
+            is_number = self._has_numbers(high) and low == 0 and not self.is_jpeg
             return self._numbers(values, void=False) if is_number else _one_object(values == high)
         meaning = meaning_of(values) if len(levels) > 2 else "numbers"
         if meaning == "one object":
@@ -192,6 +192,11 @@ class _Reading:
                 f" the mask as a lossless PNG, or {self._cut()}"
             )
         return self._unclear(len(levels)) if meaning == "unclear" else self._numbers(values, void=False)
+
+    def _has_numbers(self, value: int) -> bool:
+        """Tell whether a grey value beside black is a number, as in another file of the sequence."""
+        like = self.like
+        return like is not None and like.kind == "numbers" and (value in like.object_ids or value != _VOID)
 
     def _black_and_white(self, values: np.ndarray) -> Labels:
         """Cut grey values (H, W) in the middle."""
@@ -219,7 +224,7 @@ class _Reading:
     def _numbers(self, values: np.ndarray, *, void: bool) -> Labels:
         """Take values (H, W) as object numbers; with ``void``, 255 beside other objects is void."""
         if np.count_nonzero(value_counts(values)) > 2 and has_soft_edges(values):
-            return self._unclear(np.count_nonzero(value_counts(values)))
+            return self._unclear(int(np.count_nonzero(value_counts(values))))
         return self._numbered(values, void=void)
 
     @staticmethod
