@@ -28,25 +28,27 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 
-COMPUTES_NOTHING = (
-    "test_bad_input",
-    "test_benchmarks",
-    "test_composites",
-    "test_demo",
-    "test_everywhere",
-    "test_first_mask",
-    "test_fuzz",
-    "test_limits",
-    "test_live",
-    "test_packaging",
-    "test_progress",
-    "test_readers",
-    "test_scoring",
-    "test_seek",
-    "test_video_kinds",
-    "test_writers",
+CORE = (
+    "test_contract",
+    "test_davis",
+    "test_discriminant",
+    "test_engine",
+    "test_geometry",
+    "test_gone",
+    "test_hints",
+    "test_mask_decoder",
+    "test_models",
+    "test_parity",
+    "test_points",
+    "test_prior",
+    "test_private_api",
+    "test_scale_weights",
+    "test_windows",
 )
-"""Test files that do not depend on what a model computes, and are skipped; a new file is not skipped."""
+"""Test files whose outcome depends on what the models and the tracker compute."""
+
+FEW = ("test_engine", "test_private_api")
+"""Test files for a precision that the processor only emulates, at a sixth of the speed."""
 
 
 @dataclass(frozen=True)
@@ -56,46 +58,45 @@ class Situation:
     Attributes:
         name: name in the table.
         environment: environment variables to set.
+        files: test files to run, see :data:`CORE`; none: the whole suite.
         busy: number of processes beside it that each keep one core busy.
         ignores_sigint: run the tests under a parent that ignores SIGINT.
-        whole: run every test, not only those that compute and are not marked slow.
     """
 
     name: str
     environment: dict[str, str] = field(default_factory=dict)
+    files: tuple[str, ...] = CORE
     busy: int = 0
     ignores_sigint: bool = False
-    whole: bool = False
 
 
 def situations() -> list[Situation]:
     """List all situations: one thing differs at a time, each with both precisions of ``lite``."""
-    processors = {
-        "as it is": {},
+    environments = {
         "no vector instructions in torch": {"ATEN_CPU_CAPABILITY": "default"},
         "AVX2 in torch": {"ATEN_CPU_CAPABILITY": "avx2"},
         "AVX-512 in torch": {"ATEN_CPU_CAPABILITY": "avx512"},
         "AVX2 in oneDNN": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
         "AVX2 in both": {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+        "1 thread": {"OMP_NUM_THREADS": "1"},
+        "2 threads": {"OMP_NUM_THREADS": "2"},
+        "4 threads": {"OMP_NUM_THREADS": "4"},
     }
-    threads = {f"{count} thread{'s' * (count > 1)}": {"OMP_NUM_THREADS": str(count)} for count in (1, 2, 4)}
-    found = [
-        Situation(f"{name}, {dtype}", variables | {"VOS_LITE_DTYPE": dtype})
-        for name, variables in (processors | threads).items()
-        for dtype in ("float32", "bfloat16")
-    ]
-    return [
-        *found,
-        Situation("two busy processes, whole suite", busy=2, whole=True),
-        Situation("a parent that ignores SIGINT, whole suite", ignores_sigint=True, whole=True),
-    ]
+    found = []
+    for name, variables in environments.items():
+        for dtype in ("float32", "bfloat16"):
+            emulated = dtype == "bfloat16" and "ONEDNN_MAX_CPU_ISA" in variables
+            environment = variables | {"VOS_LITE_DTYPE": dtype}
+            found.append(Situation(f"{name}, {dtype}", environment, FEW if emulated else CORE))
+    busy = "two busy processes, a parent that ignores SIGINT, the whole suite"
+    return [*found, Situation(busy, files=(), busy=2, ignores_sigint=True)]
 
 
 def run(situation: Situation, arguments: Sequence[str]) -> tuple[bool, str, float]:
     """Run the tests in one situation; return whether they passed, pytest's last line, and the seconds."""
     command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", *arguments]
-    if not situation.whole:
-        command += ["-m", "not slow", *(f"--ignore={ROOT / 'tests' / name}.py" for name in COMPUTES_NOTHING)]
+    if not arguments:
+        command += [str(ROOT / "tests" / f"{name}.py") for name in situation.files]
     before = signal.signal(signal.SIGINT, signal.SIG_IGN) if situation.ignores_sigint else None
     began = time.monotonic()
     try:
@@ -140,9 +141,8 @@ def table(outcomes: Sequence[tuple[Situation, bool, str, float]]) -> str:
     lines = [
         "# Tested on",
         "",
-        "Written by `make test-everywhere` (`tools/test_everywhere.py`): the tests that compute and are not marked"
-        " slow, in",
-        "one situation after the other; the whole suite on a busy machine and under a parent that ignores SIGINT.",
+        "Written by `make test-everywhere` (`tools/test_everywhere.py`): the tests that depend on what is computed, in one",
+        "situation after the other, and the whole suite on a busy machine.",
         "",
         f"{date.today().isoformat()}: {processor()}, torch {torch.__version__}, Python {platform.python_version()}.",
         "",
