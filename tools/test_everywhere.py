@@ -95,7 +95,7 @@ def situations() -> list[Situation]:
 def run(situation: Situation, arguments: Sequence[str]) -> tuple[bool, str, float]:
     """Run the tests in one situation; return whether they passed, pytest's last line, and the seconds."""
     command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", *arguments]
-    if not arguments:
+    if all(each.startswith("-") for each in arguments):  # no test files among them
         command += [str(ROOT / "tests" / f"{name}.py") for name in situation.files]
     before = signal.signal(signal.SIGINT, signal.SIG_IGN) if situation.ignores_sigint else None
     began = time.monotonic()
@@ -141,8 +141,8 @@ def table(outcomes: Sequence[tuple[Situation, bool, str, float]]) -> str:
     lines = [
         "# Tested on",
         "",
-        "Written by `make test-everywhere` (`tools/test_everywhere.py`): the tests that depend on what is computed, in one",
-        "situation after the other, and the whole suite on a busy machine.",
+        "Written by `make test-everywhere` (`tools/test_everywhere.py`): the tests that depend on what is computed, in",
+        "one situation after the other, and the whole suite on a busy machine.",
         "",
         f"{date.today().isoformat()}: {processor()}, torch {torch.__version__}, Python {platform.python_version()}.",
         "",
