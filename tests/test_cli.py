@@ -223,6 +223,17 @@ def test_messages_of_the_library_name_flags(clip: Path, tmp_path: Path, capsys: 
     arguments = (clip / "video.mp4", "--first-mask", clip / "mask.png", "--tracker", "persam", "--save", "masks")
     assert run(*arguments, "-o", out, "--quiet", "--mask-at", late) == 2
     error = capsys.readouterr().err
+    assert error == "vos-track: --mask-at 9: there are 4 frames to track, numbered from 0\n"
+
+
+def test_the_record_of_a_stopped_run_names_flags(
+    clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vos.command.run.check_frames", lambda *_: None)  # as if the length was not known
+    late, out = f"9={clip / 'mask.png'}", tmp_path / "out"
+    arguments = (clip / "video.mp4", "--first-mask", clip / "mask.png", "--tracker", "persam", "--save", "masks")
+    assert run(*arguments, "-o", out, "--quiet", "--mask-at", late) == 2
+    error = capsys.readouterr().err
     assert "--mask-at 9: the video ended after frame 3" in error and "`" not in error
     outcome = json.loads((out / "run.json").read_text())["outcome"]
     assert error == f"vos-track: {outcome}\n"

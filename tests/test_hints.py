@@ -64,7 +64,7 @@ def test_sam_takes_boxes_too(tiny_sam, scene):
 @pytest.mark.parametrize(
     ("hint", "message"),
     [
-        (Hint((10, 10, 900, 50)), r"object 1 \(box 10,10,900,50\): 900,50 lies outside of the 455 x 256 video"),
+        (Hint((455, 10, 900, 50)), r"object 1 \(box 455,10,900,50\): the box .*lies outside of the 455 x 256 video"),
         (Hint((50, 10, 20, 50)), "x0 < x1"),
         (
             Hint((5, 5, 50, 50), ((8, 9, True), (500, 7.5, False))),
@@ -120,7 +120,7 @@ def test_mistakes_on_the_command_line(folder, capsys, tmp_path):
         (["--box", "1,2,3"], "give X0,Y0,X1,Y1"),
         (["--point", "1,2:7"], "give X,Y"),
         (["--box", "nan,2,3,4"], "give X0,Y0,X1,Y1"),
-        (["--box", "1,2,3000,4"], "lies outside"),
+        (["--box", "2000,2,3000,4"], "lies outside"),
     ):
         assert run(folder, *arguments, "-o", tmp_path / "out", "--overwrite") == 2
         assert message in capsys.readouterr().err
@@ -151,7 +151,7 @@ def test_object_ids_of_ones_own(either_lite, scene):
     assert own.object_ids == (3, 7)
     assert np.array_equal(own.labels, np.array([0, 3, 7], np.uint8)[counted.labels])
     with pytest.raises(InputError, match="object 7 .*outside"):
-        session.segment(frame, [hints[0], Hint((10, 10, 900, 50))], (3, 7))
+        session.segment(frame, [hints[0], Hint((500, 10, 900, 50))], (3, 7))
 
 
 def test_clicks_on_one_frame_encode_it_once(tiny_sam, scene, monkeypatch):
