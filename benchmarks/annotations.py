@@ -8,31 +8,26 @@ has one object alone, and in which frame each object appears. Used by ``vos-davi
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from ..errors import InputError
 from ..grey_masks import MIDDLE
 from ..palette import davis_palette
 from ..readers.colours import number_colours, pack
 from ..readers.labels import Kind, Labels, read_labels
-from ..readers.limits import open_image, size_text
-from ..structures import MAX_OBJECT_ID, FirstMask, object_ids_of, value_counts
+from ..readers.limits import size_text
+from ..structures import MAX_OBJECT_ID, FirstMask, object_ids_of
+from .mask_folder import colour_pixels, foreground, mask_paths, plain_values, present_in
 
 _log = logging.getLogger(__name__)
 
 VOID = 255
 """Label of the pixels that DAVIS 2017 does not decide on; in DAVIS 2016 it marks the object."""
-
-MASK_FORMATS = ("PNG", "JPEG")
-"""Pillow's names of the formats that masks named ``.png`` may have."""
 
 DAVIS_NUMBERS = {int(colour): number for number, colour in enumerate(pack(davis_palette()))}
 """Number of each colour of the DAVIS palette, 0xRRGGBB."""
@@ -155,6 +150,11 @@ class Truth:
     def objects(self) -> list[int]:
         """Ids of the objects, ascending."""
         return list(self.introductions)
+
+    @property
+    def in_own_colours(self) -> bool:
+        """Whether objects have colours other than those of the DAVIS palette."""
+        return self.reader.like is not None and bool(self.reader.like.colours)
 
     @cached_property
     def first_annotations_only(self) -> bool:
@@ -291,6 +291,8 @@ class Predictions:
         if greys is not None and present_in(greys) and present_in(greys) <= known:
             return greys
         labels = self._reader.read(path)
+        if labels.kind == "colours" and not self.truth.in_own_colours:
+            raise InputError(f"{path}: its colours are not in the DAVIS palette, so that objects cannot be matched")
         found = set(labels.object_ids) | (set() if labels.void is None else {VOID})
         one = labels.kind == "one object" or (values is not None and present_in(values) == {VOID})
         if one and len(known) == 1:
@@ -308,93 +310,7 @@ def check_objects(truth: Truth, found: Iterable[int], source: object) -> None:
         raise InputError(f"{source}: object {extra[0]} is not in {truth.folder}, which has {truth.objects}")
 
 
-def foreground(path: Path, threshold: int | None = None) -> np.ndarray:
-    """Read a mask without telling objects apart, (H, W) bool; void counts as marked, as in DAVIS 2016.
-
-    Args:
-        path: the file.
-        threshold: brightness from which on pixels are marked; None: as the file shows.
-
-    Raises:
-        InputError: it is unreadable.
-    """
-    values = plain_values(path) if threshold is None else None
-    if values is not None and len(present_in(values)) < 2:
-        return values > 0
-    indices = plain_values(path, ("P",)) if threshold is None else None
-    if indices is not None:
-        return indices > 0
-    labels = read_labels(path, threshold=threshold)
-    inside = labels.values > 0
-    return inside if labels.void is None else inside | labels.void
-
-
-def plain_values(path: Path, modes: tuple[str, ...] = ("P", "L")) -> np.ndarray | None:
-    """Read an indexed PNG on black or a grey PNG as it is, (H, W) uint8; None: it takes more to understand it.
-
-    Raises:
-        InputError: it is not a readable image.
-    """
-    with picture(path) as image:
-        if image.format != "PNG" or image.mode not in modes or "transparency" in image.info:
-            return None
-        if image.mode == "P" and tuple((image.getpalette() or [0, 0, 0])[:3]) != (0, 0, 0):
-            return None
-        return np.array(image)
-
-
-def colour_pixels(path: Path) -> np.ndarray | None:
-    """Read a colour PNG, (H, W, 3) uint8; None: it is none, or has transparency.
-
-    Raises:
-        InputError: it is not a readable image.
-    """
-    with picture(path) as image:
-        return np.array(image) if image.mode == "RGB" and "transparency" not in image.info else None
-
-
-@contextmanager
-def picture(path: Path) -> Iterator[Image.Image]:
-    """Open an image of a mask; raise an InputError if it cannot be read."""
-    try:
-        with open_image(path, MASK_FORMATS) as image:
-            yield image
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path}: not a readable image") from error
-
-
-def present_in(values: np.ndarray) -> set[int]:
-    """Numbers that occur in values, (H, W) unsigned, without 0."""
-    return {int(value) for value in np.flatnonzero(value_counts(values)) if value}
-
-
 def without_void(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Part labels from void, see :meth:`Truth.read`."""
     void = values == VOID
     return (np.where(void, 0, values).astype(np.uint8), void) if void.any() else (values, None)
-
-
-def mask_paths(folder: Path) -> dict[str, Path]:
-    """List the PNG files of a folder by the names of their frames, in natural order: 2 before 10.
-
-    Raises:
-        InputError: the folder cannot be listed, or two files have one name but for their suffix.
-    """
-    try:
-        files = [path for path in folder.iterdir() if path.suffix.lower() == ".png" and not path.name.startswith(".")]
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be listed ({error.strerror})") from error
-    paths: dict[str, Path] = {}
-    for path in sorted(files, key=lambda path: natural(path.name)):
-        if path.stem in paths:
-            raise InputError(f"{path}: the same frame as {paths[path.stem].name}; remove one of them")
-        paths[path.stem] = path
-    return paths
-
-
-def natural(name: str) -> tuple[list[tuple[str, int]], str]:
-    """Make a sort key of a name's texts and numbers."""
-    parts = re.findall(r"([^0-9]*)([0-9]*)", name)
-    return [(text, int(number) if number else -1) for text, number in parts], name

@@ -23,7 +23,7 @@ from ..errors import InputError, parameter
 from ..readers.first_mask import load_first_mask
 from ..readers.images import image_paths
 from ..structures import FirstMask
-from .annotations import foreground
+from .mask_folder import foreground
 
 
 @dataclass(frozen=True)

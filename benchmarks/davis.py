@@ -32,8 +32,9 @@ from ..structures import FirstMask, Frame, Result
 from ..writers.masks import MaskWriter
 from ..writers.thread import WriterThread
 from . import dataset
-from .annotations import Predictions, Truth, mask_paths, natural
+from .annotations import Predictions, Truth
 from .dataset import Davis
+from .mask_folder import mask_paths, natural
 from .models import Models
 from .report import Shown, write_report
 from .scoring import ObjectScore, global_scores, score_sequence
@@ -233,9 +234,11 @@ def evaluate(options: argparse.Namespace, names: list[str], results: Path) -> No
         print(f"{count}, no scores: this set has first annotations only; the masks are in {results}")
         return
     scores: list[ObjectScore] = []
+    predictions: dict[str, Predictions] = {}
     for name in names:
         if name not in unscored:
-            scores += score_sequence(truths[name], results / name, frames=all_frames(davis, truths[name]))
+            predictions[name] = Predictions(results / name, truths[name])
+            scores += score_sequence(truths[name], predictions[name], frames=all_frames(davis, truths[name]))
     totals = global_scores(scores)
     suffix = set_name(options)
     write_csv(results / f"global_results-{suffix}.csv", [totals])
@@ -244,7 +247,7 @@ def evaluate(options: argparse.Namespace, names: list[str], results: Path) -> No
     title = f"DAVIS {options.year} {suffix}: {results.name}"
 
     def shown(name: str) -> Shown:
-        return Shown(davis.pictures(name), truths[name], Predictions(results / name, truths[name]))
+        return Shown(davis.pictures(name), truths[name], predictions[name])
 
     write_report(results / "report.html", title, totals, scores, shown)
     for score in scores:

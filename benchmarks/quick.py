@@ -28,8 +28,8 @@ from ..readers.open import open_reader
 from ..readers.prefetch import prefetch
 from ..writers.open import open_writers
 from ..writers.thread import WriterThread
-from .annotations import foreground
 from .dataset import Davis, frame_names
+from .mask_folder import foreground
 from .scoring import region
 
 DEFAULT_SEQUENCES = ("libby", "camel", "car-shadow")

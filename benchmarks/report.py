@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -159,7 +160,7 @@ def _overlay(picture: Path | None, labels: np.ndarray) -> np.ndarray:
     size = PICTURE_WIDTH, max(1, height)
     rgb = np.zeros((*size[::-1], 3), dtype=np.float32)
     if picture is not None:
-        with Image.open(picture) as opened:
+        with suppress(OSError, SyntaxError, ValueError), Image.open(picture) as opened:  # the mask is shown on black
             rgb = np.asarray(opened.convert("RGB").resize(size), dtype=np.float32)
     labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
     colours = davis_palette()[labels].astype(np.float32)

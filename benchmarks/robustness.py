@@ -23,8 +23,8 @@ from ..engine.session import Session
 from ..readers.images import image_paths
 from ..structures import Frame, first_mask_from_array
 from . import dataset, models
-from .annotations import foreground
 from .dataset import Davis
+from .mask_folder import foreground
 from .models import Models
 from .scoring import boundary, dilate, region
 

@@ -20,7 +20,8 @@ import numpy as np
 from scipy import ndimage
 
 from ..errors import InputError
-from .annotations import Predictions, Truth, check_objects, natural, present_in
+from .annotations import Predictions, Truth, check_objects
+from .mask_folder import natural, present_in
 
 _log = logging.getLogger(__name__)
 
@@ -254,13 +255,13 @@ def scored(predicted: np.ndarray, truth: np.ndarray, void: np.ndarray | None) ->
 
 
 def score_sequence(
-    truth: Path | Truth, results: Path, year: int = 2017, frames: Sequence[str] | None = None
+    truth: Path | Truth, results: Path | Predictions, year: int = 2017, frames: Sequence[str] | None = None
 ) -> list[ObjectScore]:
     """Score the saved masks of one sequence, see :class:`SequenceScorer`.
 
     Args:
         truth: its annotations, or their folder.
-        results: folder of masks under the same names; those of frames that are not scored are not read.
+        results: its result masks, or their folder; those of frames that are not scored are not read.
         year: 2016 or 2017, if ``truth`` is a folder.
         frames: names of all frames of the sequence; None: those that are annotated, or have results between them.
 
@@ -268,7 +269,7 @@ def score_sequence(
         InputError: a mask is missing or unreadable, or does not fit the truth.
     """
     truth = Truth(truth, year) if isinstance(truth, Path) else truth
-    predictions = Predictions(results, truth)
+    predictions = Predictions(results, truth) if isinstance(results, Path) else results
     frames = frames_of(truth, predictions) if frames is None else frames
     scorer = SequenceScorer(truth, frames)
     for name in scorer.names:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vos.benchmarks.annotations import Truth, foreground
+from vos.benchmarks.annotations import Truth
+from vos.benchmarks.mask_folder import foreground
 from vos.benchmarks.scoring import ObjectScore, SequenceScorer, score_sequence
 from vos.errors import InputError
 from vos.palette import davis_palette
@@ -297,3 +298,14 @@ def test_colours_outside_of_the_palette_beside_colours_of_it_are_refused(tmp_pat
         )
         with pytest.raises(InputError, match=r"00003\.png: .* not in the DAVIS palette"):
             score_sequence(truth, truth, 2017)
+
+
+def test_results_in_other_colours_than_the_truth_are_refused(tmp_path: Path) -> None:
+    strange = np.array([(0, 0, 0), (255, 140, 0), (0, 90, 200)], np.uint8)
+    results = save(tmp_path / "results", {})
+    for name, labels in moving(DENSE, (1, 2)).items():
+        Image.fromarray(strange[labels]).save(results / f"{name}.png")
+    for kind in ("indexed", "coloured"):
+        truth = save(tmp_path / kind, moving(DENSE, (1, 2)), kind)
+        with pytest.raises(InputError, match=r"00001\.png: its colours are not in the DAVIS palette"):
+            score_sequence(truth, results, 2017)

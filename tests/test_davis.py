@@ -211,7 +211,14 @@ def test_a_sequence_may_begin_without_an_object(davis: Path, tmp_path: Path) -> 
     assert set(np.unique(labels(out / "cup/00002.png"))) == {0, 1, 2}
 
 
-@pytest.mark.parametrize("damage", [lambda folder: None, Path.mkdir])
+def broken_pictures(folder: Path) -> None:
+    """Put files there that are named like pictures but are none."""
+    folder.mkdir()
+    for index in range(6):
+        (folder / f"{index:05d}.jpg").write_text("no picture")
+
+
+@pytest.mark.parametrize("damage", [lambda folder: None, Path.mkdir, broken_pictures])
 def test_scoring_needs_no_pictures(davis: Path, tmp_path: Path, damage: Callable[[Path], object]) -> None:
     out = shutil.copytree(davis / "Annotations/480p", tmp_path / "results")
     for path in (out / "cup").iterdir():
