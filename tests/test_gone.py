@@ -339,7 +339,7 @@ def test_the_command(folder: Path, tmp_path: Path) -> None:
     assert main(arguments(folder, out, "--gone", "2:2", "--debug")) == 0
     assert present(out, PORTRAIT) == [True] * 2 + [False] * 4 + [True] * 2
     assert json.loads((out / "run.json").read_text())["options"]["gone"] == [[2, [2]]]
-    assert (out / "objects.csv").read_text().splitlines()[6].endswith(",2,,,,,0,0.0000")
+    assert (out / "objects.csv").read_text().splitlines()[6].startswith("2,0.083333,2,,,,,0,0.0000")
 
 
 def test_an_empty_later_mask_means_all(

@@ -175,6 +175,7 @@ class Explanation:
         prompts: prompts of the first decoding.
         masks: output of the first decoding, for all of the segmenter's input.
         weights: scale weights of eq. 11, (N, 3), or None.
+        geometry: of ``masks``; None: that of the tracker's answer.
     """
 
     confidence: Tensor
@@ -182,6 +183,7 @@ class Explanation:
     prompts: Prompts
     masks: Masks
     weights: Tensor | None = None
+    geometry: Geometry | None = None
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class Absent:
     """M objects that were said to be gone and have not been found since.
 
     Attributes:
-        rows: their rows among all objects.
+        rows: their rows among all objects, ascending.
         objects: the objects, from :meth:`.Objects.forgotten`.
         mistaken: evidence that frames without the object gave for it, (M,) in [0, 1].
     """
@@ -81,11 +81,13 @@ class Absent:
         return self.objects.rows([self.rows.index(row) for row in rows])
 
     def with_others(self, others: Absent | None) -> Absent:
-        """Append objects that were absent before."""
+        """Add objects that were absent before."""
         if others is None:
             return self
-        objects = self.objects.with_more(others.on(self.objects.geometry).objects)
-        return Absent(self.rows + others.rows, objects, torch.cat([self.mistaken, others.mistaken]))
+        rows = self.rows + others.rows
+        order = sorted(range(len(rows)), key=rows.__getitem__)
+        objects = self.objects.with_more(others.on(self.objects.geometry).objects).rows(order)
+        return Absent(sorted(rows), objects, torch.cat([self.mistaken, others.mistaken])[order])
 
     def without(self, rows: list[int], close_up: bool = True) -> Absent | None:
         """Drop the objects of these rows; None if no object is left.
@@ -196,13 +198,12 @@ def together(followed: Tracked | None, rows: list[int], look: Look) -> Tracked:
     """
     whole = look.view.embedding.geometry
     if followed is None:
-        order = torch.tensor(rows, device=look.scores.device).argsort()
-        return Tracked(look.logits[order], look.scores[order], whole)
+        return Tracked(look.logits, look.scores, whole, look.explanation)
     others, geometry = followed.logits, followed.geometry
     own = look.logits.new_full((len(rows), *others.shape[1:]), EMPTY_LOGIT)
     if look.found.any():  # perhaps outside of the region that shows the others
         others, own, geometry = followed.full_size(), whole.upsample(look.logits), None
-    explanation = followed.explanation and _with_blanks(followed.explanation, rows)
+    explanation = followed.explanation and _with_blanks(followed.explanation, rows, followed.geometry)
     return Tracked(in_order(rows, others, own), in_order(rows, followed.scores, look.scores), geometry, explanation)
 
 
@@ -213,8 +214,8 @@ def in_order(rows: list[int], others: Tensor, own: Tensor) -> Tensor:
     return torch.cat([others, own])[order]
 
 
-def _with_blanks(explanation: Explanation, rows: list[int]) -> Explanation:
-    """Add objects that the pictures do not explain, at these rows."""
+def _with_blanks(explanation: Explanation, rows: list[int], geometry: Geometry | None) -> Explanation:
+    """Add objects that are not explained, at these rows; ``geometry`` is that of the explanation's masks."""
 
     def grown(values: Tensor, blank: float) -> Tensor:
         return in_order(rows, values, values.new_full((len(rows), *values.shape[1:]), blank))
@@ -227,4 +228,5 @@ def _with_blanks(explanation: Explanation, rows: list[int]) -> Explanation:
         Prompts(grown(prompts.points, 0), grown(prompts.point_labels, -1), boxes),
         Masks(grown(masks.low_res_logits, EMPTY_LOGIT), grown(masks.scores, 0)),
         None if weights is None else grown(weights, 0),
+        geometry,
     )

@@ -60,3 +60,21 @@ def connected(logits: Tensor, last: Tensor, reach: int) -> Tensor:
     dropped = (kept == 0) & (kept.amax((2, 3), keepdim=True) > 0)
     dropped = F.interpolate(dropped.float(), logits.shape[-2:])[:, 0] > 0
     return torch.where(dropped, -logits.abs(), logits)
+
+
+def limited(logits: Tensor, most: Tensor) -> Tensor:
+    """Keep each of N masks to its most likely cells, where it has more than it may have.
+
+    The logits of such a mask are lowered by the first one that is too many; the order of its cells stays.
+
+    Args:
+        logits: low-res logits (N, 4h, 4w).
+        most: cells that each mask may have, (N,) long, at least 1.
+    """
+    excess = ((logits > 0).flatten(1).sum(1) > most).nonzero()[:, 0].tolist()
+    if not excess:
+        return logits
+    logits = logits.clone()
+    for row in excess:
+        logits[row] -= logits[row].flatten().topk(int(most[row]) + 1).values[-1]
+    return logits

@@ -42,6 +42,12 @@ DISCRIMINANT_SHARE = 0.1
 AREA_RATE = 0.1
 """Weight of each new frame in the running mean of an object's area."""
 
+TINY = 256
+"""Usual area in frame pixels below which a mask may not grow at once: less than four patches say what it is, ..."""
+
+GROWTH = 1.5
+"""... so that it gets at most this many times its usual area, and doubles in 14 frames at the earliest."""
+
 WHOLE = 0.7
 """Share of its usual area from which on an object counts as seen whole."""
 
@@ -110,8 +116,15 @@ class PerSAM:
         logits = decoded.logits
         if self._settled.contest and decoded.match is not None:
             logits = rivals.contest(logits, decoded.match, self._settled.contest)
+        logits = rivals.limited(logits, self._most_cells(geometry))
         self._pending = Pending(view, groups, logits)
         return Tracked(logits, decoded.scores.clamp(0, 1), geometry, decoded.explanation)
+
+    def _most_cells(self, geometry: Geometry) -> Tensor:
+        """Cells of the low-res logits that each mask may have, (N,) long: a tiny one grows little by little only."""
+        area = self.objects.usual_area
+        cells = (GROWTH * area / geometry.pixels_per_value(4)).ceil().long().clamp_min(1)
+        return torch.where(area < TINY, cells, torch.iinfo(torch.long).max)
 
     def _remember(self, result: Result) -> None:
         """Remember the objects of the last :meth:`_follow`, from the merged result of these alone."""
@@ -152,7 +165,7 @@ class PerSAM:
         if self._absent is not None and (back := [row for row in rows if row in self._absent.rows]):
             self._take_back(back, self._absent.pick(back).on(whole, outside=-GIVEN_MASK_LOGIT))
         index = torch.tensor(self._places(rows), device=taken.boxes.device)
-        self.objects = self.objects.on(whole, outside=-GIVEN_MASK_LOGIT).with_rows(index, taken)
+        leaving = sorted(row for row in rows if self._absent is None or row not in self._absent.rows)
         if self._propagated:
             self._propagated.correct(index, self._new_points(View(context), taken))
 

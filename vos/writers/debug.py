@@ -82,7 +82,8 @@ def _strip(result: Result, tracked: Tracked, explanation: Explanation, row: int)
     ]
     for scale in range(explanation.masks.low_res_logits.shape[1]):
         logits = explanation.masks.low_res_logits[row : row + 1, scale]
-        full = logits if tracked.geometry is None else tracked.geometry.upsample(logits)
+        geometry = explanation.geometry or tracked.geometry
+        full = logits if geometry is None else geometry.upsample(logits)
         caption = f"mask {scale + 1}: IoU {float(explanation.masks.scores[row, scale]):.2f}"
         if explanation.weights is not None:
             caption += f", weight {float(explanation.weights[row, scale]):.2f}"
