@@ -196,8 +196,8 @@ def check_frames(name: str, indices: Iterable[int], source: SourceReader) -> Non
     Raises:
         InputError: a frame lies beyond the end.
     """
-    last = max(indices, default=0)
-    if source.delivers(last) is False:
+    last = max(indices, default=None)
+    if last is not None and source.delivers(last) is False:
         count = f"{source.length} frame" + "s" * (source.length != 1)
         raise InputError(f"{parameter(name)} {last}: there are {count} to track, numbered from 0")
 
