@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from vos.command.options import parse_options
+from vos.command.status import exit_status
 from vos.errors import InputError
 from vos.palette import davis_palette
 from vos.readers.first_mask import load_first_mask
 from vos.readers.labels import Labels, read_labels
+from vos.readers.mask_size import Resize
 
 SIZE = (120, 160)
 
@@ -339,3 +342,39 @@ def test_new_objects_of_a_later_mask_have_new_numbers(tmp_path: Path) -> None:
     first, later = save(tmp_path / "first.png", COLOURS[LABELS]), save(tmp_path / "later.png", colours[LABELS])
     mask = load_first_mask([later], SIZE, like=first)
     np.testing.assert_array_equal(mask.labels, np.uint8([0, 3, 2])[LABELS])
+
+
+@pytest.mark.parametrize(
+    "arguments, resize",
+    [
+        (["v.mp4"], False),
+        (["--resize-mask", "v.mp4"], True),
+        (["v.mp4", "--resize-mask", "--quiet"], True),
+        (["v.mp4", "--resize-mask", "pad"], "pad"),
+        (["--resize-mask", "crop", "v.mp4"], "crop"),
+        (["v.mp4", "--resize-mask=stretch"], "stretch"),
+    ],
+)
+def test_the_option_resize_mask_takes_no_other_argument(arguments: list[str], resize: Resize) -> None:
+    options = parse_options([*arguments, "--first-mask", "m.png", "--threshold", "9"])
+    assert (options.video, options.resize_mask, options.threshold) == ("v.mp4", resize, 9)
+
+
+@pytest.mark.parametrize("wrong", ["--resize-mask=squash", "--threshold=0", "--threshold=256"])
+def test_wrong_values_of_the_options(wrong: str) -> None:
+    with pytest.raises(SystemExit):
+        parse_options(["v.mp4", "--first-mask", "m.png", wrong])
+
+
+def test_the_command_tells_how_a_mask_was_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "soft.png"
+    compressed(BLACK_AND_WHITE).save(path, "PNG")
+
+    def action() -> int:
+        load_first_mask([path], SIZE)
+        return 0
+
+    assert exit_status("vos-track", action, False, "") == 0
+    told = capsys.readouterr().err
+    assert told.startswith(f"vos-track: {path}: black and white") and told.endswith("--threshold cuts it elsewhere\n")
+    assert told.count("\n") == 1

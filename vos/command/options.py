@@ -192,6 +192,44 @@ def _add_object_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="PNG of the objects in the first frame, see docs/masks.md; repeat for one file per object",
     )
+    _add_hint_options(group)
+    group.add_argument(
+        "--mask-at",
+        metavar="FRAME=PNG",
+        action="append",
+        default=[],
+        type=_mask_at,
+        help="true mask of a later frame, numbered as in masks/: corrects its objects, new ones join; repeatable",
+    )
+    group.add_argument(
+        "--gone",
+        metavar="FRAME:ID[,ID]",
+        action="append",
+        type=_gone,
+        help="objects that a frame (as in masks/) does not show: absent until found or shown again; repeatable",
+    )
+    _add_mask_options(group)
+
+
+def _add_mask_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--resize-mask",
+        metavar="HOW",
+        nargs="?",
+        type=_resize,
+        const=True,
+        default=False,
+        help="scale a mask of another size than the video; if its shape is another, too: crop, pad or stretch",
+    )
+    group.add_argument(
+        "--threshold",
+        metavar="T",
+        type=_threshold,
+        help="pixels of a mask that are at least as bright are one object, 1 to 255; else the mask itself tells",
+    )
+
+
+def _add_hint_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--box",
         metavar="X0,Y0,X1,Y1",
@@ -214,36 +252,6 @@ def _add_object_options(parser: argparse.ArgumentParser) -> None:
         action=_HintAction,
         nargs=0,
         help="the points and the box after it are another object's",
-    )
-    group.add_argument(
-        "--mask-at",
-        metavar="FRAME=PNG",
-        action="append",
-        default=[],
-        type=_mask_at,
-        help="true mask of a later frame, numbered as in masks/: corrects its objects, new ones join; repeatable",
-    )
-    group.add_argument(
-        "--gone",
-        metavar="FRAME:ID[,ID]",
-        action="append",
-        type=_gone,
-        help="objects that a frame (as in masks/) does not show: absent until found or shown again; repeatable",
-    )
-    group.add_argument(
-        "--resize-mask",
-        metavar="HOW",
-        nargs="?",
-        type=_resize,
-        const=True,
-        default=False,
-        help="scale a mask of another size than the video; if its shape is another, too: crop, pad or stretch",
-    )
-    group.add_argument(
-        "--threshold",
-        metavar="T",
-        type=_threshold,
-        help="pixels of a mask that are at least as bright are one object, 1 to 255; else the mask itself tells",
     )
 
 

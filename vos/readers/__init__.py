@@ -1,4 +1,4 @@
-"""Readers: from video files, image folders and streams to frames, and from PNG files to the first mask.
+"""Readers: from video files, image folders and streams to frames, and from mask files to the first mask.
 
 - ``open``: opens whatever the user names and chooses the backend for it.
 - ``source``: the protocols of a backend, and the reader over one (start, stride, max_frames).
@@ -10,6 +10,7 @@
 - ``pixels``: decoded frames to upright RGB; ``tonemap``: HDR to SDR; ``filters``: FFmpeg's filters for both.
 - ``prefetch``: reading ahead on a thread.
 - ``seek``: the frames of a video in any order, for the annotation page.
-- ``first_mask``: the objects to follow, from PNG files.
+- ``first_mask``: the objects to follow; ``mask_size``: brings them to the size of the video.
+- ``labels``: reads any mask file; ``mask_files`` decodes it, ``colours`` numbers its colours.
 - ``limits``: refuses pictures that are too large before memory is taken for them.
 """
