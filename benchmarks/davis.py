@@ -26,6 +26,7 @@ from ..engine.models import new_tracker
 from ..engine.session import Session
 from ..errors import InputError, OutputError, parameter
 from ..files import output_errors
+from ..folder_lock import FolderLock
 from ..readers.open import open_reader
 from ..readers.prefetch import prefetch
 from ..structures import FirstMask, Frame, Result
@@ -112,7 +113,7 @@ def track_all(options: argparse.Namespace, names: list[str]) -> None:
     """Track the sequences that are not complete, and print a line for each.
 
     Raises:
-        OutputError: a folder to write to is a link, or a mask cannot be written.
+        OutputError: a folder to write to is a link, another run writes there, or a mask cannot be written.
         VosError: a sequence or a model is missing or unusable.
     """
     for path in (options.output / each for name in names for each in (name, f".{name}{PARTIAL}")):
@@ -121,8 +122,18 @@ def track_all(options: argparse.Namespace, names: list[str]) -> None:
     todo = [name for name in names if not is_complete(options, name)]
     if len(todo) < len(names):
         print(f"{len(names) - len(todo)} of {len(names)} sequences are complete already")
-    if not todo:
-        return
+    if todo:
+        with FolderLock(options.output, "vos-davis"):
+            track_each(options, todo)
+
+
+def track_each(options: argparse.Namespace, todo: list[str]) -> None:
+    """Track sequences into the result folder, which is locked, and print a line for each.
+
+    Raises:
+        OutputError: a mask cannot be written.
+        VosError: a sequence or a model is missing or unusable.
+    """
     for name in todo:
         check_sequence(Davis.chosen(options), name)
     models = Models.load(options.model, options.device, options.dtype)

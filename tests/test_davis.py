@@ -15,6 +15,7 @@ from PIL import Image
 from vos.benchmarks import davis as command
 from vos.engine.models import new_tracker
 from vos.errors import InputError
+from vos.folder_lock import FolderLock
 from vos.palette import davis_palette
 
 
@@ -301,3 +302,10 @@ def test_the_official_package_is_asked_for_by_name(
 def test_options_that_a_tracker_has_not() -> None:
     with pytest.raises(InputError, match="persam: .*nonesuch"):
         new_tracker("persam", nonesuch=1)
+
+
+def test_two_runs_into_one_folder(davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with FolderLock(tmp_path / "results", "vos-davis"):
+        assert command.main(["--davis", str(davis), "--year", "2016", "-o", str(tmp_path / "results")]) == 2
+    assert "another vos-davis is writing there" in capsys.readouterr().err
+    assert not list((tmp_path / "results").iterdir())
