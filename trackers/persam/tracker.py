@@ -165,7 +165,7 @@ class PerSAM:
         if self._absent is not None and (back := [row for row in rows if row in self._absent.rows]):
             self._take_back(back, self._absent.pick(back).on(whole, outside=-GIVEN_MASK_LOGIT))
         index = torch.tensor(self._places(rows), device=taken.boxes.device)
-        leaving = sorted(row for row in rows if self._absent is None or row not in self._absent.rows)
+        self.objects = self.objects.on(whole, outside=-GIVEN_MASK_LOGIT).with_rows(index, taken)
         if self._propagated:
             self._propagated.correct(index, self._new_points(View(context), taken))
 
@@ -178,7 +178,7 @@ class PerSAM:
 
         Whatever looks like them on the last frame is none of them; see :meth:`.Absent.look`.
         """
-        leaving = [row for row in rows if self._absent is None or row not in self._absent.rows]
+        leaving = sorted(row for row in rows if self._absent is None or row not in self._absent.rows)
         if not leaving:
             return
         places, view = self._places(leaving), View(context)
