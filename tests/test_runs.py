@@ -182,6 +182,17 @@ def test_a_video_of_any_name(
     assert sorted(path.name for path in out.iterdir()) == ["overlay.mp4", "run.json"]
 
 
+@pytest.mark.parametrize("name", ["12:30.mp4", "file:foo.mp4"])
+def test_decord_reads_a_video_of_any_name(
+    name: str, inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("decord")
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes((inputs / "clip.mp4").read_bytes())
+    with open_reader(name, backend="decord") as reader:
+        assert len(list(reader)) == FRAMES
+
+
 @pytest.mark.parametrize("out", ["a:b", "./c:d", "e/f:g", "http:h"])
 def test_a_result_folder_of_any_name(out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

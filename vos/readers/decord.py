@@ -6,6 +6,7 @@ truncated file. For both, PyAV is asked what the file states.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Generator
 from functools import partial
@@ -61,8 +62,8 @@ class DecordSource:
             raise truncated(self._path, len(video), end_s, self._probe)
 
     def _open(self) -> decord.VideoReader:
-        try:
-            return decord.VideoReader(str(self._path), ctx=decord.cpu(0))
+        try:  # in an absolute path no colon is taken for a protocol
+            return decord.VideoReader(os.path.abspath(self._path), ctx=decord.cpu(0))
         except (RuntimeError, decord.DECORDError) as error:
             raise InputError(
                 f"{self._path}: decord cannot open it ({_last_line(error)}); use the reader pyav"
