@@ -344,3 +344,34 @@ def test_from_a_click_to_the_downloaded_masks(tab: Tab, clip: Path, tmp_path: Pa
     assert len(masks) == COUNT and all(np.array_equal(one, other) for one, other in zip(masks, expected, strict=True))
     assert not np.array_equal(masks[5], masks_of(whole)[5])  # the correction made a difference
     assert '"1": "fur & <b>"' in (ours / "annotation.json").read_text()
+
+
+def test_an_object_is_marked_as_gone(tab: Tab) -> None:
+    """After the other test of the page, from which the server has two tracked objects; or on a page of its own."""
+    page = tab.page
+    if page.locator("#objects label").count() < 2:
+        tab.click(150, 130)
+        tab.state("marked")
+        page.click("#track")
+        tab.idle()
+    page.keyboard.press("1")
+    page.keyboard.press("Shift+ArrowRight")
+    tab.state("Frame 7 of 0–7")
+    for frame in (6, 5):
+        page.keyboard.press("ArrowLeft")
+        tab.state(f"Frame {frame} of 0–7")
+    tab.state("tracked")
+    before = tab.picture()
+    page.keyboard.press("g")
+    tab.state("marked")
+    gone = tab.changed(before)
+    page.keyboard.press("z")
+    tab.state("tracked")
+    assert np.abs(tab.changed(gone) - before).mean() < 1
+    page.click("#gone")
+    tab.state("marked")
+    page.click("#track")
+    tab.idle()
+    tab.state("Frame 7 of 0–7")
+    page.locator("#progress", has_text="2 of 2 frames").wait_for()
+    assert tab.problems == []

@@ -177,8 +177,8 @@ def check_pip(arguments: list[str]) -> None:
 
 def count_of(command: Command) -> int:
     """Frames that a clip must have for the command: a few after the last frame that it names."""
-    named = re.findall(r"--start (\d+)|--mask-at (\d+)=", command.text)
-    return FRAMES + max((int(first or second) for first, second in named), default=0)
+    named = re.findall(r"(?:--start|--mask-at|--gone) (\d+)", command.text)
+    return FRAMES + max(map(int, named), default=0)
 
 
 def ellipse(x: float, y: float, across: float, down: float) -> np.ndarray:
