@@ -180,6 +180,14 @@ def evidence_for(objects: Objects, view: View, decoded: Decoded, claimed: Tensor
     return weighted_mean(certain, inside) * share
 
 
+def places_of(rows: list[int], absent: Absent | None, followed: int) -> list[int]:
+    """Return where these rows are among the ``followed`` objects that are not absent; absent rows have no place."""
+    if absent is None:
+        return rows
+    others = absent.others(followed + len(absent.rows))
+    return [others.index(row) for row in rows if row in others]
+
+
 def part_of(result: Result, rows: list[int]) -> Result:
     """Return a result with some of its objects alone; the labels keep all."""
     ids = tuple(result.object_ids[row] for row in rows)

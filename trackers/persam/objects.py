@@ -171,6 +171,12 @@ def choose_rows(mask: Tensor, yes: Memory, no: Memory) -> Memory:
     return _combine(lambda a, b: torch.where(mask.view(-1, *[1] * (a.ndim - 1)), a, b), yes, no)
 
 
+def at_least_one_cell(coverage: Tensor) -> Tensor:
+    """Let the best cell of each coverage (N, h, w) count fully, so that a small object has features."""
+    best = coverage.flatten(1).amax(1)[:, None, None]
+    return torch.where((best < 0.5) & (coverage == best), torch.ones_like(coverage), coverage)
+
+
 def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
     """Average maps (N, h, w) by weight (N, h, w), (N,); 0 where there is no weight."""
     return (values * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-6)

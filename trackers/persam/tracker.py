@@ -24,11 +24,11 @@ from ...state_file import State
 from ...structures import Explanation, FirstMask, Masks, Prompts, Result, Tracked
 from ...windows import cut, paste
 from . import rivals
-from .absence import Absent, Look, evidence_for, part_of, together
+from .absence import Absent, Look, evidence_for, part_of, places_of, together
 from .boxes import trimmed_boxes
 from .decoded import Decoded, Observation, Pending
 from .looks import Group, View, evidence_of, grouped, moments_inside, region_around
-from .objects import Appearance, Objects, Part, choose_rows, joined, weighted_mean
+from .objects import Appearance, Objects, Part, at_least_one_cell, choose_rows, joined, weighted_mean
 from .options import PerSamOptions, Settled
 from .points import PropagatedPoints, load_point_tracker
 from .prompts import first_guidance, first_prompts, inner_points
@@ -66,14 +66,15 @@ class PerSAM:
     options: PerSamOptions
     objects: Objects
     _settled: Settled
+    _absent: Absent | None
+    _look: Look | None
 
     def __init__(self, options: PerSamOptions | None = None):
         self.options = options or self.Options()
         self.decoder_calls = 0
         self._propagated: PropagatedPoints | None = None
         self._pending: Pending | None = None
-        self._absent: Absent | None = None
-        self._look: Look | None = None
+        self._absent, self._look = None, None
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
         self._settle_options(context.segmenter)
@@ -164,13 +165,13 @@ class PerSAM:
         taken = self._take(context, first_mask).on(whole, outside=-GIVEN_MASK_LOGIT)
         if self._absent is not None and (back := [row for row in rows if row in self._absent.rows]):
             self._take_back(back, self._absent.pick(back).on(whole, outside=-GIVEN_MASK_LOGIT))
-        index = torch.tensor(self._places(rows), device=taken.boxes.device)
+        index = torch.tensor(places_of(rows, self._absent, len(self.objects)), device=taken.boxes.device)
         self.objects = self.objects.on(whole, outside=-GIVEN_MASK_LOGIT).with_rows(index, taken)
         if self._propagated:
             self._propagated.correct(index, self._new_points(View(context), taken))
 
     def remove(self, rows: list[int]) -> None:
-        self._keep_all_but(self._places(rows))
+        self._keep_all_but(places_of(rows, self._absent, len(self.objects)))
         self._absent = self._absent and self._absent.without(rows)
 
     def forget(self, context: FrameContext, rows: list[int]) -> None:
@@ -178,10 +179,10 @@ class PerSAM:
 
         Whatever looks like them on the last frame is none of them; see :meth:`.Absent.look`.
         """
-        leaving = sorted(row for row in rows if self._absent is None or row not in self._absent.rows)
+        leaving = sorted(set(rows) - set(self._absent.rows if self._absent else ()))
         if not leaving:
             return
-        places, view = self._places(leaving), View(context)
+        places, view = places_of(leaving, self._absent, len(self.objects)), View(context)
         gone = self.objects.rows(places).forgotten(view.embedding.geometry, outside=-GIVEN_MASK_LOGIT)
         self._keep_all_but(places)
         mistaken = evidence_for(gone, view, self._decode(view, gone))
@@ -253,19 +254,12 @@ class PerSAM:
         """Weight each patch as foreground, (N, h, w); at least one patch of each object counts."""
         value = self._settled.drawn_value
         covered = geometry.coverage(masks) if value is None else geometry.normalised_coverage(masks, value)
-        return _at_least_one_cell(covered)
+        return at_least_one_cell(covered)
 
     def _new_points(self, view: View, objects: Objects) -> Tensor:
         """Choose the points (N, P, 2) to propagate from a frame whose masks are given."""
         confidence = prior.similarity(view.features.values, objects.prototype)
         return inner_points(self._settled, view, objects, confidence)
-
-    def _places(self, rows: list[int]) -> list[int]:
-        """Return where these rows are in ``objects``, which lacks the absent ones; absent rows have no place."""
-        if self._absent is None:
-            return rows
-        followed = self._absent.others(len(self.objects) + len(self._absent.rows))
-        return [followed.index(row) for row in rows if row in followed]
 
     def _keep_all_but(self, places: list[int]) -> None:
         """Drop some of ``objects``."""
@@ -404,9 +398,3 @@ class PerSAM:
         coverage = view.features.geometry.resample(covered, objects.geometry)[:, 0]
         memory = matching.remember(view.features.values, coverage, background_block=2)
         return Observation(memory, moments_inside(view, covered[:, 0]))
-
-
-def _at_least_one_cell(coverage: Tensor) -> Tensor:
-    """Let the best cell of each coverage (N, h, w) count fully, so that a small object has features."""
-    best = coverage.flatten(1).amax(1)[:, None, None]
-    return torch.where((best < 0.5) & (coverage == best), torch.ones_like(coverage), coverage)
