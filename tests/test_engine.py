@@ -327,3 +327,16 @@ def test_weights_load_when_first_asked_for(monkeypatch, clip):
         assert len(loaded) == 1 and session.segmenter.files
     with pytest.raises(PluginError, match="no such segmenter"):
         vos.open_session(model="nonesuch")
+
+
+@pytest.mark.parametrize("side", [1, 3])
+@pytest.mark.parametrize("tracker", [PerSAM, PerSAMF])
+def test_a_mask_of_few_pixels_does_not_grow_to_a_hundred(lite, clip, tracker, side):
+    """By half of its usual area in a frame at most, so that it doubles in 14 frames at the earliest."""
+    frames, labels = clip
+    mask = np.zeros_like(labels[0])
+    mask[100 : 100 + side, 200 : 200 + side] = 1
+    session = Session(tracker(), lite, SameEncoder())
+    session.start(frames[0], mask)
+    areas = [session.step(Frame(i, i / 24, frames[(0, 1, 2, 3, 2, 1)[i % 6]].rgb)).areas[0] for i in range(1, 13)]
+    assert max(areas) <= 4 * (side + 1) ** 2

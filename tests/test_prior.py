@@ -73,3 +73,11 @@ def test_a_contrast_weighs_foreground_against_background_of_the_same_frame():
     maps = torch.tensor([0.9, 0.8, 0.7, 0.6, 0.6, 1.0])[None, :, None, None]
     first, last = matching.contrasts(maps).flatten().tolist()
     assert last == 0.5 and first == pytest.approx(1 / (1 + math.exp(-0.1 * matching.CONTRAST)), abs=1e-6)
+
+
+def test_a_mask_that_is_too_large_keeps_its_most_likely_cells() -> None:
+    logits = torch.tensor([[5.0, 4.0, 3.0, -1.0], [5.0, 4.0, 3.0, -1.0], [2.0, -1.0, -2.0, -3.0]]).view(3, 2, 2)
+    limited = rivals.limited(logits, torch.tensor([2, 3, 1]))
+    assert (limited > 0).flatten(1).sum(1).tolist() == [2, 3, 1]
+    assert torch.equal(limited[0], logits[0] - 3) and torch.equal(limited[1:], logits[1:])
+    assert rivals.limited(logits, torch.full((3,), 9)) is logits
