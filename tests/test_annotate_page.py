@@ -15,7 +15,7 @@ import time
 import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,10 +55,9 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.fixture(scope="module")
-def server(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
+@contextmanager
+def serving(clip: Path, place: Path) -> Iterator[tuple[int, Path]]:
     """The command as a user runs it, in a folder of its own: its port, and where its temporary files lie."""
-    place = tmp_path_factory.mktemp("server")
     (place / "here.txt").write_text("k3ep out")
     temporary = place / "tmp"
     temporary.mkdir()
@@ -76,6 +75,13 @@ def server(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
     assert process.returncode == 130 and rest == ""
     assert errors.splitlines() == ["vos-annotate: stopped; what was not downloaded is gone"]
     assert list(temporary.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def server(clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, Path]]:
+    """One for all tests that change nothing there."""
+    with serving(clip, tmp_path_factory.mktemp("server")) as running:
+        yield running
 
 
 def ask(port: int, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
@@ -251,7 +257,7 @@ class Tab:
 
     def changed(self, before: np.ndarray) -> np.ndarray:
         """The picture, once it is another one."""
-        end = time.monotonic() + 300
+        end = time.monotonic() + 120
         while np.array_equal(now := self.picture(), before):
             assert time.monotonic() < end, "the picture stays as it is"
             time.sleep(0.05)
@@ -264,17 +270,20 @@ class Tab:
 
 
 @pytest.fixture
-def tab(server: tuple[int, Path]) -> Iterator[Tab]:
+def tab(clip: Path, tmp_path: Path) -> Iterator[Tab]:
+    """A tab of a browser with a server of its own."""
     if CHROMIUM is None:
         pytest.skip("no chromium found; on Debian: apt-get install chromium")
     sync_api = pytest.importorskip(
         "playwright.sync_api", reason="the browser is driven by playwright: pip install '.[test]'"
     )
-    with sync_api.sync_playwright() as playwright:
+    place = tmp_path / "server"
+    place.mkdir()
+    with serving(clip, place) as (port, _), sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         context = browser.new_context(viewport={"width": 1300, "height": 800}, accept_downloads=True)
-        context.set_default_timeout(300_000)
-        yield Tab(context.new_page(), server[0])
+        context.set_default_timeout(120_000)
+        yield Tab(context.new_page(), port)
         browser.close()
 
 
@@ -347,16 +356,13 @@ def test_from_a_click_to_the_downloaded_masks(tab: Tab, clip: Path, tmp_path: Pa
 
 
 def test_an_object_is_marked_as_gone(tab: Tab) -> None:
-    """After the other test of the page, from which the server has two tracked objects; or on a page of its own."""
     page = tab.page
-    if page.locator("#objects label").count() < 2:
-        tab.click(150, 130)
-        tab.state("marked")
-        page.click("#track")
-        tab.idle()
-    page.keyboard.press("1")
-    page.keyboard.press("Shift+ArrowRight")
+    tab.click(150, 130)
+    tab.state("marked")
+    page.click("#track")
+    tab.idle()
     tab.state("Frame 7 of 0–7")
+    page.locator("#progress", has_text="7 of 7 frames").wait_for()
     for frame in (6, 5):
         page.keyboard.press("ArrowLeft")
         tab.state(f"Frame {frame} of 0–7")
