@@ -109,7 +109,9 @@ def test_an_object_that_shrinks_is_looked_for_in_all_of_the_region(either_lite):
     session.start(first, discs(1, (240, 400)))
     looked = []
     decode = session.tracker._decode
-    session.tracker._decode = lambda shown, objects: looked.append(shown.embedding.windows) or decode(shown, objects)
+    session.tracker._decode = lambda view, *more, **named: (
+        looked.append(view.embedding.windows) or decode(view, *more, **named)
+    )
     session.step(second)
     session.tracker.objects = replace(session.tracker.objects, usual_area=2 * session.tracker.objects.usual_area)
     session.step(second)

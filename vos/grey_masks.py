@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import ndimage
 
 NEAR_BLACK = 40
 """Largest of the 8-bit values that compression makes of black."""
@@ -72,6 +71,25 @@ class _Values:
         return (self.inner >= _AREA_SHARE * self.pixels) & (self.pixels >= _AREA_PIXELS * self.pieces)
 
 
+def smallest_around(values: np.ndarray, size: int) -> np.ndarray:
+    """Return the smallest value in the square of ``size`` pixels around each pixel, (H, W).
+
+    SciPy loads when a mask is first looked at: it takes a quarter of a second, which others need not wait for.
+    """
+    from scipy import ndimage
+
+    smallest: np.ndarray = ndimage.minimum_filter(values, size)
+    return smallest
+
+
+def largest_around(values: np.ndarray, size: int) -> np.ndarray:
+    """Return the largest value in the square of ``size`` pixels around each pixel, (H, W)."""
+    from scipy import ndimage
+
+    largest: np.ndarray = ndimage.maximum_filter(values, size)
+    return largest
+
+
 def to_8_bits(values: np.ndarray) -> np.ndarray:
     """Scale grey values (H, W) of unsigned integers to 8 bits; the full range is that of the bits in use.
 
@@ -115,7 +133,7 @@ def _look_at(values: np.ndarray) -> _Values:
     size = int(values.max()) + 1
     counts = np.zeros((4, size), dtype=np.int64)
     for strip, lines in _strips(values, 1):
-        low, high = ndimage.minimum_filter(strip, 3)[lines], ndimage.maximum_filter(strip, 3)[lines]
+        low, high = smallest_around(strip, 3)[lines], largest_around(strip, 3)[lines]
         own = strip[lines]
         kinds = (None, low == high, (low < own) & (own < high), ~_equals_earlier(strip)[lines])
         for row, kind in zip(counts, kinds, strict=True):
@@ -161,7 +179,7 @@ def _has_third_level(grey: np.ndarray) -> bool:
     counts = np.zeros(256, dtype=np.int64)
     between_count = 0
     for strip, lines in _strips(grey, 1):
-        low, high = ndimage.minimum_filter(strip, 3)[lines], ndimage.maximum_filter(strip, 3)[lines]
+        low, high = smallest_around(strip, 3)[lines], largest_around(strip, 3)[lines]
         own = strip[lines]
         between_count += int(np.count_nonzero((own > NEAR_BLACK) & (own < NEAR_WHITE)))
         counts += np.bincount(own[high - low <= _CALM], minlength=256)
@@ -176,7 +194,7 @@ def _lie_near_edges(grey: np.ndarray, black: int, white: int) -> bool:
     for strip, lines in _strips(grey, _REACH):
         other = ((strip != black) & (strip != white))[lines]
         size = 2 * _REACH + 1
-        low, high = ndimage.minimum_filter(strip, size)[lines], ndimage.maximum_filter(strip, size)[lines]
+        low, high = smallest_around(strip, size)[lines], largest_around(strip, size)[lines]
         others += int(np.count_nonzero(other))
         near += int(np.count_nonzero(other & (low < MIDDLE) & (high >= MIDDLE)))
     return near >= 0.9 * others
@@ -206,7 +224,7 @@ def _has_fringes(values: np.ndarray, found: _Values) -> bool:
     mixed = 0
     for strip, lines in _strips(values, 1):
         within = is_loose[strip]
-        low = ndimage.minimum_filter(np.where(within, strip, strip.dtype.type(np.iinfo(strip.dtype).max)), 3)
-        high = ndimage.maximum_filter(np.where(within, strip, strip.dtype.type(0)), 3)
+        low = smallest_around(np.where(within, strip, strip.dtype.type(np.iinfo(strip.dtype).max)), 3)
+        high = largest_around(np.where(within, strip, strip.dtype.type(0)), 3)
         mixed += int(np.count_nonzero((within & (low != high))[lines]))
     return bool(mixed >= 0.2 * found.pixels[loose].sum())

@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
 
 from ..errors import InputError, parameter
-from ..grey_masks import NEAR_BLACK, forms_areas
+from ..grey_masks import NEAR_BLACK, forms_areas, largest_around, smallest_around
 from ..palette import davis_palette
 from ..structures import MAX_OBJECT_ID
 
@@ -177,7 +176,7 @@ def _davis_numbers(colours: np.ndarray, tolerance: int) -> dict[int, int] | None
 def _has_blends(places: np.ndarray, colours: np.ndarray) -> bool:
     """Tell whether many colours without areas lie between others, as those of soft edges do."""
     counts = np.bincount(places.ravel(), minlength=len(colours))
-    inner = places[ndimage.minimum_filter(places, 3) == ndimage.maximum_filter(places, 3)]
+    inner = places[smallest_around(places, 3) == largest_around(places, 3)]
     loose = np.bincount(inner, minlength=len(colours)) < 0.1 * counts
     if not loose.any() or loose.all():
         return False
@@ -198,7 +197,7 @@ def _plain_colours(rgb: np.ndarray) -> np.ndarray:
     for start in range(0, len(rgb), _STRIP):
         strip = rgb[max(0, start - 1) : start + _STRIP + 1]
         packed = pack(strip)
-        inner = ndimage.minimum_filter(packed, 3) == ndimage.maximum_filter(packed, 3)
+        inner = smallest_around(packed, 3) == largest_around(packed, 3)
         found, counts = np.unique(packed[inner], return_counts=True)
         for colour, count in zip(found.tolist(), counts.tolist(), strict=True):
             seen[colour] = seen.get(colour, 0) + count
@@ -237,7 +236,7 @@ def _snapped(path: Path, rgb: np.ndarray, plain: np.ndarray) -> np.ndarray:
             difference = np.abs(strip - colour).max(axis=2)
             shown = difference <= SAME_COLOUR
             flat += int(np.count_nonzero(shown[lines]))
-            around = ndimage.maximum_filter(shown, 2 * _REACH + 1)[lines]
+            around = largest_around(shown, 2 * _REACH + 1)[lines]
             better = around & (difference[lines] < nearest)
             nearest[better], place[better] = difference[lines][better], index
             tint = _brightness_and_tint(colour)
