@@ -6,7 +6,7 @@
 # make release    build the wheel and the sdist that are published into dist
 # make venv   make the virtual environment only
 # make clean  remove what these made, and the virtual environment
-# make test-everywhere   run the tests as other processors and loaded machines would (an hour or so)
+# make test-everywhere   run the tests as other processors and loaded machines would (half an hour)
 
 PYTHON ?= $(shell python3.11 -c 'print("python3.11")' 2>/dev/null || echo python3)
 VENV ?= .venv

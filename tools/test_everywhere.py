@@ -20,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -57,14 +57,14 @@ class Situation:
 
     Attributes:
         name: name in the table.
-        environment: environment variables to set.
+        environment: environment variables to set, ``OMP_NUM_THREADS`` among them.
         files: test files to run, see :data:`CORE`; none: the whole suite.
         busy: number of processes beside it that each keep one core busy.
         ignores_sigint: run the tests under a parent that ignores SIGINT.
     """
 
     name: str
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str]
     files: tuple[str, ...] = CORE
     busy: int = 0
     ignores_sigint: bool = False
@@ -86,10 +86,10 @@ def situations() -> list[Situation]:
     for name, variables in environments.items():
         for dtype in ("float32", "bfloat16"):
             emulated = dtype == "bfloat16" and "ONEDNN_MAX_CPU_ISA" in variables
-            environment = variables | {"VOS_LITE_DTYPE": dtype}
+            environment = {"OMP_NUM_THREADS": "1"} | variables | {"VOS_LITE_DTYPE": dtype}
             found.append(Situation(f"{name}, {dtype}", environment, FEW if emulated else CORE))
     busy = "two busy processes, a parent that ignores SIGINT, the whole suite"
-    return [*found, Situation(busy, files=(), busy=2, ignores_sigint=True)]
+    return [*found, Situation(busy, {"OMP_NUM_THREADS": "1"}, files=(), busy=2, ignores_sigint=True)]
 
 
 def run(situation: Situation, arguments: Sequence[str]) -> tuple[bool, str, float]:
@@ -97,6 +97,8 @@ def run(situation: Situation, arguments: Sequence[str]) -> tuple[bool, str, floa
     command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "no:cacheprovider", *arguments]
     if all(each.startswith("-") for each in arguments):  # no test files among them
         command += [str(ROOT / "tests" / f"{name}.py") for name in situation.files]
+    if situation.environment["OMP_NUM_THREADS"] == "1":  # as `make test` does
+        command += ["--numprocesses", "auto", "--dist", "loadfile"]
     before = signal.signal(signal.SIGINT, signal.SIG_IGN) if situation.ignores_sigint else None
     began = time.monotonic()
     try:
