@@ -29,23 +29,18 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 
 CORE = (
-    "test_contract",
-    "test_davis",
     "test_discriminant",
     "test_engine",
     "test_geometry",
-    "test_gone",
     "test_hints",
     "test_mask_decoder",
-    "test_models",
     "test_parity",
-    "test_points",
     "test_prior",
     "test_private_api",
     "test_scale_weights",
     "test_windows",
 )
-"""Test files whose outcome depends on what the models and the tracker compute."""
+"""Test files whose outcome depends on what the models and the tracker compute, and that are quick."""
 
 FEW = ("test_engine", "test_private_api")
 """Test files for a precision that the processor only emulates, at a sixth of the speed."""
