@@ -97,9 +97,9 @@ def test_every_way_to_sam_meets_the_published_outputs(loaded, published):
 
 def torch_attends_in_half_precision() -> bool:
     """Whether torch can: it breaks off where AMX is there but ``ATEN_CPU_CAPABILITY`` hides AVX-512 from it."""
-    tokens = torch.zeros(1, 2, 16, 16, dtype=torch.bfloat16)
+    tokens, mask = torch.zeros(25, 2, 196, 24, dtype=torch.bfloat16), torch.zeros(25, 2, 196, 196, dtype=torch.bfloat16)
     try:
-        torch.nn.functional.scaled_dot_product_attention(tokens, tokens, tokens, attn_mask=tokens)
+        torch.nn.functional.scaled_dot_product_attention(tokens, tokens, tokens, attn_mask=mask)
     except RuntimeError:
         return False
     return True
