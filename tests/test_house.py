@@ -98,3 +98,34 @@ def test_files_and_functions_stay_readable(path: Path) -> None:
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno - node.lineno < LONGEST_FUNCTION, f"{path}:{node.lineno} {node.name}"
+
+
+def public(body: list[ast.stmt], inside: str = "") -> Iterator[tuple[str, ast.ClassDef | ast.FunctionDef]]:
+    """Public classes, functions and methods, by name; what begins with an underscore holds nothing public."""
+    for node in body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
+            yield f"{inside}{node.name}", node
+            if isinstance(node, ast.ClassDef):
+                yield from public(node.body, f"{node.name}.")
+
+
+def promised() -> set[str]:
+    """Methods of all protocols: who implements one need not say again what it does."""
+    classes = (node for path in sources() for node in ast.parse(path.read_text(encoding="utf-8")).body)
+    protocols = (
+        node for node in classes if isinstance(node, ast.ClassDef) and "Protocol" in map(ast.unparse, node.bases)
+    )
+    return {each.name for node in protocols for each in node.body if isinstance(each, ast.FunctionDef)}
+
+
+def test_public_names_have_docstrings() -> None:
+    missing, known = [], promised()
+    for path in sources():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if tree.body and not ast.get_docstring(tree):
+            missing.append(str(path.relative_to(ROOT)))
+        for name, node in public(tree.body):
+            implements = "." in name and node.name in known
+            if not (ast.get_docstring(node) or implements or path.name.startswith("test_")):
+                missing.append(f"{path.relative_to(ROOT)}:{node.lineno} {name}")
+    assert not missing, "\n".join(missing)

@@ -105,6 +105,7 @@ class Backbone(nn.Module):
             self.stages.append(nn.Sequential(*blocks))
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
+        """Encode normalised pixels (N, 3, H, W); return the features at strides 2, 4, 8, 16 and 32."""
         return self.after(self.stem(pixels), 0)
 
     def after(self, x: Tensor, done: int) -> list[Tensor]:
@@ -135,6 +136,7 @@ class Pyramid(nn.Module):
         self.norm = SamLayerNorm(channels, data_format="channels_first")
 
     def forward(self, features: list[Tensor]) -> Tensor:
+        """Merge the backbone's five levels; return the image embedding at stride 8, (N, C, h, w)."""
         _, fine, eighth, sixteenth, coarse = features
         x = self.lateral[1](sixteenth) + _up2(self.lateral[2](coarse))
         x = x + self.mix16(F.relu(self.smooth16(x)))
@@ -157,6 +159,7 @@ class PriorEmbedding(nn.Module):
         self.outward = nn.Conv2d(32, channels, 3, padding=1)
 
     def forward(self, maps: Tensor) -> Tensor:
+        """Embed maps (N, K, h, w); return the dense prompt (N, C, h, w)."""
         x = F.relu(self.inward(maps))
         return self.outward(F.relu(self.mix(x)))
 
