@@ -39,9 +39,10 @@ types: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python tools/build_docs.py -o build/docs
 
+# without the tests that limit the size of files, and so of coverage's own
 coverage: $(INSTALLED)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest --numprocesses auto --dist loadfile -m "not slow" -k "not may_not_grow"
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
