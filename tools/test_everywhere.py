@@ -139,7 +139,7 @@ def table(outcomes: Sequence[tuple[Situation, bool, str, float]]) -> str:
         "# Tested on",
         "",
         "Written by `make test-everywhere` (`tools/test_everywhere.py`): the tests that depend on what is computed, in",
-        "one situation after the other, and the whole suite on a busy machine.",
+        "one situation after the other, and the whole suite on a busy machine. What is not in the table was not run.",
         "",
         f"{date.today().isoformat()}: {processor()}, torch {torch.__version__}, Python {platform.python_version()}.",
         "",
