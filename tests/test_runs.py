@@ -17,7 +17,8 @@ from PIL import Image
 
 from vos.command.cli import main
 from vos.command.coordinates import parse_box, parse_point, protect_values
-from vos.command.options import hints_of, parse_options
+from vos.command.option_values import hints_of
+from vos.command.options import parse_options
 from vos.engine.hints import fit_hints
 from vos.errors import InputError, OutputError
 from vos.files import cannot_write

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from ..command.options import add_model_options
+from ..command.option_groups import add_model_options
 from ..command.status import exit_status
 from ..errors import InputError
 from ..version import __version__

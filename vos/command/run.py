@@ -28,7 +28,9 @@ from ..writers.outputs import DEBUG_FOLDER, OUTPUTS
 from ..writers.thread import WriterThread
 from ..writers.window import Window
 from .journal import Journal
-from .options import SAVES, Options, hints_of
+from .option_groups import SAVES
+from .option_values import hints_of
+from .options import Options
 from .progress import Progress
 from .result_folder import prepare_folder, refuse_links
 from .run_record import write_run_record
