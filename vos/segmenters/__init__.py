@@ -2,6 +2,7 @@
 
 - ``lite``: the bundled model; ``lite_network``: its network
 - ``sam``: Segment Anything with ``transformers``' modules; ``segment_anything``: with those of Meta's package
-- ``mask_decoder``: SAM's mask decoder with the guidance of the paper, which all of them use
+- ``mask_decoder``: SAM's mask decoder with the guidance of the paper, which all of them use; ``sam_parts``: its layers,
+  and the prompt encoder of ``lite``
 - ``checkpoint``: reads Meta's SAM checkpoints
 """

@@ -8,6 +8,7 @@ tensors. One function therefore loads ViT-B, L, H and fine-tuned variants. The s
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 from torch import Tensor
@@ -20,7 +21,7 @@ from transformers.models.sam.configuration_sam import (
 
 from ..errors import WeightsError
 from ..weights.tensors import read_tensors
-from .mask_decoder import PUBLISHED_LAYER_NORM_EPS
+from .sam_parts import PUBLISHED_LAYER_NORM_EPS, DecoderSizes
 
 _RENAMES = (
     (r"^image_encoder\.", "vision_encoder."),
@@ -89,6 +90,18 @@ def parts_of(config: SamConfig) -> tuple[SamVisionConfig, SamPromptEncoderConfig
     assert isinstance(vision, SamVisionConfig)  # SamConfig has made objects of dictionaries
     assert isinstance(prompt, SamPromptEncoderConfig) and isinstance(decoder, SamMaskDecoderConfig)
     return vision, prompt, decoder
+
+
+def decoder_sizes(config: SamMaskDecoderConfig) -> DecoderSizes:
+    """Return the sizes of SAM's mask decoder, whose layer norms have the published epsilon.
+
+    Raises:
+        WeightsError: a decoder whose blocks do not use ReLU, as every published one does.
+    """
+    if config.hidden_act != "relu":
+        raise WeightsError(f"mask_decoder_config: hidden_act is {config.hidden_act}; a SAM's mask decoder has relu")
+    names = {field.name for field in fields(DecoderSizes)} - {"layer_norm_eps"}
+    return DecoderSizes(**{name: getattr(config, name) for name in names})
 
 
 def sides_of(vision: SamVisionConfig) -> tuple[int, int]:

@@ -1,10 +1,10 @@
 """The network of ``lite``: EfficientNet-Lite0, a feature pyramid to stride 8, SAM's prompt encoder and mask decoder.
 
-The prompt encoder and the mask decoder are ``transformers``' classes at 128 channels. All that acts on SAM (guidance,
-refinement, scale weights) therefore acts on ``lite`` too. Two parts are new: a dense prompt made of the maps of
-:mod:`vos.method.matching` and :mod:`vos.method.discriminant`; and the backbone's features at strides 2 and 4, which
-join the decoder's up-sampling to keep thin parts. :mod:`vos.segmenters.lite` runs the network, ``tools/train_lite.py``
-trains it.
+The prompt encoder and the mask decoder are SAM's (:mod:`vos.segmenters.sam_parts`) at 128 channels. All that acts on
+SAM (guidance, refinement, scale weights) therefore acts on ``lite`` too. Two parts are new: a dense prompt made of the
+maps of :mod:`vos.method.matching` and :mod:`vos.method.discriminant`; and the backbone's features at strides 2 and 4,
+which join the decoder's up-sampling to keep thin parts. :mod:`vos.segmenters.lite` runs the network,
+``tools/train_lite.py`` trains it.
 """
 
 from __future__ import annotations
@@ -14,17 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.models.sam.configuration_sam import (
-    SamConfig,
-    SamMaskDecoderConfig,
-    SamPromptEncoderConfig,
-    SamVisionConfig,
-)
-from transformers.models.sam.modeling_sam import SamLayerNorm, SamPromptEncoder
 
 from ..method.guidance import Guidance
 from ..method.matching import MATCHING_MAPS
-from .mask_decoder import PUBLISHED_LAYER_NORM_EPS, GuidedMaskDecoder, bias_of, space_to_depth
+from .mask_decoder import GuidedMaskDecoder, bias_of, space_to_depth
+from .sam_parts import DecoderSizes, MapNorm, PromptEncoder
 
 STRIDE = 8
 """Pixels of the network's input per cell of the image embedding."""
@@ -133,7 +127,7 @@ class Pyramid(nn.Module):
         self.smooth16 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
         self.mix16 = nn.Conv2d(channels, channels, 1)
         self.smooth8 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm = SamLayerNorm(channels, data_format="channels_first")
+        self.norm = MapNorm(channels)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Merge the backbone's five levels; return the image embedding at stride 8, (N, C, h, w)."""
@@ -167,11 +161,11 @@ class PriorEmbedding(nn.Module):
 class FineMaskDecoder(GuidedMaskDecoder):
     """The guided decoder whose two up-sampling steps each add the backbone's own features."""
 
-    def __init__(self, config: SamMaskDecoderConfig):
-        super().__init__(config)
+    def __init__(self, sizes: DecoderSizes):
+        super().__init__(sizes)
         half, quarter = _TAPS[0], _TAPS[1]
-        self.skip4 = nn.Conv2d(quarter, config.hidden_size // 4, 1)
-        self.skip2 = nn.Conv2d(half, config.hidden_size // 8, 1)
+        self.skip4 = nn.Conv2d(quarter, sizes.hidden_size // 4, 1)
+        self.skip2 = nn.Conv2d(half, sizes.hidden_size // 8, 1)
         for skip in (self.skip4, self.skip2):
             nn.init.zeros_(skip.weight)
             nn.init.zeros_(bias_of(skip))
@@ -201,26 +195,14 @@ class LiteNetwork(nn.Module):
         super().__init__()
         self.config = config or LiteConfig()
         channels = self.config.channels
-        vision = SamVisionConfig(
-            image_size=self.config.image_size,
-            patch_size=STRIDE,
-            num_pos_feats=channels // 2,
-        )
-        vision.scale = 1  # of the random positional encoding
-        prompt = SamPromptEncoderConfig(hidden_size=channels, image_size=self.config.image_size, patch_size=STRIDE)
-        decoder = SamMaskDecoderConfig(
-            hidden_size=channels,
-            mlp_dim=4 * channels,
-            iou_head_hidden_dim=channels,
-            layer_norm_eps=PUBLISHED_LAYER_NORM_EPS,
-        )
-        sam = SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
         self.backbone = Backbone()
         self.pyramid = Pyramid(channels)
         self.match = nn.Conv2d(channels, self.config.match_channels, 1)
-        self.prompt_encoder = SamPromptEncoder(sam)
+        self.prompt_encoder = PromptEncoder(channels, self.config.image_size)
         self.prior_embedding = PriorEmbedding(self.config.prior_channels, channels)
-        self.mask_decoder = FineMaskDecoder(decoder)
+        self.mask_decoder = FineMaskDecoder(
+            DecoderSizes(hidden_size=channels, mlp_dim=4 * channels, iou_head_hidden_dim=channels)
+        )
 
     def embed(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Encode normalised pixels (B, 3, H, W); H and W are multiples of 32.
@@ -271,16 +253,15 @@ class LiteNetwork(nn.Module):
         Returns:
             Low-res logits (N, M, 4h, 4w) and scores (N, M).
         """
-        height, width = embeddings.shape[-2:]
-        sparse, dense = self.prompt_encoder(
-            points[:, None], point_labels[:, None], None if boxes is None else boxes[:, None], None
-        )
-        dense = dense[..., :height, :width]
-        if mask_logits is not None:
+        sparse = self.prompt_encoder(points, point_labels, boxes)
+        if mask_logits is None:
+            height, width = embeddings.shape[-2:]
+            dense = self.prompt_encoder.no_mask(len(sparse), (height, width))
+        else:
             dense = _in_its_precision(self.prompt_encoder.mask_embed, mask_logits)
         if prior_maps is not None:
             dense = dense + _in_its_precision(self.prior_embedding, prior_maps)
-        return self.mask_decoder.predict(embeddings, positions, sparse[:, 0], dense, guidance, multimask, fine=fine)
+        return self.mask_decoder.predict(embeddings, positions, sparse, dense, guidance, multimask, fine=fine)
 
 
 def _in_its_precision(module: nn.Module, maps: Tensor) -> Tensor:

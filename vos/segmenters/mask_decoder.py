@@ -1,7 +1,7 @@
 """SAM's mask decoder with the target guidance of the paper, for N objects at once.
 
-Its parameters and their names are those of ``transformers``' class; the computation is written here. ``SamSegmenter``
-and ``LiteSegmenter`` use it. It gives the results of the formulas, in another order in two places:
+Its layers are in :mod:`vos.segmenters.sam_parts`; the computation is written here. ``SamSegmenter`` and
+``LiteSegmenter`` use it. It gives the results of the formulas, in another order in two places:
 
 - Image patches are never projected to queries, keys and values. There are about ten tokens and thousands of patches,
   so the projections are applied to the tokens instead: ``q (x W)^T = (q W^T) x^T``.
@@ -14,15 +14,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers.models.sam.modeling_sam import SamAttention, SamMaskDecoder, SamTwoWayAttentionBlock
 
 from ..method.guidance import Guidance
-
-PUBLISHED_LAYER_NORM_EPS = 1e-5
-"""Epsilon of the layer norms in the decoder's blocks, as published; ``transformers`` has 1e-6 by default."""
+from .sam_parts import Attention, MaskDecoderLayers, TwoWayBlock
 
 
-class GuidedMaskDecoder(SamMaskDecoder):
+class GuidedMaskDecoder(MaskDecoderLayers):
     """SAM's mask decoder with guided attention (eq. 8) and semantic prompting (eq. 9-10).
 
     The target embedding is added to the tokens as in eq. 10, before the first block and thus to their positional term
@@ -78,7 +75,7 @@ class GuidedMaskDecoder(SamMaskDecoder):
         target = 0 if guidance.target_embedding is None else guidance.target_embedding[:, None].to(tokens.dtype)
         places = tokens + target
         for block in self.transformer.layers:
-            assert isinstance(block, SamTwoWayAttentionBlock)
+            assert isinstance(block, TwoWayBlock)
             tokens = tokens + target
             if block.skip_first_layer_pe:
                 tokens = attend(block.self_attn, tokens, tokens, tokens)
@@ -114,7 +111,7 @@ def patches(maps: Tensor) -> Tensor:
     return maps.flatten(2).transpose(1, 2).contiguous()
 
 
-def attend(attention: SamAttention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def attend(attention: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Let tokens (N, n, C) attend to tokens."""
     heads = lambda x: x.unflatten(2, (attention.num_attention_heads, -1)).transpose(1, 2)
     attended = F.scaled_dot_product_attention(
@@ -126,7 +123,7 @@ def attend(attention: SamAttention, query: Tensor, key: Tensor, value: Tensor) -
     return attention.out_proj(attended.transpose(1, 2).flatten(2))
 
 
-def attend_to_image(attention: SamAttention, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
+def attend_to_image(attention: Attention, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
     """Let tokens attend to the image, with the bias of eq. 8: ``softmax(softmax(QK) + bias) V``.
 
     Both softmaxes are float32 in any precision, as half precision would round the bias away.
@@ -152,7 +149,7 @@ def attend_to_image(attention: SamAttention, query: Tensor, key: Tensor, value: 
     return attention.out_proj(attended.flatten(2) + attention.v_proj.bias)
 
 
-def add_tokens_to_image(attention: SamAttention, image: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def add_tokens_to_image(attention: Attention, image: Tensor, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Let the image attend to the tokens, and add the result to the image.
 
     Args:

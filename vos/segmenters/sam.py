@@ -20,8 +20,9 @@ from ..geometry import PIXEL_MEAN, PIXEL_STD, Geometry, Region
 from ..method.guidance import Guidance
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights import model_files, pretrained
-from .checkpoint import load_published, parts_of, sides_of
-from .mask_decoder import PUBLISHED_LAYER_NORM_EPS, GuidedMaskDecoder
+from .checkpoint import decoder_sizes, load_published, parts_of, sides_of
+from .mask_decoder import GuidedMaskDecoder
+from .sam_parts import PUBLISHED_LAYER_NORM_EPS
 
 HUB_NAMES = {
     "sam-vit-b": "facebook/sam-vit-base",
@@ -59,13 +60,13 @@ class SamModules(Protocol):
 class GuidedSam(SamModel):
     """``SamModel`` whose mask decoder takes the guidance of the paper; its parameters have the same names."""
 
-    mask_decoder: GuidedMaskDecoder
+    mask_decoder: GuidedMaskDecoder  # type: ignore[assignment] # in the place of the library's
 
     def __init__(self, config: SamConfig):
         *_, decoder = parts_of(config)
         decoder.layer_norm_eps = PUBLISHED_LAYER_NORM_EPS
         super().__init__(config)
-        self.mask_decoder = GuidedMaskDecoder(decoder)
+        self.mask_decoder = GuidedMaskDecoder(decoder_sizes(decoder))
         self.post_init()
 
     def encode(self, pixels: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from transformers.models.sam.configuration_sam import SamConfig
 
 from ..errors import WeightsError, parameter
 from ..weights.tensors import read_tensors
-from .checkpoint import load_published, parts_of, sides_of
+from .checkpoint import decoder_sizes, load_published, parts_of, sides_of
 from .mask_decoder import GuidedMaskDecoder
 from .sam import SamSegmenter
 
@@ -60,7 +60,7 @@ class PackageSam(nn.Module):
             input_image_size=(image_size, image_size),
             mask_in_chans=prompt.mask_input_channels,
         )
-        self.mask_decoder = GuidedMaskDecoder(decoder)
+        self.mask_decoder = GuidedMaskDecoder(decoder_sizes(decoder))
 
     def encode(self, pixels: Tensor) -> Tensor:
         return self.image_encoder(pixels)

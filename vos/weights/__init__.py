@@ -9,18 +9,18 @@ from __future__ import annotations
 import hashlib
 import socket
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from huggingface_hub import HfApi, try_to_load_from_cache
 from safetensors import SafetensorError
-from transformers import PreTrainedModel
-from transformers.utils import logging as transformers_logging
 
 from ..errors import WeightsError, parameter
 
-Model = TypeVar("Model", bound=PreTrainedModel)
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Model = TypeVar("Model", bound="PreTrainedModel")
 """Class of a model of ``transformers``."""
 
 LITE = Path(__file__).parent / "lite.safetensors"
@@ -42,6 +42,8 @@ def pretrained(model: type[Model], source: str, name: str, value: str = "FOLDER"
     Raises:
         WeightsError: not there, unreadable, or not weights of this class.
     """
+    from transformers.utils import logging as transformers_logging  # takes longer than torch: not for `lite`
+
     folder = Path(source)
     remedy = f"pass {parameter(name, value)} with a folder"
     if folder.exists() and not (folder / "config.json").is_file():
@@ -50,7 +52,7 @@ def pretrained(model: type[Model], source: str, name: str, value: str = "FOLDER"
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # else a table of what does not fit comes before our line
     try:
-        loaded, report = _load(model, source, local_files_only=folder.exists() or not _hub_has_an_address())
+        loaded, report = _load(model, source, local_files_only=folder.exists() or not hub_has_an_address())
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError, TypeError, SafetensorError) as error:
         where = "in that folder" if folder.exists() else "as a folder, in the local hub cache, and on the hub"
         raise WeightsError(
@@ -75,10 +77,12 @@ def _load(model: type[Model], source: str, local_files_only: bool) -> tuple[Mode
     return loaded
 
 
-def _hub_has_an_address() -> bool:
+def hub_has_an_address() -> bool:
     """Tell whether the hub's name resolves; without a network each download would be tried for half a minute."""
     if getproxies():
         return True
+    from huggingface_hub import HfApi
+
     try:
         socket.getaddrinfo(urlsplit(HfApi().endpoint).hostname, 443)
     except OSError:
@@ -88,6 +92,8 @@ def _hub_has_an_address() -> bool:
 
 def model_files(source: str) -> tuple[str, ...]:
     """List the weight files that :func:`pretrained` used for ``source``, for the record of a run."""
+    from huggingface_hub import try_to_load_from_cache
+
     folder = Path(source)
     if folder.is_dir():
         return tuple(str(path) for path in sorted(folder.glob("*.safetensors")))
