@@ -76,8 +76,8 @@ def write_report(
     parts = [
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title><style>{STYLE}</style>",
         f"<h1>{escape(title)}</h1><p>First frames are left out; where all frames are annotated, last frames too.",
-        _table(list(totals), [[f"{value:.3f}" for value in totals.values()]]),
-        _table(
+        table(list(totals), [[f"{value:.3f}" for value in totals.values()]]),
+        table(
             ["object", "J mean", "J recall", "J decay", "F mean", "F recall", "F decay"],
             [
                 [
@@ -94,7 +94,9 @@ def write_report(
         partial.write_text("\n".join(parts), encoding="utf-8")
 
 
-def _table(head: list[str], records: list[list[str]]) -> str:
+def table(head: list[str], records: list[list[str]]) -> str:
+    """Write a table in HTML; its cells are escaped."""
+
     def line(cells: list[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
@@ -145,26 +147,34 @@ def _worst_frames(objects: list[ObjectScore], shown: Shown) -> str:
         frame = frames[index]
         masks = (shown.truth.read(frame)[0], shown.predictions.read(frame))
         pair = [_overlay(shown.pictures.get(frame), labels) for labels in masks]
-        picture = base64.b64encode(_jpeg(np.hstack(pair))).decode()
-        caption = f"frame {frame}, J {worst[index]:.2f}: truth, prediction"
-        figures.append(
-            f'<figure><img width={2 * PICTURE_WIDTH} src="data:image/jpeg;base64,{picture}">'
-            f"<figcaption>{escape(caption)}</figcaption></figure>"
-        )
+        figures.append(figure(np.hstack(pair), f"frame {frame}, J {worst[index]:.2f}: truth, prediction"))
     return "".join(figures)
 
 
 def _overlay(picture: Path | None, labels: np.ndarray) -> np.ndarray:
-    """Paint a frame's labels (H, W) over its picture, or over black, in the DAVIS colours; (h, w, 3) uint8."""
-    height = round(labels.shape[0] * PICTURE_WIDTH / labels.shape[1])
-    size = PICTURE_WIDTH, max(1, height)
-    rgb = np.zeros((*size[::-1], 3), dtype=np.float32)
+    """Paint a frame's labels (H, W) over its picture, or over black, see :func:`painted`."""
     if picture is not None:
         with suppress(OSError, SyntaxError, ValueError), Image.open(picture) as opened:  # the mask is shown on black
-            rgb = np.asarray(opened.convert("RGB").resize(size), dtype=np.float32)
+            return painted(opened.convert("RGB"), labels)
+    return painted(Image.new("RGB", labels.shape[::-1]), labels)
+
+
+def painted(picture: Image.Image, labels: np.ndarray) -> np.ndarray:
+    """Paint labels (H, W) over a picture in the DAVIS colours; (h, w, 3) uint8, ``PICTURE_WIDTH`` wide."""
+    size = PICTURE_WIDTH, max(1, round(labels.shape[0] * PICTURE_WIDTH / labels.shape[1]))
+    rgb = np.asarray(picture.resize(size), dtype=np.float32)
     labels = np.asarray(Image.fromarray(labels).resize(size, Image.Resampling.NEAREST))
     colours = davis_palette()[labels].astype(np.float32)
     return np.where((labels > 0)[..., None], 0.45 * rgb + 0.55 * colours, rgb).astype(np.uint8)
+
+
+def figure(pixels: np.ndarray, caption: str) -> str:
+    """Write a figure in HTML that holds its picture (h, w, 3) uint8."""
+    picture = base64.b64encode(_jpeg(pixels)).decode()
+    return (
+        f'<figure><img width={pixels.shape[1]} src="data:image/jpeg;base64,{picture}">'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
 
 
 def _jpeg(pixels: np.ndarray) -> bytes:
