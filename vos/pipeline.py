@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, TypedDict
+from typing import Any, Literal, Protocol, TypedDict
 
 import numpy as np
 
@@ -63,6 +63,7 @@ def open_session(
     points: str = "none",
     device: str = "auto",
     dtype: str = "auto",
+    prior_size: int | None = None,
 ) -> Session:
     """Open a session for live use: ``start(frame, first_mask)``, then ``step(frame)`` for each frame.
 
@@ -73,19 +74,21 @@ def open_session(
         points: point tracker that propagates the prompts, see :mod:`vos.point_trackers`.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+        prior_size: pixels of the long side of the prior encoder's input; None: its default.
 
     Weights load when the tracker first asks for them, at the latest in ``start``. A tracker that
     uses no segmenter never loads one. Close the session, or use it in a ``with`` statement.
 
     Raises:
-        VosError: a name is unknown. Missing weights raise an error when they are first asked for.
+        VosError: a name is unknown, or the prior has no input of its own. Missing weights raise an error when they
+            are first asked for.
     """
     chosen = pick_device(device)
     precision = pick_dtype(dtype, chosen)
     return Session(
         new_tracker(tracker, points=points),
         defer_segmenter(model, chosen, precision),
-        defer_encoder(prior, chosen, precision),
+        defer_encoder(prior, chosen, precision, prior_size),
     )
 
 
@@ -104,7 +107,7 @@ def track(
     gone: Mapping[int, Collection[int]] | None = None,
     max_pixels: int = MAX_PIXELS,
     fps: float | None = None,
-    **session_options: str,
+    **session_options: Any,
 ) -> Generator[Result, None, None]:
     """Follow the objects of ``first_mask`` through ``video``; give one result per frame, the first too.
 

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, RLock
+from typing import Any
 
 import numpy as np
 
@@ -51,7 +52,7 @@ class Project:
         VosError: the video cannot be read, or a name is unknown.
     """
 
-    def __init__(self, video: str | Path, folder: Path, *, tracker: str = "persam-f", **session_options: str) -> None:
+    def __init__(self, video: str | Path, folder: Path, *, tracker: str = "persam-f", **session_options: Any) -> None:
         self.frames = VideoFrames(video)
         self.names: dict[int, str] = {}
         self.hints: dict[int, dict[int, Hint]] = {}

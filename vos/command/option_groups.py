@@ -159,13 +159,24 @@ def add_model_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGrou
         "(default: %(default)s)",
     )
     group.add_argument("--model", default="lite", help="lite, sam-vit-b, sam-vit-l, sam-vit-h, a folder or a .pth file")
-    group.add_argument("--prior", default="same", help="same, dinov2-small|base|large|giant, or a folder")
+    group.add_argument(
+        "--prior",
+        default="same",
+        metavar="NAME",
+        help="same, dinov2-large, another one installed (an unknown name lists them), a hub name, or a folder",
+    )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda or mps")
     return group
 
 
 def add_point_tracker_options(group: argparse._ArgumentGroup) -> None:
     """Add to the options of the models those that ``vos-track`` alone has."""
+    group.add_argument(
+        "--prior-size",
+        metavar="PX",
+        type=positive,
+        help="long side of the prior's input in pixels, more for small objects (default: that of the model)",
+    )
     group.add_argument(
         "--points", default="none", help="propagate the prompts' points: none, lk, pips:FILE, cotracker (default: none)"
     )

@@ -49,6 +49,7 @@ class Options(argparse.Namespace):
     tracker: str
     model: str
     prior: str
+    prior_size: int | None
     points: str
     device: str
     dtype: str

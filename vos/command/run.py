@@ -230,6 +230,7 @@ class Run:
             tracker=options.tracker,
             model=options.model,
             prior=options.prior,
+            prior_size=options.prior_size,
             points=options.points,
             device=options.device,
             dtype=options.dtype,

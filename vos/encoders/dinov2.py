@@ -1,66 +1,29 @@
-"""DINOv2 (small, base, large, giant) as prior encoder, with the modules of ``transformers``."""
+"""DINOv2 (small, base, large, giant), without and with registers, as prior encoder."""
 
 from __future__ import annotations
 
-import torch
-from torch import nn
-from torch.nn import functional as F
-from transformers import Dinov2Model
+from typing import ClassVar
 
-from ..geometry import PIXEL_MEAN, PIXEL_STD, Geometry
-from ..interfaces import FrameContext
-from ..structures import PatchFeatures
-from ..weights import model_files, pretrained
+from .patch_encoder import PatchEncoder
 
-HUB_NAMES = {f"dinov2-{size}": f"facebook/dinov2-{size}" for size in ("small", "base", "large", "giant")}
-"""Short names of the published models, and their names on the hub."""
-
-LONG_SIDE = 840
-"""Pixels of the long side of DINOv2's input."""
+_SIZES = ("small", "base", "large", "giant")
 
 
-class Dinov2Encoder:
+class Dinov2Encoder(PatchEncoder):
     """The patch tokens of DINOv2, without its class token. See :class:`~vos.interfaces.PriorEncoder`."""
 
-    def __init__(
-        self,
-        model: Dinov2Model,
-        name: str,
-        device: torch.device,
-        dtype: torch.dtype,
-        files: tuple[str, ...] = (),
-        long_side: int = LONG_SIDE,
-    ):
-        module: nn.Module = model
-        module.to(device=device, dtype=dtype).eval().requires_grad_(False)
-        self.model = model
-        self.name = name
-        self.files = files
-        self.device = device
-        self.dtype = dtype
-        self.long_side = long_side
-        patch = model.config.patch_size
-        assert isinstance(patch, int)  # of DINOv2, patches are square
-        self.patch = patch
-        self._mean = torch.tensor(PIXEL_MEAN, device=device)
-        self._std = torch.tensor(PIXEL_STD, device=device)
+    hub_names: ClassVar = {f"dinov2-{size}": f"facebook/dinov2-{size}" for size in _SIZES}
+    model_class = "Dinov2Model"
 
-    @classmethod
-    def load(cls, name: str, device: torch.device, dtype: torch.dtype) -> Dinov2Encoder:
-        """Load a model by short name (``dinov2-large``), hub name or folder.
 
-        Raises:
-            WeightsError: not found or unusable.
-        """
-        source = HUB_NAMES.get(name, name)
-        model = pretrained(Dinov2Model, source, "prior", instead="or same, which needs no weights of its own")
-        return cls(model, name, device, dtype, model_files(source))
+class Dinov2RegistersEncoder(PatchEncoder):
+    """The patch tokens of DINOv2 with registers, which take up what else would disturb some patches of the background.
 
-    def features(self, context: FrameContext) -> PatchFeatures:
-        rgb = context.frame.rgb
-        geometry = Geometry.whole_patches(rgb.shape[:2], self.long_side, self.patch, region=context.region)
-        image = torch.tensor(geometry.resize(rgb), device=self.device)
-        pixels = ((image - self._mean) / self._std).permute(2, 0, 1)[None].to(self.dtype)
-        tokens = self.model(pixels).last_hidden_state[:, 1:].float()
-        values = F.normalize(tokens, dim=2).transpose(1, 2).unflatten(2, geometry.grid)
-        return PatchFeatures(values, geometry)
+    The class token and the registers are cut off. See :class:`~vos.interfaces.PriorEncoder`.
+    """
+
+    hub_names: ClassVar = {f"dinov2-reg-{size}": f"facebook/dinov2-with-registers-{size}" for size in _SIZES}
+    model_class = "Dinov2WithRegistersModel"
+
+    def prefix(self) -> int:
+        return 1 + int(self.model.config.num_register_tokens)

@@ -1,13 +1,13 @@
 """Makes trackers, segmenters and prior encoders by name, as given to :func:`vos.open_session`.
 
 A plugin of that name comes first, see :mod:`vos.plugins`. Any other name of a segmenter or prior encoder
-is that of weights of SAM or DINOv2.
+is a folder or a hub name, whose weights tell which model they are of.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import torch
 
 from .. import plugins
-from ..errors import InputError
+from ..errors import InputError, parameter
 from ..interfaces import PriorEncoder, Segmenter, Tracker
 
 Model = TypeVar("Model", Segmenter, PriorEncoder)
@@ -77,7 +77,7 @@ def load_encoder(name: str, device: torch.device, dtype: torch.dtype) -> PriorEn
     """Load a prior encoder.
 
     Args:
-        name: ``same``, ``dinov2-small|base|large|giant``, a folder, a hub name, or an installed plugin.
+        name: ``same``, a short name such as ``dinov2-large``, a folder, a hub name, or an installed plugin.
         device: the device to run on.
         dtype: the precision to run in.
 
@@ -93,22 +93,51 @@ def defer_segmenter(name: str, device: torch.device, dtype: torch.dtype) -> Segm
     return _DeferredSegmenter(_segmenter_class(name), name, device, dtype)
 
 
-def defer_encoder(name: str, device: torch.device, dtype: torch.dtype) -> PriorEncoder:
-    """Look up a prior encoder by name, as :func:`load_encoder`, but load its weights on first use only."""
-    return _DeferredEncoder(_encoder_class(name), name, device, dtype)
+def defer_encoder(name: str, device: torch.device, dtype: torch.dtype, size: int | None = None) -> PriorEncoder:
+    """Look up a prior encoder by name, as :func:`load_encoder`, but load its weights on first use only.
+
+    Args:
+        name: as for :func:`load_encoder`.
+        device: the device to run on.
+        dtype: the precision to run in.
+        size: pixels of the long side of its input; None: its default.
+
+    Raises:
+        InputError: the size is not positive, or the encoder's input has no size of its own.
+        PluginError: there is no such prior encoder.
+    """
+    kind = _encoder_class(name)
+    if size is not None and size < 1:
+        raise InputError(f"{parameter('prior_size', size)}: must be 1 or more")
+    if size is not None and not hasattr(kind, "long_side"):
+        raise InputError(
+            f"{parameter('prior_size', size)}: the prior {name} has no input of its own to be of this size"
+        )
+    return _DeferredEncoder(kind, name, device, dtype, {} if size is None else {"long_side": size})
 
 
 class _Deferred(Generic[Model]):
     """Stands in for a model, and loads it when an attribute is asked for that only the model has."""
 
-    def __init__(self, kind: type[Model], name: str, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        kind: type[Model],
+        name: str,
+        device: torch.device,
+        dtype: torch.dtype,
+        settings: Mapping[str, object] | None = None,
+    ) -> None:
         self._load: Callable[[], Model] = partial(kind.load, name, device, dtype)
+        self._settings = dict(settings or {})
         self.device = device
         self.dtype = dtype
 
     @cached_property
     def _model(self) -> Model:
-        return self._load()
+        loaded = self._load()
+        for attribute, value in self._settings.items():
+            setattr(loaded, attribute, value)
+        return loaded
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -151,9 +180,9 @@ def _encoder_class(name: str) -> type[PriorEncoder]:
     if name in plugins.names("vos.prior_encoders"):
         return plugins.load("vos.prior_encoders", name)
     _refuse_unknown(name, "vos.prior_encoders")
-    from ..encoders.dinov2 import Dinov2Encoder
+    from ..encoders.any_family import AnyEncoder
 
-    return Dinov2Encoder
+    return AnyEncoder
 
 
 def _refuse_unknown(name: str, group: str) -> None:
