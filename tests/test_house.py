@@ -15,9 +15,10 @@ LAYERS = (
     ("geometry", "windows", "palette", "grey_masks", "method", "private_api"),
     ("structures", "state_file", "files", "plugins", "weights"),
     ("interfaces", "folder_lock"),
+    ("references",),
     ("segmenters", "encoders", "point_trackers", "readers", "writers", "trackers"),
     ("engine",),
-    ("pipeline",),
+    ("pipeline", "finder"),
     ("command", "testing"),
     ("benchmarks", "annotate"),
 )

@@ -284,7 +284,7 @@ def test_a_given_mask_comes_back_where_it_was(session):
     """Prompts go from the frame to the model's square and logits back; a wrong way shows here."""
     outputs = []
     first = FirstMask(np.pad(np.full((9, 30), 5, np.uint8), ((6, 30), (40, 7))), (5,))
-    session.tracker._load(session._context(frames(1)[0]))
+    session.tracker._load(session.context(frames(1)[0]))
     session.tracker._model.register_forward_hook(lambda *call: outputs.append(call[-1].pred_masks))
     session.start(frames(1)[0], first)
     mask = session.tracker._geometry.upsample(outputs[0][:, 0])[0].numpy() > 0
@@ -483,7 +483,7 @@ def test_device_and_precision_are_known_without_loading_a_segmenter(monkeypatch)
 
     monkeypatch.setattr("vos.segmenters.lite.LiteSegmenter.load", never)
     with vos.open_session(device="cpu", dtype="bfloat16") as session:
-        context = session._context(frames(1)[0])
+        context = session.context(frames(1)[0])
         assert (context.device, context.dtype) == (torch.device("cpu"), torch.bfloat16)
 
 

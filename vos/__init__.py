@@ -11,21 +11,39 @@ from typing import TYPE_CHECKING
 
 from .version import __version__
 
-__all__ = ["FirstMask", "Frame", "Hint", "Result", "Session", "VosError", "__version__", "open_session", "track"]
+__all__ = [
+    "FirstMask",
+    "Found",
+    "Frame",
+    "Hint",
+    "Reference",
+    "Result",
+    "Session",
+    "VosError",
+    "__version__",
+    "find",
+    "open_session",
+    "track",
+]
 
 if TYPE_CHECKING:
     from .engine.session import Session
     from .errors import VosError
+    from .finder import Found, find
     from .pipeline import open_session, track
+    from .references import Reference
     from .structures import FirstMask, Frame, Hint, Result
 
 _HOMES = {
     "FirstMask": "structures",
+    "Found": "finder",
     "Frame": "structures",
     "Hint": "structures",
+    "Reference": "references",
     "Result": "structures",
     "Session": "engine.session",
     "VosError": "errors",
+    "find": "finder",
     "open_session": "pipeline",
     "track": "pipeline",
 }

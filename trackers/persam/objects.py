@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...geometry import Geometry
+from ...method import prior
 from ...method.discriminant import Evidence
 from ...method.matching import Memory
 from ...state_file import State
@@ -73,6 +74,7 @@ class Objects:
         likeness: mean confidence (eq. 6) inside the given mask, (N,).
         appearance: None if the model takes no prior maps.
         weights: scale weights of eq. 11, (N, 3); None for PerSAM.
+        prototypes: of each reference, where one of the objects has several, (N, K, C); None: ``prototype`` is all.
     """
 
     prototype: Tensor
@@ -85,6 +87,7 @@ class Objects:
     geometry: Geometry
     appearance: Appearance | None = None
     weights: Tensor | None = None
+    prototypes: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -145,6 +148,14 @@ class Objects:
             mask_logits=logits[:, None].clamp(-20, 20),
         )
 
+    def confidence(self, view: View) -> Tensor:
+        """Return the confidence maps (eq. 6) in a view, (N, h, w); of several references the largest (D.3)."""
+        features = view.features.values
+        if self.prototypes is None:
+            return prior.similarity(features, self.prototype)
+        maps = [prior.similarity(features, self.prototypes[:, index]) for index in range(self.prototypes.shape[1])]
+        return torch.stack(maps).amax(0)
+
     def covered(self, view: View) -> Tensor:
         """Return the share of each patch of the view's embedding inside the masks, (N, 1, h, w) in [0, 1]."""
         return F.avg_pool2d(cut(self.mask_logits, view.embedding.windows).sigmoid(), 4)
@@ -159,11 +170,27 @@ class Objects:
 
     def with_more(self, other: Objects) -> Objects:
         """Append other objects, whose logits are on the same geometry."""
-        return _combine(lambda own, more: torch.cat([own, more]), self, other)
+        first, second = _alike(self, other)
+        return _combine(lambda own, more: torch.cat([own, more]), first, second)
 
     def with_rows(self, index: Tensor, other: Objects) -> Objects:
         """Replace the rows of ``index`` (M,) by other objects, whose logits are on the same geometry."""
-        return _combine(lambda own, new: own.index_copy(0, index, new), self, other)
+        first, second = _alike(self, other)
+        return _combine(lambda own, new: own.index_copy(0, index, new), first, second)
+
+
+def _alike(*several: Objects) -> list[Objects]:
+    """Give objects as many prototypes as the others have, the first ones once more, so that they can be joined."""
+    most = max((1 if each.prototypes is None else each.prototypes.shape[1]) for each in several)
+    if most == 1 and all(each.prototypes is None for each in several):
+        return list(several)
+
+    def filled(each: Objects) -> Objects:
+        known = each.prototype[:, None] if each.prototypes is None else each.prototypes
+        more = known[:, :1].expand(-1, most - known.shape[1], -1)
+        return replace(each, prototypes=torch.cat([known, more], dim=1))
+
+    return [filled(each) for each in several]
 
 
 def choose_rows(mask: Tensor, yes: Memory, no: Memory) -> Memory:

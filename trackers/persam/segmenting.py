@@ -133,7 +133,7 @@ class Segmenting:
 
         The points come from the map; or from ``propagated``, which takes a step then.
         """
-        confidence = prior.similarity(view.features.values, objects.prototype)
+        confidence = objects.confidence(view)
         maps = self._maps(view, objects, confidence)
         prompts = first_prompts(self._settled, view, objects, confidence, maps, propagated)
         return prompts, first_guidance(self._settled, view, objects, confidence), confidence

@@ -7,17 +7,18 @@ neighbours against each other (``rivals.py``). ``observe`` then remembers what t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import partial, reduce
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from ...boxes import tight_boxes
 from ...geometry import Geometry
 from ...interfaces import FrameContext
-from ...method import prior
+from ...references import Shown, Sighting
 from ...state_file import State
 from ...structures import FirstMask, Result, Tracked
 from . import rivals
@@ -29,6 +30,8 @@ from .objects import Objects, Part, choose_rows, joined
 from .options import PerSamOptions
 from .points import PropagatedPoints, load_point_tracker
 from .prompts import inner_points
+from .referred import Referred
+from .referred import together as together_referred
 from .segmenting import GIVEN_MASK_LOGIT, Segmenting
 
 AREA_RATE = 0.1
@@ -59,6 +62,7 @@ class PerSAM(Segmenting):
         self._propagated: PropagatedPoints | None = None
         self._pending: Pending | None = None
         self._absent, self._look = None, None
+        self._referred: Referred | None = None
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
         self._settle_options(context.segmenter)
@@ -172,6 +176,37 @@ class PerSAM(Segmenting):
         mistaken = evidence_for(gone, view, self._decode(view, gone))
         self._absent = Absent(leaving, gone, mistaken).with_others(self._absent)
 
+    def refer(self, context: FrameContext, shown: Sequence[Shown]) -> None:
+        if not hasattr(self, "_settled"):
+            self._settle_options(context.segmenter)
+        whole = context.segmenter.geometry(context.frame.size)
+        rows = sorted({each.row for each in shown})
+        learned = [
+            self._learn_together([each for each in shown if each.row == row]).forgotten(whole, -GIVEN_MASK_LOGIT)
+            for row in rows
+        ]
+        objects = reduce(Objects.with_more, learned)
+        self._referred = Referred(rows, objects)
+        if not hasattr(self, "objects"):
+            self.objects = objects.rows([])
+        known = len(self.objects) + len(self._absent.rows if self._absent else ())
+        unseen = [index for index, row in enumerate(rows) if row >= known]
+        if unseen:
+            strangers = objects.rows(unseen)
+            nothing = strangers.likeness.new_zeros(len(unseen))
+            self._absent = Absent([rows[index] for index in unseen], strangers, nothing).with_others(self._absent)
+
+    def search(self, context: FrameContext, taken: Tensor | None = None) -> Sighting:
+        if self._referred is None:
+            raise RuntimeError("refer() must come before search()")
+        view = View(context)
+        objects = self._referred.objects.forgotten(view.embedding.geometry, -GIVEN_MASK_LOGIT)
+        decoded = self._decode(view, objects)
+        presence = evidence_for(objects, view, decoded)
+        inside = F.max_pool2d((decoded.logits > 0).float()[:, None], 4)[:, 0] > 0
+        similarity = decoded.explanation.confidence.masked_fill(~inside, -1).flatten(1).amax(1)
+        return Sighting(decoded.logits, presence, similarity, view.embedding.geometry)
+
     def state(self) -> State:
         return {
             "objects": self.objects.state(),
@@ -197,10 +232,16 @@ class PerSAM(Segmenting):
         context.look_at(region_around(self._settled, context, boxes))
         return self._learn(View(context), masks, boxes)
 
+    def _learn_together(self, shown: Sequence[Shown]) -> Objects:
+        """Learn one object from all of its references."""
+        parts = []
+        for each in shown:
+            parts.append(self._take(each.context, each.mask))
+        return together_referred(parts)
+
     def _new_points(self, view: View, objects: Objects) -> Tensor:
         """Choose the points (N, P, 2) to propagate from a frame whose masks are given."""
-        confidence = prior.similarity(view.features.values, objects.prototype)
-        return inner_points(self._settled, view, objects, confidence)
+        return inner_points(self._settled, view, objects, objects.confidence(view))
 
     def _keep_all_but(self, places: list[int]) -> None:
         """Drop some of ``objects``."""

@@ -28,6 +28,7 @@ from ..interfaces import (
     Tracker,
     can_edit,
 )
+from ..references import Reference, ReferringTracker, Shown, Sighting
 from ..state_file import State
 from ..structures import MAX_OBJECT_ID, FirstMask, Frame, Hint, Result, Tracked, first_mask_from_array
 from .hints import mask_from_hints
@@ -93,11 +94,57 @@ class Session:
             return self._keep(_nothing(frame))
         if first_mask.labels.shape != frame.size:
             raise InputError(f"the first mask is {first_mask.labels.shape} but the frame is {frame.size} (H, W)")
-        self.tracker.start(self._context(frame), first_mask)
+        self.tracker.start(self.context(frame), first_mask)
         self._tracker_started = True
         self.object_ids = first_mask.object_ids
         scores = np.ones(len(self.object_ids), dtype=np.float32)
         return self._keep(result_of_labels(frame, self.object_ids, first_mask.labels, scores))
+
+    @torch.inference_mode()
+    def refer(self, references: Sequence[Reference], frame: Frame | None = None) -> None:
+        """Take objects from references; those that have no first mask begin absent, and are looked for.
+
+        Args:
+            references: one or more of each object.
+            frame: first frame of the video; None: there is no video, and pictures are searched by :meth:`search`.
+
+        Raises:
+            InputError: there is no reference, or no object is found where one points.
+            PluginError: the tracker cannot take objects from references.
+        """
+        if not isinstance(self.tracker, ReferringTracker):
+            raise self._cannot("take objects from references")
+        if not references:
+            raise InputError("no reference was given")
+        ids = list(self.object_ids)
+        ids += sorted({each.object_id for each in references} - set(ids))
+        shown = [self._shown(each, ids.index(each.object_id)) for each in references]
+        self.tracker.refer(self.context(frame) if frame is not None else shown[0].context, shown)
+        self.object_ids, self._tracker_started = tuple(ids), True
+
+    @torch.inference_mode()
+    def search(self, context: FrameContext, taken: np.ndarray | None = None) -> Sighting:
+        """Look for the objects of :meth:`refer` in one picture of any size; nothing is remembered.
+
+        Args:
+            context: of the picture, from :meth:`context`; it may be searched several times.
+            taken: pixels of each object that count no longer, (N, H, W) bool; None: there are none.
+        """
+        if not isinstance(self.tracker, ReferringTracker):
+            raise self._cannot("take objects from references")
+        return self.tracker.search(context, None if taken is None else torch.tensor(taken, device=context.device))
+
+    def _shown(self, reference: Reference, row: int) -> Shown:
+        """Make what the tracker gets of a reference; a mask is made if it has only a hint."""
+        picture = Frame(0, 0.0, np.ascontiguousarray(reference.rgb))
+        mask = reference.mask
+        if mask is None:
+            try:
+                mask = self.segment(picture, [reference.hint or Hint()]).labels > 0
+            except InputError as error:
+                raise InputError(f"{reference.name}: {error}") from error
+        labels = mask.astype(np.uint8) * np.uint8(reference.object_id)
+        return Shown(row, self.context(picture), FirstMask(labels, (reference.object_id,)))
 
     @torch.inference_mode()
     def segment(self, frame: Frame, hints: Sequence[Hint], object_ids: Sequence[int] | None = None) -> FirstMask:
@@ -114,9 +161,9 @@ class Session:
             InputError: a hint lies outside of the frame, or no object is found there.
         """
         if self.segmenter.wants_last_mask:  # such a model encodes a region of its own for each object
-            return mask_from_hints([self._context(frame) for _ in hints], hints, object_ids)
+            return mask_from_hints([self.context(frame) for _ in hints], hints, object_ids)
         if self._pointed_at is None or self._pointed_at.frame is not frame:
-            self._pointed_at = self._context(frame)
+            self._pointed_at = self.context(frame)
         return mask_from_hints([self._pointed_at] * len(hints), hints, object_ids)
 
     @torch.inference_mode()
@@ -131,7 +178,7 @@ class Session:
             raise InputError(f"frame {frame.index} is {frame.size} but the first was {last.frame.size} (H, W)")
         if not self.object_ids:
             return self._keep(_nothing(frame))
-        context = self._context(frame)
+        context = self.context(frame)
         began, encoded = time.perf_counter(), self._encoding_seconds()
         tracked = _silenced(self.tracker.step(context), [each in self._silent for each in self.object_ids])
         middle = time.perf_counter()
@@ -162,9 +209,9 @@ class Session:
             raise InputError(f"object {object_id} is followed already; correct it, or take another number")
         taken = self._one_object(mask, object_id)
         if self._tracker_started:
-            self._editable("add").add(self._context(last.frame), taken)
+            self._editable("add").add(self.context(last.frame), taken)
         else:
-            self.tracker.start(self._context(last.frame), taken)
+            self.tracker.start(self.context(last.frame), taken)
             self._tracker_started = True
         self.object_ids = (*self.object_ids, object_id)
         return self._keep(_painted(last, mask, object_id, self.object_ids))
@@ -187,7 +234,7 @@ class Session:
         last = self._started()
         row = self._row(object_id)
         tracker = self._editable("correct")
-        tracker.correct(self._context(last.frame), [row], self._one_object(mask, object_id))
+        tracker.correct(self.context(last.frame), [row], self._one_object(mask, object_id))
         self._silent -= {object_id}
         return self._keep(_painted(last, mask, object_id, self.object_ids))
 
@@ -210,7 +257,7 @@ class Session:
         last = self._started()
         row = self._row(object_id)
         if isinstance(self.tracker, ForgetfulTracker):
-            self.tracker.forget(self._context(last.frame), [row])
+            self.tracker.forget(self.context(last.frame), [row])
         else:
             self._silent |= {object_id}
         return self._keep(_painted(last, np.zeros(last.frame.size, bool), object_id, self.object_ids, score=0.0))
@@ -273,7 +320,7 @@ class Session:
                 raise ValueError(f"it is of {state['labels'].shape} and the frame {frame.size} (H, W)")
             last = result_of_labels(frame, ids, state["labels"], state["scores"])
             if state["tracker"] is not None:
-                tracker.restore(self._context(frame), state["tracker"])
+                tracker.restore(self.context(frame), state["tracker"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
                 f"frame {frame.index}: the saved state is not of this video and tracker: {error}"
@@ -282,7 +329,7 @@ class Session:
         self._silent = frozenset(state.get("silent", ()))  # which older states lack
         return self._keep(last)
 
-    def _context(self, frame: Frame) -> FrameContext:
+    def context(self, frame: Frame) -> FrameContext:
         """Make a fresh context, in which nothing is encoded yet."""
         return FrameContext(frame, self.segmenter, self.encoder, self.seconds)
 

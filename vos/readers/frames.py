@@ -69,6 +69,19 @@ class FramesSource:
         for index, frame in enumerate(opened):
             yield SourceFrame(index / (self.fps or FOLDER_FPS), partial(self._pixels, frame, index))
 
+    def frame(self, position: int) -> SourceFrame:
+        """Take one frame by its index.
+
+        Raises:
+            InputError: the frames come from an iterator, in their own order.
+        """
+        if not isinstance(self._all, (list, tuple, np.ndarray, torch.Tensor)):
+            raise InputError(
+                f"{parameter('video')}: frames of an iterator come in their own order only; for "
+                f"{parameter('both_ways')} give a list or an array of them, or a file"
+            )
+        return SourceFrame(position / (self.fps or FOLDER_FPS), partial(self._pixels, self._all[position], position))
+
     def _pixels(self, frame: FrameLike, index: int) -> np.ndarray:
         """Convert a frame to a copy of its own, (H, W, 3) uint8.
 
@@ -89,9 +102,9 @@ class FramesSource:
         Raises:
             InputError: it is none of :data:`FrameLike`, or too large.
         """
-        picture = _picture(frame)
+        picture = picture_like(frame)
         if picture is None:
-            raise InputError(f"frame {index}: is {_described(frame)}; frames are {_ACCEPTED}")
+            raise InputError(f"frame {index}: is {described(frame)}; frames are {_ACCEPTED}")
         check_pixels(f"frame {index}", (picture.values.shape[0], picture.values.shape[1]), self._max_pixels)
         return picture
 
@@ -128,12 +141,12 @@ def _iterate(frames: Iterable[FrameLike]) -> Iterator[FrameLike]:
         return iter(frames)
     except TypeError as error:
         raise InputError(
-            f"{parameter('video')}: is {_described(frames)}; "
+            f"{parameter('video')}: is {described(frames)}; "
             f"give a file, a folder, a stream, or an iterable of {_ACCEPTED}"
         ) from error
 
 
-def _picture(frame: object) -> Picture | None:
+def picture_like(frame: object) -> Picture | None:
     """Take the pixels of a frame; None: it is none of :data:`FrameLike`."""
     if isinstance(frame, Image.Image):
         return picture_of(frame) if frame.width and frame.height else None
@@ -148,7 +161,7 @@ def _picture(frame: object) -> Picture | None:
     return Picture(frame) if frame.size else None
 
 
-def _described(value: object) -> str:
+def described(value: object) -> str:
     """Name the type of a value, of an array also its shape."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     known = f" {tuple(shape)} {dtype}" if isinstance(shape, tuple) and dtype is not None else ""

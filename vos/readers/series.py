@@ -71,7 +71,7 @@ def find_series(folder: Path, max_pixels: int = MAX_PIXELS) -> Series:
     files = [path for path in entries if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
     if not files:
         raise InputError(f"{folder}: holds no images ({', '.join(SUFFIXES)}); give a folder of frames or a video")
-    files.sort(key=lambda path: _natural(path.name))
+    files.sort(key=lambda path: natural_key(path.name))
     chooser = _Chooser(max_pixels)
     chosen, together = chooser.by_name(files)
     chosen = chooser.by_suffix(chosen)
@@ -226,7 +226,7 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
-def _natural(name: str) -> tuple[list[tuple[str, int]], str]:
+def natural_key(name: str) -> tuple[list[tuple[str, int]], str]:
     """Make a sort key of a name's texts and numbers; the name itself decides between 1.jpg and 01.jpg."""
     parts = re.findall(r"(\D*)(\d*)", Path(name).stem)
     return [(text, int(number) if number else -1) for text, number in parts], name

@@ -1,0 +1,226 @@
+"""Finds objects in single pictures, given references: :func:`find`, and :class:`Finder`, which it is made of."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .boxes import tight_box
+from .engine.device import pick_device, pick_dtype
+from .engine.models import defer_encoder, defer_segmenter, new_tracker
+from .engine.session import Session
+from .errors import InputError
+from .interfaces import PriorEncoder, Segmenter, Tracker
+from .readers.albums import ImageLike, list_pictures
+from .readers.limits import MAX_PIXELS
+from .readers.references import ReferenceLike, read_references
+from .references import Reference
+from .structures import Frame, Result
+
+_log = logging.getLogger(__name__)
+
+MOST = 30
+"""Most instances of one object that are looked for in one picture."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in one picture; row i of every array is one object, or one instance of it.
+
+    Without ``many`` there is one row for each object, whether it is there or not, and its number is the object id.
+    With ``many``, an object has a row for each instance, each with a number of its own; or one row, absent.
+
+    Attributes:
+        frame: the picture.
+        labels: (H, W) uint8, 0 background, else the number of an instance.
+        object_ids: (N,) the object that each row shows.
+        numbers: (N,) its number in ``labels``.
+        present: (N,) bool.
+        boxes: (N, 4) int32, inclusive; all -1 for what is absent.
+        areas: (N,) int64 pixels; 0 for what is absent.
+        scores: (N,) float32, how sure it is that the object is there, in [0, 1]; also of what is absent.
+        similarity: (N,) float32, largest similarity to the references inside the best candidate, in [-1, 1].
+        path: file of the picture; None: it was handed over in Python.
+    """
+
+    frame: Frame
+    labels: np.ndarray
+    object_ids: tuple[int, ...]
+    numbers: tuple[int, ...]
+    present: np.ndarray
+    boxes: np.ndarray
+    areas: np.ndarray
+    scores: np.ndarray
+    similarity: np.ndarray
+    path: Path | None = field(default=None)
+
+    @cached_property
+    def result(self) -> Result:
+        """The same as the result of a frame, by number, for writers and drawing."""
+        return Result(self.frame, self.numbers, self.labels, self.boxes, self.areas, self.scores)
+
+    def __repr__(self) -> str:
+        present = [number for number, there in zip(self.numbers, self.present, strict=True) if there]
+        return f"Found({self.frame!r}, present={present} of {list(self.numbers)})"
+
+
+class Finder:
+    """Finds the objects of references in pictures.
+
+    Args:
+        tracker: takes objects from references, see :class:`~vos.references.ReferringTracker`; a fresh one.
+        segmenter: encodes and decodes.
+        encoder: makes the features of the location prior.
+        references: one or more of each object.
+        many: find several instances of each object (E.5).
+        threshold: presence from which on an object counts as there, in [0, 1]; 0: always show the best candidate;
+            None: that of the model.
+
+    Attributes:
+        object_ids: ids of the objects, ascending.
+        threshold: in use.
+
+    Raises:
+        InputError: there is no reference, or no object is found where one points.
+        PluginError: the tracker cannot take objects from references.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        segmenter: Segmenter,
+        encoder: PriorEncoder,
+        references: Sequence[Reference],
+        *,
+        many: bool = False,
+        threshold: float | None = None,
+    ) -> None:
+        self._session = Session(tracker, segmenter, encoder)
+        self._session.refer(references)
+        self.object_ids = self._session.object_ids
+        self._many = many
+        self.threshold = 0.5 if threshold is None else threshold
+
+    def __enter__(self) -> Finder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let the tracker release its files, processes and the like; safe to repeat."""
+        self._session.close()
+
+    @torch.inference_mode()
+    def find(self, frame: Frame, path: Path | None = None) -> Found:
+        """Look for the objects in one picture.
+
+        Args:
+            frame: the picture; its index and name are its own.
+            path: its file.
+        """
+        context = self._session.context(frame)
+        instances: list[_Instance] = []
+        sighting = self._session.search(context)
+        masks = (sighting.geometry.upsample(sighting.logits) > 0).cpu().numpy()
+        for row, object_id in enumerate(self.object_ids):
+            instances.append(
+                _Instance(object_id, masks[row], float(sighting.presence[row]), float(sighting.similarity[row]))
+            )
+        return _found(frame, instances, self.threshold, path)
+
+
+@dataclass(frozen=True)
+class _Instance:
+    """One candidate: its object, mask (H, W) bool, presence and similarity."""
+
+    object_id: int
+    mask: np.ndarray
+    presence: float
+    similarity: float
+
+
+def _found(frame: Frame, instances: Sequence[_Instance], threshold: float, path: Path | None) -> Found:
+    """Number the candidates that are present, and draw them; a surer one wins over the others."""
+    present = np.array([each.presence >= threshold and bool(each.mask.any()) for each in instances])
+    numbers = tuple(each.object_id for each in instances)
+    labels = np.zeros(frame.size, np.uint8)
+    for index in sorted(np.flatnonzero(present), key=lambda index: instances[index].presence):
+        labels[instances[index].mask] = numbers[index]
+    boxes = np.full((len(instances), 4), -1, np.int32)
+    areas = np.zeros(len(instances), np.int64)
+    for index in np.flatnonzero(present):
+        box = tight_box(labels == numbers[index])
+        if box is None:  # hidden by surer ones
+            present[index] = False
+            continue
+        boxes[index], areas[index] = box, np.count_nonzero(labels == numbers[index])
+    return Found(
+        frame,
+        labels,
+        tuple(each.object_id for each in instances),
+        numbers,
+        present,
+        boxes,
+        areas,
+        np.array([each.presence for each in instances], np.float32),
+        np.array([each.similarity for each in instances], np.float32),
+        path,
+    )
+
+
+def find(
+    images: ImageLike | Iterable[ImageLike],
+    references: ReferenceLike | Iterable[ReferenceLike],
+    *,
+    many: bool = False,
+    threshold: float | None = None,
+    max_pixels: int = MAX_PIXELS,
+    tracker: str = "persam",
+    model: str = "lite",
+    prior: str = "same",
+    device: str = "auto",
+    dtype: str = "auto",
+) -> Generator[Found, None, None]:
+    """Look for the objects of references in pictures; give one record per picture.
+
+    Args:
+        images: picture files, folders of them, globs such as ``photos/*.jpg``, or pictures: RGB arrays (H, W, 3)
+            uint8, PIL images, or tensors; of any sizes. One, or an iterable. A file that cannot be read is logged as a
+            warning, and the rest goes on.
+        references: what shows the objects: :class:`~vos.Reference`, or texts ``photo.jpg=mask.png`` and
+            ``photo.jpg@x0,y0,x1,y1``. One, or an iterable.
+        many: find several instances of each object.
+        threshold: presence from which on an object counts as there; 0: always show the best candidate; None: that of
+            the model.
+        max_pixels: refuse larger pictures before memory is taken for them.
+        tracker: name of an installed tracker that takes references.
+        model: see :func:`vos.open_session`.
+        prior: see :func:`vos.open_session`.
+        device: see :func:`vos.open_session`.
+        dtype: see :func:`vos.open_session`.
+
+    Raises:
+        VosError: a reference cannot be used, no picture is found, or a model does not load.
+    """
+    pictures = list_pictures(images, max_pixels)
+    read = read_references(references, max_pixels)
+    chosen = pick_device(device)
+    precision = pick_dtype(dtype, chosen)
+    segmenter, encoder = defer_segmenter(model, chosen, precision), defer_encoder(prior, chosen, precision)
+    with Finder(new_tracker(tracker), segmenter, encoder, read, many=many, threshold=threshold) as finder:
+        for index, picture in enumerate(pictures):
+            try:
+                rgb = picture.rgb()
+            except InputError as error:
+                if picture.path is None:
+                    raise
+                _log.warning("%s; it is left out", error)
+                continue
+            yield finder.find(Frame(index, 0.0, rgb, name=picture.name), picture.path)

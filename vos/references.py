@@ -1,0 +1,124 @@
+"""References: pictures with the mask of an object, from anywhere, and the trackers that take objects from them.
+
+:mod:`vos.readers.references` reads them from files. :class:`vos.Session` and :func:`vos.find` hand them to a tracker
+that is a :class:`ReferringTracker`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from torch import Tensor
+
+from .errors import InputError
+from .geometry import Geometry
+from .interfaces import FrameContext, Tracker
+from .structures import MAX_OBJECT_ID, FirstMask, Hint
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A picture that shows an object; it may have any size.
+
+    Several references with one object id show the same object.
+
+    Attributes:
+        rgb: (H, W, 3) uint8.
+        mask: the object in it, (H, W) bool; None: the segmenter makes it from ``hint``.
+        object_id: id of the object, 1 to 255.
+        hint: a box or points, where there is no mask.
+        name: of the picture, for messages.
+
+    Raises:
+        InputError: the sizes differ, the mask is empty, there is neither mask nor hint, or the id is out of range.
+    """
+
+    rgb: np.ndarray = field(repr=False)
+    mask: np.ndarray | None = field(default=None, repr=False)
+    object_id: int = 1
+    hint: Hint | None = None
+    name: str = "reference"
+
+    def __post_init__(self) -> None:
+        if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
+            raise InputError(f"{self.name}: the picture must be (H, W, 3) uint8, not {self.rgb.shape} {self.rgb.dtype}")
+        if not 1 <= self.object_id <= MAX_OBJECT_ID:
+            raise InputError(f"{self.name}: object {self.object_id}: numbers are 1 to {MAX_OBJECT_ID}")
+        if self.mask is None:
+            if self.hint is None:
+                raise InputError(f"{self.name}: has neither a mask nor a box, so nothing says what the object is")
+            return
+        object.__setattr__(self, "mask", np.asarray(self.mask) > 0)
+        if self.mask.shape != self.rgb.shape[:2]:
+            raise InputError(
+                f"{self.name}: the mask is {_size(self.mask)}, but its picture is {_size(self.rgb)}; give a mask of the"
+                " same size"
+            )
+        if not self.mask.any():
+            raise InputError(f"{self.name}: the mask is empty, every pixel is background")
+
+
+def _size(array: np.ndarray) -> str:
+    """Write the size of a picture or mask for a message."""
+    return f"{array.shape[1]} x {array.shape[0]}" if array.ndim >= 2 else str(array.shape)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One reference as a tracker gets it.
+
+    Attributes:
+        row: the object's row.
+        context: the picture, not yet encoded.
+        mask: the object in it: its own id alone.
+    """
+
+    row: int
+    context: FrameContext
+    mask: FirstMask
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """What a tracker sees of N referenced objects in one picture; each has the mask of its best candidate.
+
+    Attributes:
+        logits: low-res logits (N, a, b), positive inside.
+        presence: how sure it is that the object is there, (N,) in [0, 1].
+        similarity: largest similarity of a patch inside the mask to the references (E.5), (N,) in [-1, 1].
+        geometry: brings ``logits`` to the picture.
+    """
+
+    logits: Tensor
+    presence: Tensor
+    similarity: Tensor
+    geometry: Geometry
+
+
+@runtime_checkable
+class ReferringTracker(Tracker, Protocol):
+    """A tracker that takes objects from references."""
+
+    def refer(self, context: FrameContext, shown: Sequence[Shown]) -> None:
+        """Learn what objects look like from pictures; called after ``start``, or instead of it.
+
+        The objects of rows that the tracker has are found again by these. The others begin absent: they are looked
+        for everywhere, and followed once they are found.
+
+        Args:
+            context: of the first frame, not yet encoded.
+            shown: the references; new rows come after those there are.
+        """
+        ...
+
+    def search(self, context: FrameContext, taken: Tensor | None = None) -> Sighting:
+        """Look for all referenced objects in a picture of any size; nothing is remembered.
+
+        Args:
+            context: of the picture.
+            taken: pixels of each object that count no longer, (N, H, W) bool; None: there are none.
+        """
+        ...
