@@ -17,6 +17,7 @@ import numpy as np
 from .engine.changes import Changes
 from .engine.device import pick_device, pick_dtype
 from .engine.hints import fit_hints
+from .engine.model_cache import ModelCache
 from .engine.models import defer_encoder, defer_segmenter, new_tracker
 from .engine.session import Session
 from .errors import InputError, parameter
@@ -64,6 +65,7 @@ def open_session(
     device: str = "auto",
     dtype: str = "auto",
     prior_size: int | None = None,
+    models: ModelCache | None = None,
 ) -> Session:
     """Open a session for live use: ``start(frame, first_mask)``, then ``step(frame)`` for each frame.
 
@@ -75,6 +77,7 @@ def open_session(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
         prior_size: pixels of the long side of the prior encoder's input; None: its default.
+        models: where models are kept loaded for later sessions; None: they are this session's own.
 
     Weights load when the tracker first asks for them, at the latest in ``start``. A tracker that
     uses no segmenter never loads one. Close the session, or use it in a ``with`` statement.
@@ -84,11 +87,12 @@ def open_session(
             are first asked for.
     """
     chosen = pick_device(device)
-    precision = pick_dtype(dtype, chosen)
+    where = chosen, pick_dtype(dtype, chosen)
+    cache = models or ModelCache()
     return Session(
         new_tracker(tracker, points=points),
-        defer_segmenter(model, chosen, precision),
-        defer_encoder(prior, chosen, precision, prior_size),
+        cache.get(("model", model, *where), lambda: defer_segmenter(model, *where)),
+        cache.get(("prior", prior, *where, prior_size), lambda: defer_encoder(prior, *where, prior_size)),
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..engine.changes import Changes
 from ..engine.device import keep_freed_memory
+from ..engine.model_cache import ModelCache
 from ..engine.session import Session
 from ..errors import InputError, OutputError, ViewerGone
 from ..folder_lock import FolderLock
@@ -37,10 +38,14 @@ from .run_record import write_run_record
 from .status import say, with_flags
 
 
-def track(options: Options) -> int:
+def track(options: Options, models: ModelCache | None = None) -> int:
     """Track one video; return the exit status.
 
     Paths are checked before any weights load. ``options.save`` is filled in, so that the record of the run has it.
+
+    Args:
+        options: options that go together.
+        models: where models are kept loaded for later runs; None: they are this run's own.
 
     Raises:
         VosError: an option, the input or the output cannot be used.
@@ -50,7 +55,7 @@ def track(options: Options) -> int:
         options.save = SAVES
     saves = chosen_outputs(options.save) if out is not None else []
     with ExitStack() as stack:
-        run = Run(options, out, saves, stack)
+        run = Run(options, out, saves, stack, models)
         finished = options.resume and run.journal.is_finished()
         if not finished or run.journal.is_there():
             run.lock_folder()
@@ -105,6 +110,7 @@ class Run:
         out: result folder, or None.
         saves: names of the outputs in it.
         stack: closes all that the run opens.
+        models: where models are kept loaded; None: nowhere.
 
     Attributes:
         journal: what is kept to resume the run.
@@ -113,8 +119,16 @@ class Run:
         VosError: the input cannot be read, a model is unknown, or the run cannot be resumed.
     """
 
-    def __init__(self, options: Options, out: Path | None, saves: Sequence[str], stack: ExitStack) -> None:
+    def __init__(
+        self,
+        options: Options,
+        out: Path | None,
+        saves: Sequence[str],
+        stack: ExitStack,
+        models: ModelCache | None = None,
+    ) -> None:
         self._options = options
+        self._models = models
         self._out = out
         self._saves = saves
         self._stack = stack
@@ -234,6 +248,7 @@ class Run:
             points=options.points,
             device=options.device,
             dtype=options.dtype,
+            models=self._models,
         )
 
     def _open_journal(self) -> Journal:
