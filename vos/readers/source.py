@@ -69,7 +69,7 @@ class Source(Protocol):
 
 @runtime_checkable
 class SeekableSource(Source, Protocol):
-    """A source that can also start in the middle, as :mod:`.seek` needs it."""
+    """A source that can also start in the middle, as :mod:`.seek` and :mod:`.backwards` need it."""
 
     def frames(self, start_s: float = 0.0) -> Generator[SourceFrame, None, None]:
         """Deliver the frames from about ``start_s`` seconds on, or none if it cannot start there."""
@@ -77,6 +77,15 @@ class SeekableSource(Source, Protocol):
 
     def times(self) -> list[float] | None:
         """Times of all frames in seconds, without decoding; None if only decoding can tell them."""
+        ...
+
+
+@runtime_checkable
+class IndexedSource(Source, Protocol):
+    """A source whose frames can be taken in any order at no cost, such as a list of arrays."""
+
+    def frame(self, position: int) -> SourceFrame:
+        """Take one frame; raise an InputError if this source cannot."""
         ...
 
 
@@ -149,6 +158,15 @@ class SourceReader:
             raise InputError(
                 f"{self.name}: has {total} frames, so none is left from frame {self._start} on; choose a smaller start"
             )
+
+    @property
+    def source(self) -> Source:
+        """The source that it reads."""
+        return self._source
+
+    def position(self, index: int) -> int:
+        """Return the index in the source of a frame that is delivered under ``index``."""
+        return self._start + index * self._stride
 
     @property
     def faults(self) -> dict[str, int]:
