@@ -15,6 +15,7 @@ from vos.boxes import tight_box, tight_boxes
 from vos.command.status import with_flags
 from vos.encoders.same import SameEncoder
 from vos.engine.device import pick_device
+from vos.engine.given import read_first_mask
 from vos.engine.models import defer_encoder, defer_segmenter
 from vos.engine.session import Session
 from vos.errors import InputError, PluginError
@@ -27,7 +28,7 @@ from vos.interfaces import (
     Tracker,
     can_edit,
 )
-from vos.pipeline import follow, read_first_mask
+from vos.pipeline import follow
 from vos.structures import FirstMask, Frame, Hint, Result, Tracked
 from vos.trackers.persam import PerSAM
 

@@ -8,36 +8,26 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypedDict
 
-import numpy as np
-
 from .engine.changes import Changes
 from .engine.device import pick_device, pick_dtype
-from .engine.hints import fit_hints
+from .engine.given import Hints, MaskSource, object_ids_of_first, only_file, read_first_mask, read_mask
 from .engine.model_cache import ModelCache
 from .engine.models import defer_encoder, defer_segmenter, new_tracker
 from .engine.session import Session
 from .errors import InputError, parameter
-from .readers.first_mask import load_first_mask, warn_if_nearly_full
 from .readers.frames import FrameLike, open_frames
 from .readers.limits import MAX_PIXELS
-from .readers.mask_size import Resize, fit_labels
+from .readers.mask_size import Resize
 from .readers.open import open_reader
 from .readers.prefetch import read_ahead
 from .readers.source import SourceReader, faults_line
-from .structures import FirstMask, Frame, Hint, Result, first_mask_from_array, object_ids_of
+from .structures import FirstMask, Frame, Result
 
 _log = logging.getLogger(__name__)
-
-MaskSource = np.ndarray | str | Path | Sequence[str | Path]
-"""A first mask as users give it: labels (H, W), or PNG files."""
-
-Hints = Sequence[Hint]
-"""A box or points for each object, from which the segmenter makes the first mask."""
-
 
 _NAMES = (str, os.PathLike, int)
 """Types of what names a video; anything else has to be frames. A number is that of a camera."""
@@ -147,7 +137,7 @@ def track(
         check_frames("masks_at", masks_at or {}, source)
         check_frames("gone", gone or {}, source)
         later = {
-            at: _read_mask(one, source.size, resize_mask, max_pixels, threshold, True, only_file(first_mask))
+            at: read_mask(one, source.size, resize_mask, max_pixels, threshold, True, only_file(first_mask))
             for at, one in (masks_at or {}).items()
         }
         with open_session(**session_options) as session:
@@ -207,77 +197,6 @@ def check_frames(name: str, indices: Iterable[int], source: SourceReader) -> Non
     if last is not None and source.delivers(last) is False:
         count = f"{source.length} frame" + "s" * (source.length != 1)
         raise InputError(f"{parameter(name)} {last}: there are {count} to track, numbered from 0")
-
-
-def read_first_mask(
-    source: MaskSource | Hints,
-    frame_size: tuple[int, int],
-    resize: Resize = False,
-    max_pixels: int = MAX_PIXELS,
-    threshold: int | None = None,
-) -> FirstMask | Hints:
-    """Read the first mask from an array or files; hints are clipped to the frame, and stay hints until there is one.
-
-    Args:
-        source: the mask, or hints for it.
-        frame_size: (H, W) of the video.
-        resize: what to do with a mask of another size, see :func:`~vos.readers.mask_size.fit_labels`.
-        max_pixels: refuse larger files before memory is taken for them.
-        threshold: 1 to 255: of files, pixels at least as bright are one object.
-
-    Raises:
-        InputError: the mask cannot be used, or has another size than the frame, or a hint does not fit it.
-    """
-    if isinstance(source, (np.ndarray, str, Path)):
-        return _read_mask(source, frame_size, resize, max_pixels, threshold)
-    hints = [each for each in source if isinstance(each, Hint)]
-    files = [each for each in source if not isinstance(each, Hint)]
-    if hints and files:
-        raise InputError(f"{parameter('first_mask')}: files and hints were given; give only one of them")
-    return fit_hints(hints, frame_size) or _read_mask(files, frame_size, resize, max_pixels, threshold)
-
-
-def _read_mask(
-    source: MaskSource,
-    frame_size: tuple[int, int],
-    resize: Resize,
-    max_pixels: int,
-    threshold: int | None,
-    may_be_empty: bool = False,
-    like: Path | str | None = None,
-) -> FirstMask:
-    """Read a mask from an array or files; only one of a later frame may be empty, and it may be like the first."""
-    if isinstance(source, np.ndarray):
-        if may_be_empty and source.ndim == 2 and not source.any():
-            return FirstMask(fit_labels("mask", source.astype(np.uint8), frame_size, resize), ())
-        labels = fit_labels("first mask", first_mask_from_array(source).labels, frame_size, resize)
-        warn_if_nearly_full("first mask", labels)
-        return FirstMask(labels, object_ids_of(labels))
-    paths = [source] if isinstance(source, (str, Path)) else list(source)
-    return load_first_mask(
-        paths,
-        frame_size,
-        resize=resize,
-        threshold=threshold,
-        max_pixels=max_pixels,
-        may_be_empty=may_be_empty,
-        like=like,
-    )
-
-
-def only_file(first_mask: MaskSource | Hints) -> str | Path | None:
-    """Return the file of the first mask if it is a single one, whose numbers and colours later masks share."""
-    if isinstance(first_mask, (str, Path)):
-        return first_mask
-    files = [each for each in first_mask if isinstance(each, (str, Path))] if len(first_mask) == 1 else []
-    return files[0] if files else None
-
-
-def object_ids_of_first(first_mask: FirstMask | Hints) -> tuple[int, ...]:
-    """Return the ids that the objects of a first mask, or of hints for it, will have."""
-    if isinstance(first_mask, FirstMask):
-        return first_mask.object_ids
-    return tuple(range(1, len(first_mask) + 1))
 
 
 def follow(

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from ..engine.changes import Changes
 from ..engine.device import keep_freed_memory
+from ..engine.given import Hints, object_ids_of_first, only_file, read_first_mask
 from ..engine.model_cache import ModelCache
 from ..engine.session import Session
 from ..errors import InputError, OutputError, ViewerGone
 from ..folder_lock import FolderLock
 from ..interfaces import Writer
-from ..pipeline import Hints, check_frames, follow, object_ids_of_first, only_file, open_session, read_first_mask
+from ..pipeline import check_frames, follow, open_session
 from ..readers.address import parse_address, without_password
 from ..readers.first_mask import load_first_mask
 from ..readers.open import open_reader

@@ -20,12 +20,14 @@ class Changes:
         masks_at: true masks by frame index: their objects are corrected, or join; one without objects says that all
             are gone.
         gone: ids of objects that are gone, by frame index.
+        first_frame: index of the first mask's frame.
 
     Attributes:
         last: largest frame index of a change, and the parameter that has it; None: there is no change.
 
     Raises:
-        InputError: an object is gone before it is shown, or on a frame that shows it.
+        InputError: an object is gone before it is shown, or on a frame that shows it, or a mask is of a frame before
+            the first mask's.
     """
 
     def __init__(
@@ -33,9 +35,17 @@ class Changes:
         first_ids: Collection[int],
         masks_at: Mapping[int, FirstMask] | None = None,
         gone: Mapping[int, Collection[int]] | None = None,
+        first_frame: int = 0,
     ) -> None:
         self._masks = masks_at or {}
         self._gone = gone or {}
+        self._first_frame = first_frame
+        earliest = min(self._masks, default=first_frame)
+        if earliest < first_frame:
+            raise InputError(
+                f"{parameter('masks_at')} {earliest}: lies before {parameter('first_frame', first_frame)}, and objects "
+                f"are followed forwards; give the earliest mask as the first, or follow them {parameter('both_ways')}"
+            )
         named = [(at, "masks_at") for at in self._masks] + [(at, "gone") for at in self._gone]
         self.last = max(named, default=None)
         for at in sorted(self._gone):
@@ -58,7 +68,7 @@ class Changes:
         name = parameter("gone")
         if at < 0:
             raise InputError(f"{name} {at}: frames are numbered from 0, the first")
-        shown = {0: set(first_ids)}
+        shown = {self._first_frame: set(first_ids)}
         for index, mask in self._masks.items():
             shown[index] = shown.get(index, set()) | set(mask.object_ids)
         if object_id in shown.get(at, ()):
