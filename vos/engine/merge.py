@@ -6,6 +6,9 @@ mask or one read back from disk, makes a result of them by :func:`result_of_labe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -52,3 +55,25 @@ def result_of_labels(
             boxes[row] = box
             areas[row] = np.count_nonzero(mask)
     return Result(frame, object_ids, labels, boxes, areas, scores.astype(np.float32), tracked)
+
+
+def nothing_followed(frame: Frame) -> Result:
+    """Make the result of a frame on which nothing is followed."""
+    return result_of_labels(frame, (), np.zeros(frame.size, np.uint8), np.zeros(0, np.float32))
+
+
+def silenced(tracked: Tracked, silent: Sequence[bool]) -> Tracked:
+    """Make the masks of some objects empty, (N,); their scores are 0 then."""
+    if not any(silent):
+        return tracked
+    rows = torch.tensor(silent, device=tracked.logits.device)
+    logits = torch.where(rows[:, None, None], -tracked.logits.abs(), tracked.logits)
+    return replace(tracked, logits=logits, scores=tracked.scores.masked_fill(rows.to(tracked.scores.device), 0))
+
+
+def painted(last: Result, mask: np.ndarray, object_id: int, object_ids: tuple[int, ...], score: float = 1.0) -> Result:
+    """Copy a frame's result with one object's mask replaced; it wins over the other objects."""
+    labels = np.where(last.labels == object_id, 0, last.labels).astype(np.uint8)
+    labels[np.asarray(mask) > 0] = object_id
+    known = dict(zip(last.object_ids, last.scores, strict=True)) | {object_id: score}
+    return result_of_labels(last.frame, object_ids, labels, np.array([known[each] for each in object_ids], np.float32))

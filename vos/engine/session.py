@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,9 +29,9 @@ from ..interfaces import (
 )
 from ..references import Reference, ReferringTracker, Shown, Sighting
 from ..state_file import State
-from ..structures import MAX_OBJECT_ID, FirstMask, Frame, Hint, Result, Tracked, first_mask_from_array
+from ..structures import MAX_OBJECT_ID, FirstMask, Frame, Hint, Result, first_mask_from_array
 from .hints import mask_from_hints
-from .merge import merge, result_of_labels
+from .merge import merge, nothing_followed, painted, result_of_labels, silenced
 
 
 class Session:
@@ -91,7 +90,7 @@ class Session:
             first_mask = first_mask_from_array(first_mask)
         self._pointed_at, self._silent = None, frozenset()
         if first_mask is None:
-            return self._keep(_nothing(frame))
+            return self._keep(nothing_followed(frame))
         if first_mask.labels.shape != frame.size:
             raise InputError(f"the first mask is {first_mask.labels.shape} but the frame is {frame.size} (H, W)")
         self.tracker.start(self.context(frame), first_mask)
@@ -177,10 +176,10 @@ class Session:
         if frame.size != last.frame.size:
             raise InputError(f"frame {frame.index} is {frame.size} but the first was {last.frame.size} (H, W)")
         if not self.object_ids:
-            return self._keep(_nothing(frame))
+            return self._keep(nothing_followed(frame))
         context = self.context(frame)
         began, encoded = time.perf_counter(), self._encoding_seconds()
-        tracked = _silenced(self.tracker.step(context), [each in self._silent for each in self.object_ids])
+        tracked = silenced(self.tracker.step(context), [each in self._silent for each in self.object_ids])
         middle = time.perf_counter()
         self.seconds["track"] += middle - began - (self._encoding_seconds() - encoded)
         result = merge(frame, self.object_ids, tracked)
@@ -214,7 +213,7 @@ class Session:
             self.tracker.start(self.context(last.frame), taken)
             self._tracker_started = True
         self.object_ids = (*self.object_ids, object_id)
-        return self._keep(_painted(last, mask, object_id, self.object_ids))
+        return self._keep(painted(last, mask, object_id, self.object_ids))
 
     @torch.inference_mode()
     def correct(self, object_id: int, mask: np.ndarray) -> Result:
@@ -236,7 +235,7 @@ class Session:
         tracker = self._editable("correct")
         tracker.correct(self.context(last.frame), [row], self._one_object(mask, object_id))
         self._silent -= {object_id}
-        return self._keep(_painted(last, mask, object_id, self.object_ids))
+        return self._keep(painted(last, mask, object_id, self.object_ids))
 
     @torch.inference_mode()
     def gone(self, object_id: int) -> Result:
@@ -260,7 +259,7 @@ class Session:
             self.tracker.forget(self.context(last.frame), [row])
         else:
             self._silent |= {object_id}
-        return self._keep(_painted(last, np.zeros(last.frame.size, bool), object_id, self.object_ids, score=0.0))
+        return self._keep(painted(last, np.zeros(last.frame.size, bool), object_id, self.object_ids, score=0.0))
 
     @torch.inference_mode()
     def remove(self, object_id: int) -> None:
@@ -379,25 +378,3 @@ class Session:
     def _encoding_seconds(self) -> float:
         """Seconds spent on encoding so far, by the segmenter and the prior encoder."""
         return self.seconds["encode"] + self.seconds["prior"]
-
-
-def _nothing(frame: Frame) -> Result:
-    """Make the result of a frame on which nothing is followed."""
-    return result_of_labels(frame, (), np.zeros(frame.size, np.uint8), np.zeros(0, np.float32))
-
-
-def _silenced(tracked: Tracked, silent: Sequence[bool]) -> Tracked:
-    """Make the masks of some objects empty, (N,); their scores are 0 then."""
-    if not any(silent):
-        return tracked
-    rows = torch.tensor(silent, device=tracked.logits.device)
-    logits = torch.where(rows[:, None, None], -tracked.logits.abs(), tracked.logits)
-    return replace(tracked, logits=logits, scores=tracked.scores.masked_fill(rows.to(tracked.scores.device), 0))
-
-
-def _painted(last: Result, mask: np.ndarray, object_id: int, object_ids: tuple[int, ...], score: float = 1.0) -> Result:
-    """Copy a frame's result with one object's mask replaced; it wins over the other objects."""
-    labels = np.where(last.labels == object_id, 0, last.labels).astype(np.uint8)
-    labels[np.asarray(mask) > 0] = object_id
-    known = dict(zip(last.object_ids, last.scores, strict=True)) | {object_id: score}
-    return result_of_labels(last.frame, object_ids, labels, np.array([known[each] for each in object_ids], np.float32))
