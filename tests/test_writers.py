@@ -8,6 +8,7 @@ import errno
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import time
@@ -23,13 +24,13 @@ from PIL import Image
 from vos.errors import InputError, OutputError
 from vos.files import atomic_path
 from vos.interfaces import Writer
-from vos.palette import davis_palette
+from vos.palette import bright_palette, davis_palette
 from vos.structures import Frame, Result, Tracked
 from vos.writers import drawing, encoded
 from vos.writers.drawing import draw_overlay
 from vos.writers.masks import MaskWriter
 from vos.writers.open import open_writers
-from vos.writers.outputs import FILES, FOLDERS, OUTPUTS, Output, help_text
+from vos.writers.outputs import FILES, OUTPUTS, PER_FRAME, Output, help_text
 from vos.writers.overlay import OverlayWriter, open_overlay
 from vos.writers.table import TableWriter
 from vos.writers.thread import WriterThread
@@ -249,7 +250,7 @@ def test_overlay_in_the_palette(tmp_path: Path) -> None:
     before = result.frame.rgb.copy()
     drawn = draw_overlay(result.frame.rgb, result.labels, OBJECTS, result.boxes)
     np.testing.assert_array_equal(result.frame.rgb, before)
-    np.testing.assert_array_equal(drawn[25, 15], before[25, 15] // 2 + davis_palette()[1] // 2)
+    np.testing.assert_array_equal(drawn[25, 15], before[25, 15] // 2 + bright_palette()[1] // 2)
     np.testing.assert_array_equal(drawn[25, 10], (255, 0, 0))  # the outline
     np.testing.assert_array_equal(drawn[40:], before[40:])
 
@@ -258,8 +259,9 @@ def test_overlay_in_the_palette(tmp_path: Path) -> None:
 def test_overlay_number_stays_inside(box: tuple[int, int, int, int]) -> None:
     rgb = np.full((48, 64, 3), 128, np.uint8)
     labels = np.zeros((48, 64), np.uint8)
-    drawn = draw_overlay(rgb, labels, [255], np.array([box], np.int32))
-    _, opacity = drawing._number(255, 10)
+    white = (255, 255, 255)
+    drawn = draw_overlay(rgb, labels, [255], np.array([box], np.int32), colours={255: white})
+    _, opacity = drawing._plate("255", "255", 10, white)
     assert (drawn != rgb).any(axis=2).sum() == (opacity > 0).sum()  # all of it
     assert drawn.max() > 240 and drawn.min() < 15
 
@@ -338,6 +340,16 @@ def tracked_result(index: int) -> Result:
     return dataclasses.replace(result, tracked=Tracked(logits, torch.ones(2)))
 
 
+NEEDS = {
+    "coco": ("pycocotools.mask",),
+    "coco-images": ("pycocotools.mask",),
+    "exr": ("OpenEXR",),
+    "yolo": ("supervision",),
+    "labelme": ("supervision",),
+}
+"""Packages that outputs need."""
+
+
 def write_all(name: str, out: Path, frames: int = 4) -> None:
     first = make_result(0)
     [writer] = open_writers([name], out, fps=24, first_frame=first.frame, object_ids=OBJECTS)
@@ -348,13 +360,18 @@ def write_all(name: str, out: Path, frames: int = 4) -> None:
 
 @pytest.mark.parametrize("output", OUTPUTS.values(), ids=OUTPUTS)
 def test_outputs_write_what_their_records_say(tmp_path: Path, output: Output) -> None:
-    if output.name == "coco":
-        pytest.importorskip("pycocotools.mask")
+    for package in NEEDS.get(output.name, ()):
+        pytest.importorskip(package)
     write_all(output.name, tmp_path)
-    folders = {output.folder} - {None}
-    assert {path.name for path in tmp_path.iterdir()} == {*output.files, *folders}
-    assert all(len(list((tmp_path / folder).glob("*.png"))) == 4 for folder in folders)
-    assert output.name in help_text() and set(output.files) <= set(FILES) and folders <= set(FOLDERS)
+    written = [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()]
+    stated = {re.escape(path).replace(r"\#", "[17]"): 1 for path in output.files}
+    stated |= {re.escape(path).replace(r"\#", "[17]").replace(r"\*", r"\d{5}"): 4 for path in output.per_frame}
+    for pattern, count in stated.items():
+        found = [path for path in written if re.fullmatch(pattern, path)]
+        assert len(found) == count * (2 if "[17]" in pattern else 1)  # one for each of the two objects
+        written = [path for path in written if path not in found]
+    assert not written
+    assert output.name in help_text() and set(output.files) <= set(FILES) and set(output.per_frame) <= set(PER_FRAME)
 
 
 def test_npz_is_read_by_numpy(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 
 from ..palette import bright_palette
 from ..structures import Hint, Result
+from ..writers.contrast import palette_colours
 from ..writers.drawing import draw_overlay
 
 LONG_SIDE = 1280
@@ -30,7 +31,9 @@ def draw_frame(
         corner: object id, x and y of the first corner of an unfinished box, in frame pixels.
     """
     times = enlargement(result.frame.size)
-    image = Image.fromarray(draw_overlay(result.frame.rgb, result.labels, result.object_ids, result.boxes))
+    colours = palette_colours(result.object_ids)  # those of the list of objects on the page
+    overlay = draw_overlay(result.frame.rgb, result.labels, result.object_ids, result.boxes, colours=colours)
+    image = Image.fromarray(overlay)
     if times > 1:
         image = image.resize((image.width * times, image.height * times), Image.Resampling.BILINEAR)
     pen = ImageDraw.Draw(image)

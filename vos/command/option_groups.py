@@ -9,7 +9,7 @@ from ..readers.limits import MAX_PIXELS
 from ..version import __version__
 from ..writers.outputs import DEFAULTS, help_text
 from .coordinates import parse_box, parse_point
-from .option_values import HintAction, count, gone, mask_at, positive, resize, threshold
+from .option_values import HintAction, count, gone, mask_at, name, positive, resize, threshold
 
 SAVES = ",".join(DEFAULTS)
 """Outputs that are written without ``--save``."""
@@ -158,7 +158,13 @@ def add_model_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGrou
         help="persam, persam-f, sam2, sam2:WEIGHTS, edgetam, cutie:FILE, or another one installed "
         "(default: %(default)s)",
     )
-    group.add_argument("--model", default="lite", help="lite, sam-vit-b, sam-vit-l, sam-vit-h, a folder or a .pth file")
+    group.add_argument(
+        "--model",
+        default="lite",
+        metavar="NAME",
+        help="lite, sam-vit-h, sam-hq-vit-h, sam2-large, another one installed (an unknown name lists them), a hub "
+        "name, a folder or a .pth file",
+    )
     group.add_argument(
         "--prior",
         default="same",
@@ -200,6 +206,16 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--save", metavar="WHAT", help=f"what to write, separated by commas: {help_text()} (default: {SAVES})"
+    )
+    group.add_argument(
+        "--name",
+        metavar="ID=NAME",
+        action="append",
+        type=name,
+        help="name of an object, for the overlay and the outputs that have names; repeatable",
+    )
+    group.add_argument(
+        "--no-audio", dest="audio", action="store_false", help="leave the sound out of overlay.mp4 and other videos"
     )
     group.add_argument("--show", action="store_true", help="a window (needs opencv-python); files only with -o")
     group.add_argument(

@@ -55,6 +55,8 @@ class Options(argparse.Namespace):
     dtype: str
     output: Path | None
     save: str | None
+    name: list[tuple[int, str]] | None
+    audio: bool
     show: bool
     debug: int | None
     overwrite: bool

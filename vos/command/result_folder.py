@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from ..errors import OutputError
 from ..files import partial_path
 from ..folder_lock import LOCK
-from ..writers.outputs import FILES, FOLDERS
+from ..writers.outputs import FILES, PER_FRAME
 from .journal import FOLDER as RESUME
 from .saved import read_entries, read_json
 
@@ -45,27 +45,46 @@ def refuse_links(out: Path) -> None:
     Raises:
         OutputError: a folder in it is a link to elsewhere.
     """
-    for name in (*FOLDERS, RESUME):
-        if (out / name).is_symlink():
-            raise OutputError(f"{out / name}: is a link, so that files would be written elsewhere; remove it")
+    parents = {parent.replace("#", "*") for path in (*FILES, *PER_FRAME) for parent in _parents(path)}
+    for pattern in sorted({*parents, RESUME}):
+        for folder in out.glob(pattern) if "*" in pattern else (out / pattern,):
+            if folder.is_symlink():
+                raise OutputError(f"{folder}: is a link, so that files would be written elsewhere; remove it")
 
 
 def earlier_results(out: Path) -> list[Path]:
     """Return the files in a result folder that an earlier run wrote, whole or partial, and no others.
 
-    Pictures are known by their numbers, or by the names of frames that the run has recorded.
+    Files of frames are known by their numbers, or by the names of frames that the run has recorded.
     """
-    named_after = {f"{name}.png" for name in _recorded_names(out)}
-    named_after |= {partial_path(Path(name)).name for name in named_after}
-    pictures = [
+    names = _recorded_names(out)
+    names |= {Path(partial_path(Path(f"{name}.png")).name).stem for name in names}
+    found = [
         path
-        for folder in FOLDERS
-        for path in (out / folder).glob("*.png")
-        if path.name in named_after or re.fullmatch(r"\d{5,}|\.\d{5,}\.partial", path.stem)
+        for pattern in PER_FRAME
+        for path in _glob(out, pattern)
+        if path.stem in names or re.fullmatch(r"\d{5,}|\.\d{5,}\.partial", path.stem)
     ]
-    names = (*FILES, "run.json")
-    named = [out / name for name in names] + [partial_path(out / name) for name in names]
-    return pictures + [path for path in named if path.is_file() or path.is_symlink()]
+    once = [path for pattern in (*FILES, "run.json") for path in _glob(out, pattern)]
+    return found + [path for path in once if path.is_file() or path.is_symlink()]
+
+
+def _parents(path: str) -> list[str]:
+    """Return the folders of a path of :mod:`vos.writers.outputs`, from the outermost."""
+    return [str(parent) for parent in reversed(PurePosixPath(path).parents)][1:]
+
+
+def _glob(out: Path, pattern: str) -> list[Path]:
+    """Find the files of a path of :mod:`vos.writers.outputs`, and what is left of unfinished ones."""
+    folder, _, name = pattern.rpartition("/")
+    own = re.compile(re.escape(name).replace("\\#", r"\d+").replace("\\*", ".*"), re.DOTALL)
+    return [
+        path
+        for parent in (out.glob(folder.replace("#", "[0-9]*")) if folder else (out,))
+        if parent.is_dir()
+        for path in parent.iterdir()
+        if own.fullmatch(path.name) or own.fullmatch(re.sub(r"^\.(.*)\.partial(\.\w+)$", r"\1\2", path.name))
+    ]
 
 
 def _recorded_names(out: Path) -> set[str]:

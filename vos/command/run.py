@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -26,7 +27,7 @@ from ..readers.prefetch import read_ahead
 from ..readers.source import SourceReader, faults_line
 from ..structures import FirstMask, Result
 from ..writers.open import open_writers
-from ..writers.outputs import DEBUG_FOLDER, OUTPUTS
+from ..writers.outputs import DEBUG_FOLDER, OUTPUTS, Extras
 from ..writers.thread import WriterThread
 from ..writers.window import Window
 from .journal import Journal
@@ -262,7 +263,7 @@ class Run:
         return Journal.open(self._out, self._session.tracker, self._options, self._saves)
 
     def _open_window(self) -> None:
-        window = Window() if self._options.show else None
+        window = Window(dict(self._options.name or ())) if self._options.show else None
         self._stack.callback(self._tell_faults)
         if window is not None:
             self._stack.callback(window.close)
@@ -271,10 +272,17 @@ class Run:
     def _open_writers(self, first: Result) -> WriterThread:
         """Open what is to be written, on a thread; the first result tells the size and the objects."""
         options, fps = self._options, self._reader.fps
+        fps = fps / options.stride if fps else None
         writers: list[Writer] = []
         if self._out is not None:
+            sound = Path(options.video) if options.audio and os.path.isfile(options.video) else None
             writers = open_writers(
-                self._saves, self._out, fps=fps, first_frame=first.frame, object_ids=first.object_ids
+                self._saves,
+                self._out,
+                fps=fps,
+                first_frame=first.frame,
+                object_ids=first.object_ids,
+                extras=Extras(dict(options.name or ()), sound),
             )
             if options.debug:
                 from ..writers.debug import DebugWriter
@@ -283,7 +291,7 @@ class Run:
         elif options.output is not None:
             from ..writers.stream import TransportWriter
 
-            writers = [TransportWriter(fps=fps, size=first.frame.size)]
+            writers = [TransportWriter(fps=fps, size=first.frame.size, names=dict(options.name or ()))]
         return WriterThread(self.journal.attach(writers))
 
     def _results(self) -> Iterator[Result]:

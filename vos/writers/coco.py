@@ -14,6 +14,7 @@ import numpy as np
 from ..errors import InputError, parameter
 from ..files import atomic_path, output_errors
 from ..structures import Frame, Result
+from .outputs import NO_EXTRAS, Extras
 
 _ABSENT = "null\n"
 """Entry of a frame in which the object has no mask."""
@@ -118,7 +119,9 @@ def _file_name(frame: Frame) -> str:
     return (f"{frame.index:05d}" if frame.name is None else frame.name) + (frame.suffix or ".jpg")
 
 
-def open_coco(out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> CocoWriter:
+def open_coco(
+    out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int], extras: Extras = NO_EXTRAS
+) -> CocoWriter:
     """Open the writer of ``out/coco.json``.
 
     Raises:

@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 
 from ..errors import OutputError
 from ..files import cannot_write, output_errors, partial_path
+from .sound import Soundtrack
 
 _log = logging.getLogger(__name__)
 
@@ -22,16 +23,22 @@ _H264_ENCODERS = ("libx264", "libopenh264")
 """FFmpeg's encoders of H.264, the better one first."""
 
 _CLOCK = 60_000
-"""Ticks per second of the files' time base; MPEG-4 Part 2 allows 65 535 at most."""
+"""Most ticks per second of the files' time base; MPEG-4 Part 2 allows 65 535 at most."""
 
-_LONGEST_GAP = 3600 * _CLOCK
-"""Longest time between two frames, ticks: an hour. MP4 stores it in 32 bits."""
+_LONGEST_GAP_S = 3600
+"""Longest time between two frames, seconds. MP4 stores it in 32 bits of ticks."""
+
+_ROUNDED_S = 0.001
+"""Most that a container which counts in milliseconds, such as WebM, moves the time between two frames."""
 
 _FALLBACK_FPS = 24.0
 """Frames per second of a source that states none, such as a folder of images."""
 
 _BT709 = 1
-"""FFmpeg's number of the colour space BT.709, of its primaries and of its transfer function."""
+"""FFmpeg's number of the colour space BT.709, of its primaries, its transfer function and the usual range."""
+
+_FULL_RANGE = 2
+"""FFmpeg's number of the range 0 to 255."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +50,14 @@ class Encoding:
         pixels: pixel format of the file.
         options: options of the encoder; empty: a bit rate that follows the frame size is set instead.
         container: options of the container format.
+        lossless: keep all values, in the full range of the pixel format; needs no even sides.
     """
 
     encoder: str
     pixels: str = "yuv420p"
     options: dict[str, str] = field(default_factory=dict)
     container: dict[str, str] = field(default_factory=dict)
+    lossless: bool = False
 
 
 PRORES_4444 = Encoding("prores_ks", "yuva444p10le", {"profile": "4444", "vendor": "apl0"})
@@ -58,6 +67,10 @@ VP9_ALPHA = Encoding(
     "libvpx-vp9", "yuva420p", {"crf": "24", "b": "0", "deadline": "realtime", "cpu-used": "6", "auto-alt-ref": "0"}
 )
 """Video with transparency, for browsers."""
+
+
+FFV1_GREY = Encoding("ffv1", "gray", {"level": "3", "slicecrc": "1"}, lossless=True)
+"""Grey video without any loss, for archives and compositors."""
 
 
 def h264() -> Encoding:
@@ -70,24 +83,31 @@ def h264() -> Encoding:
 class VideoFile:
     """Encodes one video; frames keep the times of the source, shifted so that the first is at 0.
 
-    An odd width or height is padded by one pixel, as 4:2:0 needs even ones.
+    Times that a container has rounded to milliseconds return to the even grid of the frame rate, so that the video has
+    the rate and the length of its source. An odd width or height is padded by one pixel, as 4:2:0 needs even ones.
 
     Args:
         path: of the finished file.
         encoding: how the frames are encoded.
         fps: frames per second as the source states it, or None.
         size: (H, W) of the frames.
+        sound: file whose sound is copied; None: the video is silent.
 
     Raises:
         OutputError: the file cannot be made.
     """
 
-    def __init__(self, path: Path, encoding: Encoding, *, fps: float | None, size: tuple[int, int]) -> None:
+    def __init__(
+        self, path: Path, encoding: Encoding, *, fps: float | None, size: tuple[int, int], sound: Path | None = None
+    ) -> None:
         self._path = path
         self._partial = partial_path(path)
         self._encoding = encoding
-        self._pad = size[0] % 2, size[1] % 2
-        self._fps = fps or _FALLBACK_FPS
+        self._pad = (0, 0) if encoding.lossless else (size[0] % 2, size[1] % 2)
+        self._rate = Fraction(fps or _FALLBACK_FPS).limit_denominator(1001)
+        # A whole number of ticks per frame, where that is possible.
+        self._clock = _CLOCK // self._rate.numerator * self._rate.numerator or _CLOCK
+        self._sound, self._soundtrack = sound, None
         self._start_s: float | None = None
         self._last_pts = -1
         self._failed = self._closed = False
@@ -102,22 +122,27 @@ class VideoFile:
         """Encode one frame.
 
         Args:
-            pixels: (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
+            pixels: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, uint8.
             time_s: presentation time in seconds, as in :class:`~vos.structures.Frame`.
 
         Raises:
             OutputError: it cannot be written.
         """
         if any(self._pad):
-            pixels = np.pad(pixels, ((0, self._pad[0]), (0, self._pad[1]), (0, 0)), mode="edge")
+            pixels = np.pad(pixels, ((0, self._pad[0]), (0, self._pad[1]), (0, 0))[: pixels.ndim], mode="edge")
         pixels = np.ascontiguousarray(pixels)
-        picture = av.VideoFrame.from_ndarray(pixels, format="rgb24" if pixels.shape[2] == 3 else "rgba")
-        # With several threads FFmpeg's conversion to 10 bits with alpha damages pixels where the slices meet.
-        picture = picture.reformat(
-            format=self._encoding.pixels, dst_colorspace="ITU709", dst_color_range="MPEG", threads=1
-        )
-        picture.time_base = Fraction(1, _CLOCK)
-        picture.pts = self._next_pts(time_s)
+        layout = "gray" if pixels.ndim == 2 else "rgb24" if pixels.shape[2] == 3 else "rgba"
+        picture = av.VideoFrame.from_ndarray(pixels, format=layout)
+        if layout != self._encoding.pixels:
+            # With several threads FFmpeg's conversion to 10 bits with alpha damages pixels where the slices meet.
+            picture = picture.reformat(
+                format=self._encoding.pixels, dst_colorspace="ITU709", dst_color_range="MPEG", threads=1
+            )
+        if self._start_s is None:
+            self._start_s = time_s
+            self._add_sound(time_s)
+        picture.time_base = Fraction(1, self._clock)
+        picture.pts = self._next_pts(time_s - self._start_s)
         self._encode(picture)
 
     def close(self) -> None:
@@ -137,6 +162,8 @@ class VideoFile:
                 self._encode(None)
         except OutputError as late:
             error = late
+        if self._soundtrack is not None:
+            self._soundtrack.close()
         try:
             self._container.close()
         except (av.FFmpegError, OSError) as late:
@@ -159,33 +186,43 @@ class VideoFile:
             self._partial.replace(self._path)
 
     def _encode(self, picture: av.VideoFrame | None) -> None:
-        """Encode a picture and write its packets; None: write what the encoder still holds."""
+        """Encode a picture and write its packets and sound; None: write what is left of both."""
         try:
             for packet in self._stream.encode(picture):
                 self._container.mux(packet)
+            if self._soundtrack is not None:
+                ended = self._last_pts / self._clock + (float(1 / self._rate) if picture is None else 0)
+                self._soundtrack.write_until(ended)
         except (av.FFmpegError, OSError) as error:
             self._failed = True
             raise cannot_write(self._path, error) from error
 
-    def _next_pts(self, time_s: float) -> int:
-        """Return the frame's ticks since the first frame: more than the last frame's, by an hour at most."""
-        self._start_s = time_s if self._start_s is None else self._start_s
-        ticks = round((time_s - self._start_s) * _CLOCK)
-        self._last_pts = max(self._last_pts + 1, min(ticks, self._last_pts + _LONGEST_GAP))
+    def _add_sound(self, start_s: float) -> None:
+        """Add the sound, which begins at a time of the source; nothing may have been written yet."""
+        if self._sound is not None:
+            self._soundtrack = Soundtrack(self._sound, self._container, start_s)
+
+    def _next_pts(self, since_s: float) -> int:
+        """Return the ticks of a frame's time since the first frame: more than the last frame's, by an hour at most."""
+        on_grid = round(since_s * self._rate) / self._rate
+        if abs(since_s - on_grid) <= _ROUNDED_S:
+            since_s = on_grid
+        ticks = round(since_s * self._clock)
+        self._last_pts = max(self._last_pts + 1, min(ticks, self._last_pts + _LONGEST_GAP_S * self._clock))
         return self._last_pts
 
     def _add_stream(self, height: int, width: int) -> VideoStream:
         """Add the video stream to the container, with its size, clock and colours."""
         encoding = self._encoding
-        rate = Fraction(self._fps).limit_denominator(1001)
-        stream = self._container.add_stream(encoding.encoder, rate=rate, options=encoding.options)
+        stream = self._container.add_stream(encoding.encoder, rate=self._rate, options=encoding.options)
         assert isinstance(stream, VideoStream)  # as all of our encoders are
         stream.width, stream.height, stream.pix_fmt = width, height, encoding.pixels
         context = stream.codec_context
-        context.time_base = Fraction(1, _CLOCK)
-        context.colorspace = context.color_primaries = context.color_trc = context.color_range = _BT709
+        context.time_base = Fraction(1, self._clock)
+        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.color_range = _FULL_RANGE if encoding.lossless else _BT709
         if not encoding.options:
-            context.bit_rate = max(1_000_000, int(width * height * self._fps * 0.15))
+            context.bit_rate = max(1_000_000, int(width * height * self._rate * 0.15))
         return stream
 
 

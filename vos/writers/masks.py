@@ -11,6 +11,7 @@ from PIL import Image
 from ..files import frame_png, make_folder, save_png
 from ..palette import davis_palette
 from ..structures import Frame, Result
+from .outputs import NO_EXTRAS, Extras
 
 
 class MaskWriter:
@@ -49,7 +50,9 @@ class MaskWriter:
         """Do nothing: no file is open between frames."""
 
 
-def open_masks(out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> MaskWriter:
+def open_masks(
+    out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int], extras: Extras = NO_EXTRAS
+) -> MaskWriter:
     """Open the writer of ``out/masks``.
 
     Raises:

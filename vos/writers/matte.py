@@ -11,6 +11,7 @@ from PIL import Image
 from ..files import frame_png, make_folder, save_png
 from ..structures import Frame, Result, alpha
 from .encoded import PRORES_4444, VP9_ALPHA, VideoFile, h264
+from .outputs import NO_EXTRAS, Extras
 
 GREEN = np.array([0, 177, 64], np.float32)
 """Colour of the green screen, RGB."""
@@ -83,17 +84,21 @@ class CutoutWriter:
         """Do nothing: no file is open between frames."""
 
 
-def open_matte(out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> MatteWriter:
+def open_matte(
+    out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int], extras: Extras = NO_EXTRAS
+) -> MatteWriter:
     """Open the writer of ``out/matte.mov`` (ProRes 4444) and ``out/green.mp4`` (H.264).
 
     Raises:
         OutputError: a file cannot be made.
     """
     matte = VideoFile(out / "matte.mov", PRORES_4444, fps=fps, size=first_frame.size)
-    return MatteWriter(matte, VideoFile(out / "green.mp4", h264(), fps=fps, size=first_frame.size))
+    return MatteWriter(matte, VideoFile(out / "green.mp4", h264(), fps=fps, size=first_frame.size, sound=extras.sound))
 
 
-def open_matte_webm(out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> MatteWriter:
+def open_matte_webm(
+    out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int], extras: Extras = NO_EXTRAS
+) -> MatteWriter:
     """Open the writer of ``out/matte.webm`` (VP9).
 
     Raises:
@@ -102,7 +107,9 @@ def open_matte_webm(out: Path, *, fps: float | None, first_frame: Frame, object_
     return MatteWriter(VideoFile(out / "matte.webm", VP9_ALPHA, fps=fps, size=first_frame.size), None)
 
 
-def open_cutout(out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> CutoutWriter:
+def open_cutout(
+    out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int], extras: Extras = NO_EXTRAS
+) -> CutoutWriter:
     """Open the writer of ``out/cutout``.
 
     Raises:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..files import completed, output_errors, partial_path
 from ..structures import Frame, Result
+from .outputs import NO_EXTRAS, Extras
 
 _COLUMNS = {
     "frame": np.int64,
@@ -83,7 +84,9 @@ class NpzWriter:
             np.lib.format.write_array(member, np.ascontiguousarray(values), allow_pickle=False)
 
 
-def open_npz(out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> NpzWriter:
+def open_npz(
+    out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int], extras: Extras = NO_EXTRAS
+) -> NpzWriter:
     """Open the writer of ``out/masks.npz``.
 
     Raises:

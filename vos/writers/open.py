@@ -11,14 +11,22 @@ from ..errors import InputError
 from ..files import make_folder
 from ..interfaces import Writer
 from ..structures import Frame
-from .outputs import OUTPUTS, Output
+from .outputs import NO_EXTRAS, OUTPUTS, Extras, Output
 from .thread import close_all
 
 
 class Opener(Protocol):
     """The function of an output's module that makes its writer; see :func:`open_writers` for the arguments."""
 
-    def __call__(self, out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> Writer:
+    def __call__(
+        self,
+        out: Path,
+        *,
+        fps: float | None,
+        first_frame: Frame,
+        object_ids: Sequence[int],
+        extras: Extras = NO_EXTRAS,
+    ) -> Writer:
         """Make the writer.
 
         Raises:
@@ -29,7 +37,13 @@ class Opener(Protocol):
 
 
 def open_writers(
-    names: Sequence[str], out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]
+    names: Sequence[str],
+    out: Path,
+    *,
+    fps: float | None,
+    first_frame: Frame,
+    object_ids: Sequence[int],
+    extras: Extras = NO_EXTRAS,
 ) -> list[Writer]:
     """Open the named outputs in a folder, which is made if need be.
 
@@ -39,6 +53,7 @@ def open_writers(
         fps: frames per second of the video, None if not known.
         first_frame: gives the frame size.
         object_ids: ids of the objects, 1 to 255.
+        extras: names and sound.
 
     Raises:
         InputError: a name is unknown, or an output needs a package that is not installed.
@@ -53,7 +68,7 @@ def open_writers(
     try:
         for name in dict.fromkeys(names):
             opener = load_opener(OUTPUTS[name])
-            writers.append(opener(out, fps=fps, first_frame=first_frame, object_ids=object_ids))
+            writers.append(opener(out, fps=fps, first_frame=first_frame, object_ids=object_ids, extras=extras))
     except BaseException:
         close_all(writers)
         raise

@@ -6,22 +6,44 @@ stays quick.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Extras:
+    """What a run knows beside its frames and objects; each output takes of it what it can show.
+
+    Attributes:
+        names: names of objects by id; an object without one goes by its number.
+        sound: file whose sound is copied into the videos; None: they are silent.
+    """
+
+    names: Mapping[int, str] = field(default_factory=dict)
+    sound: Path | None = None
+
+
+NO_EXTRAS = Extras()
+"""Neither names nor sound."""
 
 
 @dataclass(frozen=True)
 class Output:
     """One output of ``--save``.
 
+    In paths, ``#`` stands for the number of an object, and ``*`` for the name of a frame or its index in five digits.
+
     Attributes:
         name: as given to ``--save``.
         module: module in :mod:`vos.writers` that holds the opener.
-        opener: function of that module, ``opener(out, *, fps, first_frame, object_ids)``, which returns a writer.
+        opener: function of that module, ``opener(out, *, fps, first_frame, object_ids, extras)``, which returns a
+            writer.
         help: what it is, in a few words.
-        files: names of the files that it writes into the result folder.
-        folder: folder in the result folder that gets one PNG per frame, or None.
+        files: paths in the result folder of the files that it writes once.
+        per_frame: paths in the result folder of the files that it writes for each frame.
         soft_edges: whether it needs the objects' soft edges, so that a resumable run has to keep them.
+        pixels: whether it shows the frames themselves, so that a conversion needs the video.
         by_default: whether it is written when ``--save`` is not given.
     """
 
@@ -30,23 +52,33 @@ class Output:
     opener: str
     help: str
     files: tuple[str, ...] = ()
-    folder: str | None = None
+    per_frame: tuple[str, ...] = ()
     soft_edges: bool = False
+    pixels: bool = False
     by_default: bool = False
 
 
 _RECORDS = (
-    Output("masks", "masks", "open_masks", "an indexed PNG per frame", folder="masks", by_default=True),
+    Output("masks", "masks", "open_masks", "an indexed PNG per frame", per_frame=("masks/*.png",), by_default=True),
     Output(
         "overlay",
         "overlay",
         "open_overlay",
         "a video of the objects, tinted and numbered",
         files=("overlay.mp4",),
+        pixels=True,
         by_default=True,
     ),
     Output("csv", "table", "open_table", "boxes, areas and confidences", files=("objects.csv",), by_default=True),
-    Output("cutout", "matte", "open_cutout", "a transparent PNG per frame", folder="cutout", soft_edges=True),
+    Output(
+        "cutout",
+        "matte",
+        "open_cutout",
+        "a transparent PNG per frame",
+        per_frame=("cutout/*.png",),
+        soft_edges=True,
+        pixels=True,
+    ),
     Output(
         "matte",
         "matte",
@@ -54,8 +86,17 @@ _RECORDS = (
         "a transparent ProRes video, and one on green",
         files=("matte.mov", "green.mp4"),
         soft_edges=True,
+        pixels=True,
     ),
-    Output("matte-webm", "matte", "open_matte_webm", "a transparent VP9 video", files=("matte.webm",), soft_edges=True),
+    Output(
+        "matte-webm",
+        "matte",
+        "open_matte_webm",
+        "a transparent VP9 video",
+        files=("matte.webm",),
+        soft_edges=True,
+        pixels=True,
+    ),
     Output("npz", "npz", "open_npz", "label maps and a table for numpy", files=("masks.npz",)),
     Output("coco", "coco", "open_coco", "RLE in the layout of YouTube-VIS", files=("coco.json",)),
 )
@@ -70,10 +111,10 @@ DEBUG_FOLDER = "debug"
 """Folder of the pictures of ``--debug``, which is not an output of ``--save``."""
 
 FILES = tuple(file for output in OUTPUTS.values() for file in output.files)
-"""Names of all files that outputs write into the result folder."""
+"""Paths of all files that outputs write once, as in :attr:`Output.files`."""
 
-FOLDERS = (*(output.folder for output in OUTPUTS.values() if output.folder is not None), DEBUG_FOLDER)
-"""Names of all folders with one PNG per frame that a run writes into the result folder."""
+PER_FRAME = (*(path for output in OUTPUTS.values() for path in output.per_frame), f"{DEBUG_FOLDER}/*.png")
+"""Paths of all files that a run writes for each frame, as in :attr:`Output.per_frame`."""
 
 
 def need_soft_edges(names: Iterable[str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -55,10 +56,16 @@ class TransportStream(VideoFile):
 
 
 class TransportWriter(OverlayWriter):
-    """Writes the overlay to standard output; see :class:`TransportStream` for the arguments."""
+    """Writes the overlay to standard output.
 
-    def __init__(self, *, fps: float | None, size: tuple[int, int]) -> None:
-        super().__init__(TransportStream(fps=fps, size=size))
+    Args:
+        fps: frames per second as the source states it, or None.
+        size: (H, W) of the frames.
+        names: names of objects by id.
+    """
+
+    def __init__(self, *, fps: float | None, size: tuple[int, int], names: Mapping[int, str] | None = None) -> None:
+        super().__init__(TransportStream(fps=fps, size=size), names)
 
 
 def check_pipe() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..files import completed, output_errors, partial_path
 from ..structures import Frame, Result
+from .outputs import NO_EXTRAS, Extras
 
 HEADER = "frame,time_s,object,x0,y0,x1,y1,area,confidence"
 """First line of the table; ``,name`` follows where frames have names."""
@@ -87,7 +88,9 @@ def _field(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if re.search(r'[",\r\n]', text) else text
 
 
-def open_table(out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int]) -> TableWriter:
+def open_table(
+    out: Path, *, fps: float | None, first_frame: Frame, object_ids: Sequence[int], extras: Extras = NO_EXTRAS
+) -> TableWriter:
     """Open the writer of ``out/objects.csv``.
 
     Raises:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 
 from ..errors import InputError, ViewerGone, parameter
 from ..structures import Result
+from .contrast import Colours
 from .drawing import draw_overlay
 
 
 class Window:
     """A window with the overlay; use it from the main thread only, as some systems demand.
+
+    Args:
+        names: names of objects by id.
 
     Raises:
         InputError: there is no OpenCV with windows, or no screen.
@@ -19,7 +24,9 @@ class Window:
 
     _TITLE = "vos-track (q to end)"
 
-    def __init__(self) -> None:
+    def __init__(self, names: Mapping[int, str] | None = None) -> None:
+        self._names = names
+        self._colours = Colours()
         if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise InputError(
                 f"{parameter('show')}: there is no screen (DISPLAY is not set); "
@@ -42,7 +49,8 @@ class Window:
         Raises:
             ViewerGone: the window was closed, or q or Esc was pressed.
         """
-        picture = draw_overlay(result.frame.rgb, result.labels, result.object_ids, result.boxes)
+        rgb, objects = result.frame.rgb, (result.labels, result.object_ids, result.boxes)
+        picture = draw_overlay(rgb, *objects, names=self._names, colours=self._colours.of(rgb, *objects))
         self._cv2.imshow(self._TITLE, picture[..., ::-1])
         pressed = self._cv2.waitKey(1) & 0xFF
         if pressed in (27, ord("q")) or self._cv2.getWindowProperty(self._TITLE, self._cv2.WND_PROP_VISIBLE) < 1:
