@@ -62,7 +62,7 @@ class KeptResults:
         return frame_png(self._labels, index).exists()
 
     def read(self, index: int, frame: Frame) -> Result:
-        """Return the result that was kept under an index, as one of a frame.
+        """Return the result that was kept under an index, as one of a frame, its objects by ascending id.
 
         Raises:
             OutputError: it is missing or damaged, or belongs to a frame of another time.
@@ -71,7 +71,7 @@ class KeptResults:
         labels, about = _load(path, frame)
         try:
             told = json.loads(about)
-            ids, scores, time_s = tuple(told["ids"]), np.array(told["scores"], np.float32), told["time_s"]
+            scores, time_s = dict(zip(told["ids"], told["scores"], strict=True)), told["time_s"]
         except (ValueError, KeyError, TypeError) as error:
             raise _damaged(path) from error
         if time_s != frame.time_s:
@@ -79,7 +79,8 @@ class KeptResults:
                 f"{path}: frame {frame.index} is at {frame.time_s:.3f} s forwards and at {time_s:.3f} s backwards, so "
                 "the video is damaged; convert it first"
             )
-        result = result_of_labels(frame, ids, labels, scores)
+        ids = tuple(sorted(scores))
+        result = result_of_labels(frame, ids, labels, np.array([scores[each] for each in ids], np.float32))
         if not self.soft_edges:
             return result
         opacity, _ = _load(frame_png(self._opacity, index), frame)
