@@ -15,11 +15,12 @@ LAYERS = (
     ("geometry", "windows", "palette", "grey_masks", "method", "private_api"),
     ("structures", "state_file", "files", "plugins", "weights"),
     ("interfaces", "folder_lock"),
-    ("references",),
+    ("references", "hinted"),
     ("segmenters", "encoders", "point_trackers", "readers", "writers", "trackers"),
     ("engine",),
     ("pipeline", "finder"),
     ("command", "testing"),
+    ("batch",),
     ("benchmarks", "annotate"),
 )
 """Bottom up. A room imports from itself and from lower layers only, never from a neighbour on its own."""
