@@ -121,9 +121,12 @@ class Geometry:
         return cls(frame_size, region, resized, resized, patch, via_input=False)
 
     @classmethod
-    def stretched(cls, frame_size: tuple[int, int], side: int, stride: int) -> Geometry:
-        """Resize the whole frame to a square, whatever its shape; pad nothing."""
-        return cls(frame_size, Region(0, 0, frame_size[1], frame_size[0]), (side, side), (side, side), stride)
+    def stretched(
+        cls, frame_size: tuple[int, int], side: int, stride: int, *, region: Region | None = None
+    ) -> Geometry:
+        """Resize the frame or a region of it to a square, whatever its shape; pad nothing."""
+        region = region or Region(0, 0, frame_size[1], frame_size[0])
+        return cls(frame_size, region, (side, side), (side, side), stride)
 
     @classmethod
     def short_side(cls, frame_size: tuple[int, int], most: int, least: int) -> Geometry:

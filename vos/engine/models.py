@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
@@ -19,6 +19,7 @@ from ..errors import InputError, parameter
 from ..interfaces import PriorEncoder, Segmenter, Tracker
 
 Model = TypeVar("Model", Segmenter, PriorEncoder)
+Loaded = TypeVar("Loaded", covariant=True)
 
 
 def new_tracker(name: str, published: bool = False, points: str = "none", **changes: object) -> Tracker:
@@ -61,8 +62,9 @@ def load_segmenter(name: str, device: torch.device, dtype: torch.dtype) -> Segme
     """Load a segmenter.
 
     Args:
-        name: ``lite``, ``lite:FILE``, ``sam-vit-b|l|h``, a folder, a ``.pth`` file, a hub name, or an installed
-            plugin. A plugin may take an argument after a colon, as ``segment-anything:FILE`` does.
+        name: ``lite``, ``lite:FILE``, a short name such as ``sam-vit-h``, ``sam-hq-vit-h`` or ``sam2-large``, a
+            folder, a ``.pth`` file, a hub name, or an installed plugin. A plugin may take an argument after a colon,
+            as ``segment-anything:FILE`` does.
         device: the device to run on.
         dtype: the precision to run in.
 
@@ -121,7 +123,7 @@ class _Deferred(Generic[Model]):
 
     def __init__(
         self,
-        kind: type[Model],
+        kind: type[_Loads[Model]],
         name: str,
         device: torch.device,
         dtype: torch.dtype,
@@ -164,18 +166,25 @@ class _DeferredEncoder(_Deferred[PriorEncoder]):
         return load_encoder(name, device, dtype)
 
 
-def _segmenter_class(name: str) -> type[Segmenter]:
+class _Loads(Protocol[Loaded]):
+    """A class that loads models: of its own kind, or of the kind that the weights are of."""
+
+    @classmethod
+    def load(cls, name: str, device: torch.device, dtype: torch.dtype) -> Loaded: ...
+
+
+def _segmenter_class(name: str) -> type[_Loads[Segmenter]]:
     """Find the class for a name of :func:`load_segmenter`; raise a PluginError for an unknown word."""
     plugin = name.partition(":")[0]
     if plugin in plugins.names("vos.segmenters"):
         return plugins.load("vos.segmenters", plugin)
     _refuse_unknown(name, "vos.segmenters")
-    from ..segmenters.sam import SamSegmenter
+    from ..segmenters.any_family import AnySegmenter
 
-    return SamSegmenter
+    return AnySegmenter
 
 
-def _encoder_class(name: str) -> type[PriorEncoder]:
+def _encoder_class(name: str) -> type[_Loads[PriorEncoder]]:
     """Find the class for a name of :func:`load_encoder`; raise a PluginError for an unknown word."""
     if name in plugins.names("vos.prior_encoders"):
         return plugins.load("vos.prior_encoders", name)

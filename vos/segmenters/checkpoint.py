@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 from transformers.models.sam.configuration_sam import (
@@ -92,8 +93,8 @@ def parts_of(config: SamConfig) -> tuple[SamVisionConfig, SamPromptEncoderConfig
     return vision, prompt, decoder
 
 
-def decoder_sizes(config: SamMaskDecoderConfig) -> DecoderSizes:
-    """Return the sizes of SAM's mask decoder, whose layer norms have the published epsilon.
+def decoder_sizes(config: Any) -> DecoderSizes:
+    """Return the sizes of the mask decoder of SAM or SAM-HQ, whose layer norms have the published epsilon.
 
     Raises:
         WeightsError: a decoder whose blocks do not use ReLU, as every published one does.
@@ -104,10 +105,13 @@ def decoder_sizes(config: SamMaskDecoderConfig) -> DecoderSizes:
     return DecoderSizes(**{name: getattr(config, name) for name in names})
 
 
-def sides_of(vision: SamVisionConfig) -> tuple[int, int]:
-    """Return the side of SAM's input and that of its patches, in pixels; both are square."""
-    assert isinstance(vision.image_size, int) and isinstance(vision.patch_size, int)
-    return vision.image_size, vision.patch_size
+def sides_of(sizes: Any) -> tuple[int, int]:
+    """Return the side of a model's input and that of its patches, in pixels, as a part's configuration has them.
+
+    Both are square in every published SAM.
+    """
+    assert isinstance(sizes.image_size, int) and isinstance(sizes.patch_size, int)
+    return sizes.image_size, sizes.patch_size
 
 
 def _infer_config(tensors: dict[str, Tensor], decoder_heads: int) -> SamConfig:

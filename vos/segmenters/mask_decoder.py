@@ -56,18 +56,41 @@ class GuidedMaskDecoder(MaskDecoderLayers):
         Returns:
             Low-res logits (N, M, 4h, 4w) and scores (N, M) float32, with M = 3 or 1.
         """
-        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
+        tokens, image = self._tokens_and_image(embeddings, positions, sparse, dense, guidance)
+        chosen = slice(1, None) if multimask else slice(0, 1)
+        height, width = embeddings.shape[-2:]
+        logits = depth_to_space(self._logits(tokens, self._upscaled(image, fine), chosen), (height, width))
+        return logits.float(), self._scores(tokens, chosen)
+
+    def further_tokens(self) -> tuple[Tensor, ...]:
+        """Return tokens of the decoder's own beside those of the score and the masks, each (n, C); here none."""
+        return ()
+
+    def _tokens_and_image(
+        self, embeddings: Tensor, positions: Tensor, sparse: Tensor, dense: Tensor, guidance: Guidance | None
+    ) -> tuple[Tensor, Tensor]:
+        """Run the transformer on prompts as :meth:`predict` takes them.
+
+        Returns:
+            Tokens (N, n, C), that of the score first, then those of the masks, then :meth:`further_tokens`; and patches
+            (N, P, C).
+        """
+        own = torch.cat([self.iou_token.weight, self.mask_tokens.weight, *self.further_tokens()])
         dtype = self.image_dtype or own.dtype
         tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse.to(own.dtype)], dim=1)
         image = patches(embeddings.to(dtype)) + patches(dense.to(dtype))
-        tokens, image = self._attend(tokens, image, patches(positions.to(dtype)), guidance or Guidance())
-        chosen = slice(1, None) if multimask else slice(0, 1)
-        scores = self.iou_prediction_head(tokens[:, 0])[:, chosen]
+        return self._attend(tokens, image, patches(positions.to(dtype)), guidance or Guidance())
+
+    def _logits(self, tokens: Tensor, upscaled: Tensor, chosen: slice) -> Tensor:
+        """Compute the logits of some masks at the cells of all patches, (N, M, P * 16)."""
         heads = list(zip(self.output_hypernetworks_mlps, tokens[:, 1:].unbind(1), strict=False))
         kernels = torch.stack([head(token) for head, token in heads[chosen]], dim=1)
-        logits = kernels.to(dtype) @ self._upscaled(image, fine).flatten(1, 2).transpose(1, 2)
-        height, width = embeddings.shape[-2:]
-        return depth_to_space(logits, (height, width)).float(), scores.float()
+        return kernels.to(upscaled.dtype) @ upscaled.flatten(1, 2).transpose(1, 2)
+
+    def _scores(self, tokens: Tensor, chosen: slice) -> Tensor:
+        """Predict the scores of some masks, (N, M) float32."""
+        scores: Tensor = self.iou_prediction_head(tokens[:, 0])[:, chosen]
+        return scores.float()
 
     def _attend(self, tokens: Tensor, image: Tensor, positions: Tensor, guidance: Guidance) -> tuple[Tensor, Tensor]:
         """Run the two-way transformer on tokens (N, n, C) and patches (N, P, C); return both."""

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -35,8 +35,12 @@ HUB_NAMES = {
 class SamModules(Protocol):
     """A SAM whose parts can be called one by one; also an ``nn.Module``."""
 
-    config: SamConfig
-    mask_decoder: GuidedMaskDecoder
+    config: Any  # of transformers, with a `prompt_encoder_config`
+
+    @property
+    def mask_decoder(self) -> GuidedMaskDecoder:
+        """The decoder, which takes the guidance of the paper."""
+        ...
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Encode normalised pixels (B, 3, S, S) as image embedding (B, C, h, w)."""
@@ -104,8 +108,7 @@ class SamSegmenter:
         self.device = device
         self.dtype = dtype
         self.files = files
-        vision, *_ = parts_of(model.config)
-        self.image_size, self.stride = sides_of(vision)
+        self.image_size, self.stride = sides_of(model.config.prompt_encoder_config)
         mean, std = torch.tensor(PIXEL_MEAN), torch.tensor(PIXEL_STD)
         self._mean, self._std = mean[:, None, None].to(device), std[:, None, None].to(device)
         with torch.inference_mode():
@@ -135,10 +138,13 @@ class SamSegmenter:
 
     def embed(self, rgb: np.ndarray, region: Region | None = None) -> ImageEmbedding:
         geometry = self.geometry(rgb.shape[:2], region)
-        image = torch.tensor(geometry.resize(rgb), device=self.device).permute(2, 0, 1)
-        pixels = geometry.pad((image.float() - self._mean) / self._std)
-        values = self.model.encode(pixels[None].to(self.dtype))
+        values = self.model.encode(self.pixels(rgb, geometry))
         return ImageEmbedding(values.float(), geometry)
+
+    def pixels(self, rgb: np.ndarray, geometry: Geometry) -> Tensor:
+        """Make the input of the image encoder, (1, 3, S, S), of a frame (H, W, 3) uint8."""
+        image = torch.tensor(geometry.resize(rgb), device=self.device).permute(2, 0, 1)
+        return geometry.pad((image.float() - self._mean) / self._std)[None].to(self.dtype)
 
     def match_features(self, embedding: ImageEmbedding) -> Tensor:
         return embedding.values
@@ -150,16 +156,19 @@ class SamSegmenter:
         guidance: Guidance | None = None,
         multimask: bool = True,
     ) -> Masks:
-        geometry = embedding.geometry
+        sparse, dense = self.encode_prompts(prompts, embedding.geometry)
+        return Masks(
+            *self.model.mask_decoder.predict(embedding.values, self._positions, sparse, dense, guidance, multimask)
+        )
+
+    def encode_prompts(self, prompts: Prompts, geometry: Geometry) -> tuple[Tensor, Tensor]:
+        """Encode prompts in frame pixels as prompt tokens (N, n, C) and dense prompt (N, C, h, w)."""
         boxes = None if prompts.boxes is None else geometry.boxes_to_input(prompts.boxes).to(self.device)
-        sparse, dense = self.model.encode_prompts(
+        return self.model.encode_prompts(
             geometry.to_input(prompts.points).to(self.device),
             prompts.point_labels.to(self.device),
             boxes,
             None if prompts.mask_logits is None else prompts.mask_logits.float(),
-        )
-        return Masks(
-            *self.model.mask_decoder.predict(embedding.values, self._positions, sparse, dense, guidance, multimask)
         )
 
 
