@@ -39,6 +39,7 @@ PROGRAMS = {
     "vos-track": "vos.command.cli",
     "vos-davis": "vos.benchmarks.davis",
     "vos-annotate": "vos.annotate.cli",
+    "vos-batch": "vos.batch.cli",
 }
 """Commands and the modules of their ``main``."""
 
@@ -334,7 +335,7 @@ def test_the_map_shows_the_layers_that_the_tests_hold() -> None:
     house = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(house)
     rows = re.findall(
-        r"^\| (\d) \| ([^|]*) \|", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.MULTILINE
+        r"^\| (\d+) \| ([^|]*) \|", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.MULTILINE
     )
     shown = {(int(layer), Path(name).stem) for layer, names in rows for name in re.findall(r"`([^`]+)`", names)}
     assert shown == {(layer, room) for layer, rooms in enumerate(house.LAYERS, start=1) for room in rooms}
