@@ -14,6 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
+from vos.command.find_dreambooth import DreamboothWriter
+from vos.finder import Found
+from vos.structures import Frame
+
 ROOT = Path(__file__).parents[1]
 SIDE = 32
 """Of the pictures; the latents are half as long."""
@@ -102,6 +106,43 @@ def arguments(pipeline: Path, instance: Path, out: Path, *more: str) -> list[str
     """A short run."""
     named = {"--model": pipeline, "--instance": instance, "--prompt": "t@y dog", "--size": SIDE, "--device": "cpu"}
     return [str(word) for pair in named.items() for word in pair] + ["--steps", "3", "-o", str(out), *more]
+
+
+def found_in(name: str | None, labels: np.ndarray, present: tuple[bool, ...]) -> Found:
+    """What a search with two instances of object 3, and object 5, gave in one picture."""
+    frame = Frame(4, 0.0, np.random.default_rng(0).integers(0, 255, (*labels.shape, 3)).astype(np.uint8), name)
+    nothing = np.zeros(3, np.float32)
+    return Found(
+        frame=frame,
+        labels=labels,
+        object_ids=(3, 3, 5),
+        numbers=(1, 2, 3),
+        present=np.array(present),
+        boxes=np.full((3, 4), -1, np.int32),
+        areas=np.zeros(3, np.int64),
+        scores=nothing,
+        similarity=nothing,
+    )
+
+
+def test_what_was_found_is_written_for_training(tool: ModuleType, tmp_path: Path) -> None:
+    labels = np.zeros((40, 50), np.uint8)
+    labels[5:15, 5:15], labels[20:30, 20:30] = 1, 2
+    writer = DreamboothWriter(tmp_path / "dreambooth")
+    found = found_in("park", labels, (True, True, False))
+    writer.write(found)
+    writer.write(found_in(None, np.zeros_like(labels), (False,) * 3))
+    writer.close()
+    files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    assert files == ["dreambooth/3/images/park.png", "dreambooth/3/masks/park.png"]
+    with Image.open(tmp_path / "dreambooth/3/masks/park.png") as mask:
+        assert np.array_equal(np.asarray(mask), np.where(labels > 0, 255, 0))
+    with Image.open(tmp_path / "dreambooth/3/images/park.png") as picture:
+        assert np.array_equal(np.asarray(picture), found.frame.rgb)
+    [example] = tool.read_instances(tmp_path / "dreambooth/3", 40)
+    assert example.mask.sum() == 200
+    writer.write(found, "other")
+    assert (tmp_path / "dreambooth/3/images/other.png").is_file()
 
 
 def test_what_is_outside_has_no_part_in_the_loss(tool: ModuleType) -> None:
