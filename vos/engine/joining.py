@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from ..boxes import tight_box
 from ..structures import Result, alpha
@@ -116,7 +115,7 @@ def signed_distance(mask: np.ndarray) -> np.ndarray:
     """Compute the distance of each pixel to the contour of a mask (H, W) bool, in pixels, positive inside."""
     if mask.all():  # there is no contour: it lies beyond the picture
         return np.full(mask.shape, float(sum(mask.shape)))
-    inside, outside = ndimage.distance_transform_edt(mask), ndimage.distance_transform_edt(~mask)
+    inside, outside = _depth(mask), _depth(~mask)
     return np.where(mask, inside - 0.5, 0.5 - outside)
 
 
@@ -126,10 +125,10 @@ def painted(masks: dict[int, np.ndarray], size: tuple[int, int]) -> np.ndarray:
     for object_id, mask in masks.items():
         wanted = mask & (labels > 0)
         if wanted.any():
-            depth = ndimage.distance_transform_edt(mask)
+            depth = _depth(mask)
             for other in np.unique(labels[wanted]):
                 theirs = wanted & (labels == other)
-                keeps = ndimage.distance_transform_edt(masks[int(other)])[theirs] >= depth[theirs]
+                keeps = _depth(masks[int(other)])[theirs] >= depth[theirs]
                 mask = mask.copy()
                 mask[theirs] = ~keeps
         labels[mask] = object_id
@@ -160,3 +159,11 @@ def _joined_opacity(labels: np.ndarray, forward: Result, backward: Result) -> np
     one, other = alpha(forward), alpha(backward)
     inside, outside = np.maximum(np.maximum(one, other), 128), np.minimum(np.minimum(one, other), 127)
     return np.where(labels > 0, inside, outside).astype(np.uint8)
+
+
+def _depth(mask: np.ndarray) -> np.ndarray:
+    """Compute the distance of each pixel inside a mask (H, W) bool to the nearest outside, in pixels."""
+    from scipy import ndimage  # takes a quarter of a second, which runs in one direction need not wait for
+
+    depth: np.ndarray = ndimage.distance_transform_edt(mask)
+    return depth
