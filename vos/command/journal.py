@@ -31,6 +31,9 @@ _log = logging.getLogger(__name__)
 FOLDER = ".resume"
 """Name of the journal's folder in the result folder."""
 
+BACKWARDS = "backwards"
+"""Name of the folder in it that has the results of the way back, of a run in both directions."""
+
 
 class Journal:
     """Keeps what a stopped run needs to go on.
@@ -43,8 +46,8 @@ class Journal:
     4. :meth:`snapshot`, before each result is handed to the writers;
     5. :meth:`remove`, when the run is finished.
 
-    Nothing is written before :meth:`attach`. For a run that cannot be resumed, :meth:`attach` and :meth:`snapshot`
-    do nothing.
+    Nothing is written before :meth:`attach`, or :meth:`begin` of a run in both directions. For a run that cannot be
+    resumed, :meth:`attach` and :meth:`snapshot` do nothing.
 
     Args:
         out: result folder; None: there is none, and no call does anything.
@@ -64,6 +67,7 @@ class Journal:
         self._own_masks = "masks" not in saves
         self._soft_edges = need_soft_edges(saves)
         self._frame_log: FrameLog | None = None
+        self._is_same = False
 
     @classmethod
     def open(cls, out: Path, tracker: Tracker, options: Options, saves: Sequence[str]) -> Journal:
@@ -90,6 +94,20 @@ class Journal:
     def inputs(self) -> Mapping[str, str]:
         """Fingerprints of the input files by path; empty if the run cannot be resumed."""
         return self._identity["inputs"] if self._identity else {}
+
+    @property
+    def resumable(self) -> bool:
+        """Whether the run can be resumed."""
+        return self._identity is not None
+
+    @property
+    def backwards(self) -> Path | None:
+        """Folder for the way back of a run in both directions; None: there is no result folder."""
+        return self._folder / BACKWARDS if self._exists else None
+
+    def has_way_back(self) -> bool:
+        """Tell, after :meth:`load`, whether the stopped run left some of a way back."""
+        return self._is_same and (self._folder / BACKWARDS).is_dir()
 
     def is_finished(self) -> bool:
         """Tell whether the folder holds the finished result of this very run.
@@ -120,6 +138,7 @@ class Journal:
         if before is None or self._identity is None:
             return None
         check_same(self._out, before, self._identity)
+        self._is_same = True
         entries = read_entries(self._folder / "frames.jsonl")
         masks = (self._folder if self._own_masks else self._out) / "masks"
         for frame, path in reversed(state_files(self._folder)):
@@ -145,16 +164,26 @@ class Journal:
             return list(writers)
         first = self.saved.frame + 1 if self.saved else 0
         entries = self.saved.entries if self.saved else ()
+        self.begin()
         with output_errors(self._folder):
-            self._folder.mkdir(exist_ok=True)
             for frame, path in state_files(self._folder):
                 if frame >= first:
                     path.unlink()
-            write_whole(self._folder / "run.json", json.dumps(self._identity).encode())
             self._frame_log = FrameLog(self._folder, entries, own_masks=self._own_masks, soft_edges=self._soft_edges)
         per_frame = [writer for writer in writers if getattr(writer, "file_per_frame", False)]
         others = [writer for writer in writers if writer not in per_frame]
         return [*others, *(NewFrames(writer, first) for writer in (*per_frame, self._frame_log))]
+
+    def begin(self) -> None:
+        """Make the folder and note the identity of the run in it, so that what is written there can be gone on with.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        with output_errors(self._folder):
+            self._folder.mkdir(exist_ok=True)
+            if self._identity is not None:
+                write_whole(self._folder / "run.json", json.dumps(self._identity).encode())
 
     def snapshot(self, session: Session, result: Result) -> None:
         """Keep the session's state after a result that is about to be handed to the writers, if one is due."""

@@ -25,6 +25,8 @@ EPILOG = """examples:
       no mask yet: the model makes it from a box (or --point X,Y)
   vos-track dog.mp4 --first-mask dog.png --mask-at 120=dog-120.png
       the same, corrected from frame 120 on
+  vos-track dog.mp4 --mask-at 300=dog-300.png --both-ways
+      the dog as frame 300 shows it, followed to the end and to the beginning
   vos-track dog.mp4 --first-mask dog.png --gone 200:1
       the dog is not on frame 200, whatever is tracked there
   vos-track dog.mp4 --first-mask dog.png --resume
@@ -54,7 +56,9 @@ def add_input_options(parser: argparse.ArgumentParser) -> None:
         metavar="VIDEO",
         help="a video file, a folder of numbered images, a camera's number, an address, or - for standard input",
     )
-    group.add_argument("--start", type=count, default=0, metavar="F", help="frame that the mask belongs to")
+    group.add_argument(
+        "--start", type=count, default=0, metavar="F", help="first frame that is read; it is frame 0 of the result"
+    )
     group.add_argument("--max-frames", type=positive, metavar="N", help="stop after N frames")
     group.add_argument("--stride", type=positive, default=1, metavar="K", help="take every K-th frame")
     group.add_argument(
@@ -88,12 +92,24 @@ def add_object_options(parser: argparse.ArgumentParser) -> None:
     )
     _add_hint_options(group)
     group.add_argument(
+        "--first-frame",
+        type=count,
+        default=0,
+        metavar="F",
+        help="frame (as in masks/) that --first-mask, --box and --point show (default: 0)",
+    )
+    group.add_argument(
         "--mask-at",
         metavar="FRAME=PNG",
         action="append",
         default=[],
         type=mask_at,
-        help="true mask of a later frame, numbered as in masks/: corrects its objects, new ones join; repeatable",
+        help="true mask of any frame, numbered as in masks/: corrects its objects, new ones join; repeatable",
+    )
+    group.add_argument(
+        "--both-ways",
+        action="store_true",
+        help="follow the objects backwards, too; what lies between two masks is joined from both ways",
     )
     group.add_argument(
         "--gone",

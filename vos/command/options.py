@@ -42,7 +42,9 @@ class Options(argparse.Namespace):
     raw: str | None
     first_mask: list[str] | None
     hints: list[GivenHint] | None
+    first_frame: int
     mask_at: list[tuple[int, str]]
+    both_ways: bool
     gone: list[tuple[int, list[int]]] | None
     resize_mask: Resize
     threshold: int | None
@@ -73,8 +75,11 @@ def check_options(options: Options) -> None:
     """
     if options.first_mask and options.hints:
         raise InputError("give the objects by --first-mask, or by --box and --point; not both")
-    if not options.first_mask and not options.hints:
-        raise InputError("give the objects of the first frame: --first-mask PNG, --box X0,Y0,X1,Y1 or --point X,Y")
+    if not options.first_mask and not options.hints and not options.mask_at:
+        raise InputError(
+            "give the objects of the first frame: --first-mask PNG, --box X0,Y0,X1,Y1 or --point X,Y; or --mask-at "
+            "FRAME=PNG of any frame"
+        )
     if options.resume and options.overwrite:
         raise InputError("--resume goes on with what --overwrite would remove; give one of them")
 
@@ -98,7 +103,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the command line; parse into :class:`Options`."""
     parser = _Parser(
         prog="vos-track",
-        usage="%(prog)s VIDEO (--first-mask MASK | --box X0,Y0,X1,Y1 | --point X,Y) [options]",
+        usage="%(prog)s VIDEO (--first-mask MASK | --mask-at FRAME=MASK | --box X0,Y0,X1,Y1 | --point X,Y) [options]",
         description="Follow every object of a first mask through a video.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

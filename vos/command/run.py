@@ -11,25 +11,27 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from ..engine.both_ways import BothWays
 from ..engine.changes import Changes
 from ..engine.device import keep_freed_memory
-from ..engine.given import Hints, object_ids_of_first, only_file, read_first_mask
+from ..engine.given import Hints, earliest_as_first, object_ids_of_first, only_file, read_first_mask, read_mask
 from ..engine.model_cache import ModelCache
 from ..engine.session import Session
 from ..errors import InputError, OutputError, ViewerGone
 from ..folder_lock import FolderLock
 from ..interfaces import Writer
-from ..pipeline import check_frames, follow, open_session
+from ..pipeline import another_session, check_frames, follow, open_session
 from ..readers.address import parse_address, without_password
-from ..readers.first_mask import load_first_mask
+from ..readers.backwards import check_walks_back
 from ..readers.open import open_reader
 from ..readers.prefetch import read_ahead
 from ..readers.source import SourceReader, faults_line
 from ..structures import FirstMask, Result
 from ..writers.open import open_writers
-from ..writers.outputs import DEBUG_FOLDER, OUTPUTS, Extras
+from ..writers.outputs import DEBUG_FOLDER, OUTPUTS, Extras, need_soft_edges
 from ..writers.thread import WriterThread
 from ..writers.window import Window
+from .both_ways import plan_both_ways, results_both_ways
 from .journal import Journal
 from .option_groups import SAVES
 from .option_values import hints_of
@@ -135,8 +137,7 @@ class Run:
         self._saves = saves
         self._stack = stack
         self._reader = stack.enter_context(self._open_reader())
-        self._first_mask = self._read_first_mask()
-        self._masks_at = self._read_later_masks()
+        self._first_frame, self._first_mask, self._masks_at = self._read_masks()
         self._gone = self._objects_gone()
         self._session = stack.enter_context(self._open_session())
         self.journal = self._open_journal()
@@ -166,7 +167,8 @@ class Run:
         saved = self.journal.load() if options.resume else None
         if saved is None:
             prepare_folder(self._out, options.overwrite, options.resume)
-            self.journal.remove()
+            if not (options.resume and self.journal.has_way_back()):
+                self.journal.remove()
         elif not options.quiet:
             say(f"vos-track: {self._out}: goes on after frame {saved.frame}", 0)
 
@@ -182,10 +184,14 @@ class Run:
         keep_freed_memory()
         self._open_window()
         self._began_s = time.perf_counter()
-        progress = Progress(self._reader.length, sys.stderr, quiet=self._options.quiet)
+        plan = self._plan() if self._options.both_ways else None
+        back = plan.last + 1 if plan and plan.last else 0  # frames of the way back
+        length = self._reader.length
+        progress = Progress(None if length is None else back + length, sys.stderr, quiet=self._options.quiet)
         try:
             with progress, _sigterm_as_ctrl_c(self._options.live):
-                for done, result in enumerate(self._results(), start=1):
+                results = self._results() if plan is None else self._results_both_ways(plan, progress)
+                for done, result in enumerate(results, start=back + 1):
                     self._take(result)
                     progress.update(done)
                 self._close_writers()
@@ -210,26 +216,21 @@ class Run:
             max_pixels=options.max_pixels,
         )
 
-    def _read_first_mask(self) -> FirstMask | Hints:
-        options = self._options
-        given = options.first_mask or hints_of(options.hints or ())
-        return read_first_mask(given, self._reader.size, options.resize_mask, options.max_pixels, options.threshold)
-
-    def _read_later_masks(self) -> dict[int, FirstMask]:
+    def _read_masks(self) -> tuple[int, FirstMask | Hints, dict[int, FirstMask]]:
+        """Read the masks: index of the frame of the first, the first, and the others by frame."""
         options, size = self._options, self._reader.size
+        marked = options.first_mask or (hints_of(options.hints) if options.hints else None)
+        given, first_frame, others = earliest_as_first(marked, options.first_frame, dict(options.mask_at))
+        first = read_first_mask(given, size, options.resize_mask, options.max_pixels, options.threshold)
+        check_frames("first_frame", [first_frame] if options.first_frame else (), self._reader)
         check_frames("masks_at", [at for at, _ in options.mask_at], self._reader)
-        return {
-            at: load_first_mask(
-                [path],
-                size,
-                resize=options.resize_mask,
-                threshold=options.threshold,
-                max_pixels=options.max_pixels,
-                may_be_empty=True,
-                like=only_file(options.first_mask or ()),
+        later = {
+            at: read_mask(
+                path, size, options.resize_mask, options.max_pixels, options.threshold, True, only_file(given)
             )
-            for at, path in options.mask_at
+            for at, path in others.items()
         }
+        return first_frame, first, later
 
     def _objects_gone(self) -> dict[int, list[int]]:
         """Collect the objects of ``--gone`` by frame, and check them."""
@@ -237,7 +238,10 @@ class Run:
         for at, object_ids in self._options.gone or ():
             gone.setdefault(at, []).extend(object_ids)
         check_frames("gone", gone, self._reader)
-        Changes(object_ids_of_first(self._first_mask), self._masks_at, gone)
+        if self._options.both_ways:
+            check_walks_back(self._reader)
+        else:
+            Changes(object_ids_of_first(self._first_mask), self._masks_at, gone, self._first_frame)
         return gone
 
     def _open_session(self) -> Session:
@@ -295,8 +299,18 @@ class Run:
         return WriterThread(self.journal.attach(writers))
 
     def _results(self) -> Iterator[Result]:
-        frames = read_ahead(self._reader)
-        return follow(self._session, frames, self._first_mask, self._masks_at, self.journal.saved, self._gone)
+        frames, saved = read_ahead(self._reader), self.journal.saved
+        return follow(self._session, frames, self._first_mask, self._masks_at, saved, self._gone, self._first_frame)
+
+    def _plan(self) -> BothWays:
+        given = self._first_frame, self._first_mask, self._masks_at, self._gone
+        return plan_both_ways(self._session, self._reader, *given)
+
+    def _results_both_ways(self, plan: BothWays, progress: Progress) -> Iterator[Result]:
+        options = self._options
+        back = another_session(self._session, tracker=options.tracker, points=options.points)
+        soft_edges = need_soft_edges(self._saves)
+        return results_both_ways(self._session, back, self._reader, plan, self.journal, soft_edges, progress.update)
 
     def _take(self, result: Result) -> None:
         """Hand one result to the journal, the writers and the window."""
