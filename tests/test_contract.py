@@ -29,26 +29,14 @@ from vos.interfaces import (
     can_edit,
 )
 from vos.pipeline import follow
-from vos.structures import FirstMask, Frame, Hint, Result, Tracked
+from vos.structures import FirstMask, Frame, Hint
+from vos.testing.still import Still
 from vos.trackers.persam import PerSAM
 
 SIZE = (24, 32)
 
 
-class Fixed:
-    """A tracker with no more than it must have: nothing moves."""
-
-    def start(self, context: FrameContext, first_mask: FirstMask) -> None:
-        self.masks = torch.tensor(first_mask.masks())
-
-    def step(self, context: FrameContext) -> Tracked:
-        return Tracked(self.masks * 2.0 - 1, torch.ones(len(self.masks)))
-
-    def observe(self, context: FrameContext, result: Result) -> None:
-        pass
-
-
-class Growing(Fixed):
+class Growing(Still):
     """A tracker that can add objects, but neither correct nor remove them."""
 
     def add(self, context: FrameContext, first_mask: FirstMask) -> None:
@@ -74,7 +62,7 @@ def started(tracker: Tracker) -> Session:
 
 def test_the_protocols_tell_trackers_apart() -> None:
     kinds = Tracker, EditableTracker, ResumableTracker, ClosableTracker
-    assert [isinstance(Fixed(), kind) for kind in kinds] == [True, False, False, False]
+    assert [isinstance(Still(), kind) for kind in kinds] == [True, False, False, False]
     assert [isinstance(Growing(), kind) for kind in kinds] == [True, False, False, False]
     assert [isinstance(PerSAM(), kind) for kind in kinds] == [True, True, True, False]
     assert [can_edit(Growing(), edit) for edit in ("add", "correct", "remove")] == [True, False, False]
@@ -83,15 +71,15 @@ def test_the_protocols_tell_trackers_apart() -> None:
 @pytest.mark.parametrize(
     ("action", "message"),
     [
-        (lambda session: session.add_object(square(20)), "Fixed: this tracker cannot add objects in mid-video"),
-        (lambda session: session.correct(1, square(20)), "Fixed: this tracker cannot correct objects in mid-video"),
-        (lambda session: session.remove(1), "Fixed: this tracker cannot remove objects in mid-video"),
-        (lambda session: session.state(), "Fixed: this tracker cannot be saved"),
-        (lambda session: session.restore(frame(), {}), "Fixed: this tracker cannot be restored"),
+        (lambda session: session.add_object(square(20)), "Still: this tracker cannot add objects in mid-video"),
+        (lambda session: session.correct(1, square(20)), "Still: this tracker cannot correct objects in mid-video"),
+        (lambda session: session.remove(1), "Still: this tracker cannot remove objects in mid-video"),
+        (lambda session: session.state(), "Still: this tracker cannot be saved"),
+        (lambda session: session.restore(frame(), {}), "Still: this tracker cannot be restored"),
     ],
 )
 def test_a_tracker_without_optional_methods_says_so(action: Callable[[Session], object], message: str) -> None:
-    session = started(Fixed())
+    session = started(Still())
     with pytest.raises(PluginError, match=f"^{message}$"):
         action(session)
     assert np.array_equal(session.step(frame(1)).labels, square(2))
@@ -164,12 +152,12 @@ def test_messages_name_parameters_that_the_command_turns_into_flags() -> None:
     for action, message, shown in (
         (lambda: pick_device("abacus"), "`device=abacus`: not usable", "--device abacus: not usable"),
         (
-            lambda: list(follow(started(Fixed()), (each for each in ()), mask)),
+            lambda: list(follow(started(Still()), (each for each in ()), mask)),
             "look at `start`",
             "look at --start",
         ),
         (
-            lambda: list(follow(started(Fixed()), (frame(i) for i in range(2)), mask, {7: mask})),
+            lambda: list(follow(started(Still()), (frame(i) for i in range(2)), mask, {7: mask})),
             "`masks_at` 7: the video ended after frame 1",
             "--mask-at 7: the video ended",
         ),

@@ -22,10 +22,11 @@ from vos.encoders.same import SameEncoder
 from vos.engine.changes import Changes
 from vos.engine.session import Session
 from vos.errors import InputError
-from vos.interfaces import EditableTracker, ForgetfulTracker, FrameContext
+from vos.interfaces import EditableTracker, ForgetfulTracker
 from vos.segmenters.lite import LiteSegmenter
 from vos.state_file import from_bytes, to_bytes
-from vos.structures import FirstMask, Frame, Result, Tracked
+from vos.structures import FirstMask, Frame, Result
+from vos.testing.still import EditableStill
 from vos.trackers.cutie import Cutie
 from vos.trackers.persam import PerSAM, PerSAMF
 from vos.trackers.persam.absence import FOUND
@@ -226,41 +227,13 @@ def test_evidence_that_is_too_weak_is_none(
     assert 0 < FOUND < 0.99
 
 
-class Still:
-    """A tracker that knows nothing of absence: nothing moves."""
-
-    def start(self, context: FrameContext, first_mask: FirstMask) -> None:
-        self.masks = torch.tensor(first_mask.masks())
-
-    def step(self, context: FrameContext) -> Tracked:
-        return Tracked(self.masks * 2.0 - 1, torch.ones(len(self.masks)))
-
-    def observe(self, context: FrameContext, result: Result) -> None:
-        pass
-
-    def add(self, context: FrameContext, first_mask: FirstMask) -> None:
-        self.masks = torch.cat([self.masks, torch.tensor(first_mask.masks())])
-
-    def correct(self, context: FrameContext, rows: list[int], first_mask: FirstMask) -> None:
-        self.masks[rows] = torch.tensor(first_mask.masks())
-
-    def remove(self, rows: list[int]) -> None:
-        self.masks = self.masks[[row for row in range(len(self.masks)) if row not in rows]]
-
-    def state(self) -> dict[str, Any]:
-        return {"masks": self.masks.clone()}
-
-    def restore(self, context: FrameContext, state: dict[str, Any]) -> None:
-        self.masks = state["masks"]
-
-
 def test_with_any_other_tracker_it_stays_gone_until_it_is_shown(
     lite: LiteSegmenter, both: dict[str, np.ndarray]
 ) -> None:
-    assert isinstance(Still(), EditableTracker) and not isinstance(Still(), ForgetfulTracker)
-    session = begin(Session(Still(), lite, SameEncoder()), both)
+    assert isinstance(EditableStill(), EditableTracker) and not isinstance(EditableStill(), ForgetfulTracker)
+    session = begin(Session(EditableStill(), lite, SameEncoder()), both)
     session.gone(PORTRAIT)
-    fresh = Session(Still(), lite, SameEncoder())
+    fresh = Session(EditableStill(), lite, SameEncoder())
     fresh.restore(session._last.frame, from_bytes(to_bytes(session.state())))
     for each in (session, fresh):
         [result] = pushed(each, [both["frames"][2]])

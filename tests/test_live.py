@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -511,21 +511,45 @@ def test_transport_stream_in_and_out(square: Path) -> None:
     assert tinted[0] - tinted[1] > 50  # the square is red now
 
 
-def test_raw_pixels_that_end_inside_a_frame(square: Path, tmp_path: Path) -> None:
-    pixels = b"".join(picture(index).tobytes() for index in range(5))[:-1000]
-    arguments = ("-", "--raw", "64x48@10", "--first-mask", square, "--save", "csv", "--quiet", "-o", tmp_path / "out")
-    running = command(*arguments, stdin=subprocess.PIPE)
-    error = running.communicate(pixels, timeout=120)[1].decode()
-    assert running.returncode == 2
+@pytest.fixture
+def given() -> Iterator[Callable[[bytes], None]]:
+    """Puts bytes on the standard input of this process."""
+    with ExitStack() as stack:
+
+        def give(data: bytes) -> None:
+            reading, writing = os.pipe()
+            before = os.dup(0)
+            os.dup2(reading, 0)
+            os.close(reading)
+            pipe = stack.enter_context(os.fdopen(writing, "wb"))
+            sender = threading.Thread(target=lambda: (pipe.write(data), pipe.close()), daemon=True)
+            sender.start()
+            stack.callback(sender.join, timeout=120)
+            stack.callback(os.close, before)
+            stack.callback(os.dup2, before, 0)
+
+        yield give
+
+
+def test_raw_pixels_that_end_inside_a_frame(
+    square: Path, tmp_path: Path, given: Callable[[bytes], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given(b"".join(picture(index).tobytes() for index in range(5))[:-1000])
+    arguments = ["-", "--raw", "64x48@10", "--first-mask", square, "--save", "csv", "--quiet", "-o", tmp_path / "out"]
+    assert main([*map(str, arguments), "--tracker", "persam"]) == 2
+    error = capsys.readouterr().err
     assert error == "vos-track: standard input: breaks off after 4 frames (it ends inside a frame)\n"
     records = (tmp_path / "out/objects.csv").read_text().splitlines()[1:]
     assert [float(record.split(",")[1]) for record in records] == pytest.approx([0, 0.1, 0.2, 0.3])
 
 
-def test_standard_input_that_is_no_video(square: Path, tmp_path: Path) -> None:
-    running = command("-", "--first-mask", square, "-o", tmp_path / "out", stdin=subprocess.PIPE)
-    error = running.communicate(b"this is not a video\n" * 200, timeout=120)[1].decode()
-    assert running.returncode == 2 and error.startswith("vos-track: standard input: ") and error.count("\n") == 1
+def test_standard_input_that_is_no_video(
+    square: Path, tmp_path: Path, given: Callable[[bytes], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given(b"this is not a video\n" * 200)
+    assert main(["-", "--first-mask", str(square), "-o", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("vos-track: standard input: ") and error.count("\n") == 1
 
 
 def test_a_closed_pipe_ends_it_quietly(square: Path, looped: str) -> None:

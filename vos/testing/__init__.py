@@ -7,4 +7,5 @@ objects that vanish, 1 to 40 objects, frames of odd sizes, memory that stays fla
 
 - ``test_tracker``: the tests; ``plugin``: their options and the sessions that they open; ``__main__``: runs them.
 - ``clip``: frames with exact masks, also used by the project's own tests and benchmarks.
+- ``still``: trackers that leave masks where they are, for tests of what is around a tracker.
 """
