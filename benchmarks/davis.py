@@ -18,6 +18,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from ..command.run_record import write_run_record
 from ..command.status import exit_status
@@ -93,6 +94,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--threshold", type=int, metavar="T", help="masks are black and white; T and brighter is the object"
     )
+    parser.add_argument(
+        "--ray", nargs="?", const="", metavar="ADDRESS", help="track on a Ray cluster, as vos-batch does (needs ray)"
+    )
     parser.add_argument("--official", action="store_true", help="score with the installed davis2017 package")
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     target = parser.add_mutually_exclusive_group(required=True)
@@ -137,16 +141,76 @@ def track_each(options: argparse.Namespace, todo: list[str]) -> None:
     for name in todo:
         check_sequence(Davis.chosen(options), name)
     models = Models.load(options.model, options.device, options.dtype)
+    session = new_session(models, options)
     frames, began = 0, time.perf_counter()
-    for name in todo:
-        session = models.session(new_tracker(options.tracker, options.published, points=options.points), options.prior)
-        start = time.perf_counter()
-        count = track_sequence(session, options, name)
+    for name, count, seconds in (
+        tracked(models, options, todo) if options.ray is None else tracked_on_ray(options, todo)
+    ):
         frames += count
-        print(f"{name}: {count} frames, {count / (time.perf_counter() - start):.1f} frames/s", flush=True)
+        print(f"{name}: {count} frames, {count / seconds:.1f} frames/s", flush=True)
     spent = time.perf_counter() - began
     print(f"{frames} frames in {spent:.0f} s, {frames / spent:.1f} frames/s")
     write_run_record(options.output / "run.json", vars(options), session, frames, spent, "finished")
+
+
+def new_session(models: Models, options: argparse.Namespace) -> Session:
+    """Open a session for one sequence.
+
+    Raises:
+        VosError: a model is missing or unusable.
+    """
+    return models.session(new_tracker(options.tracker, options.published, points=options.points), options.prior)
+
+
+def tracked(models: Models, options: argparse.Namespace, todo: list[str]) -> Iterator[tuple[str, int, float]]:
+    """Track sequences one after the other; yield the name of each, its frames and seconds.
+
+    Raises:
+        VosError: as :func:`track_each`.
+    """
+    for name in todo:
+        session, start = new_session(models, options), time.perf_counter()
+        yield name, track_sequence(session, options, name), time.perf_counter() - start
+
+
+def tracked_on_ray(options: argparse.Namespace, todo: list[str]) -> Iterator[tuple[str, int, float]]:
+    """Track sequences on a Ray cluster, as ``vos-batch`` tracks videos; yield as :func:`tracked`.
+
+    Raises:
+        VosError: there is no cluster, or a sequence has failed on three actors; the others are tracked.
+    """
+    from ..batch.drive import drive
+    from ..batch.ray_actors import RayExecutor
+    from ..batch.scheduler import Scheduler, Task, Try
+
+    davis, ended = Davis.chosen(options), list[Try]()
+    tasks = [Task(name, vars(options) | {"name": name}, len(dataset.frame_names(davis.images(name)))) for name in todo]
+    with closing(RayExecutor(SequenceWorker, options.ray)) as executor:
+        drive(Scheduler(tasks), executor, ended.append)
+    for each in ended:
+        if each.event.outcome == "done":
+            yield each.task.name, each.event.reply["frames"], each.event.reply["seconds"]
+    for each in ended:
+        if each.last and each.event.outcome != "done":
+            raise OutputError(f"{each.task.name}: {each.event.error}")
+
+
+class SequenceWorker:
+    """Tracks sequences in an actor; a :class:`vos.batch.serve.Worker`."""
+
+    def __init__(self) -> None:
+        self._models: Models | None = None
+
+    def run(self, request: Mapping[str, Any]) -> dict[str, object]:
+        """Track the sequence ``name`` of a request, which has the options too; return its ``frames``.
+
+        Raises:
+            VosError: the sequence or a model is missing or unusable, or a mask cannot be written.
+        """
+        options = argparse.Namespace(**request)
+        if self._models is None:
+            self._models = Models.load(options.model, options.device, options.dtype)
+        return {"frames": track_sequence(new_session(self._models, options), options, options.name)}
 
 
 def track_sequence(session: Session, options: argparse.Namespace, name: str) -> int:

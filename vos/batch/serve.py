@@ -45,7 +45,10 @@ class Worker(Protocol):
 
 def name_of(kind: type[Worker]) -> str:
     """Return the name from which :func:`make_worker` makes the class again in another process."""
-    return f"{kind.__module__}:{kind.__qualname__}"
+    module = kind.__module__
+    if module == "__main__":  # of python -m
+        module = getattr(sys.modules[module].__spec__, "name", module)
+    return f"{module}:{kind.__qualname__}"
 
 
 def make_worker(name: str) -> Worker:
