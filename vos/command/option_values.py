@@ -66,7 +66,13 @@ def mask_at(text: str) -> tuple[int, str]:
 def name(text: str) -> tuple[int, str]:
     """Read ``ID=NAME``."""
     number, _, named = text.partition("=")
-    if not (number.isascii() and number.isdecimal() and 1 <= int(number) <= 255 and named.strip()):
+    if not (
+        number.isascii()
+        and number.isdecimal()
+        and 1 <= int(number) <= 255
+        and named.strip().isprintable()
+        and named.strip()
+    ):
         raise argparse.ArgumentTypeError(f"{text!r}: give ID=NAME, such as 1=dog; ids are 1 to 255")
     return int(number), named.strip()
 

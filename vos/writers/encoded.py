@@ -107,7 +107,8 @@ class VideoFile:
         self._rate = Fraction(fps or _FALLBACK_FPS).limit_denominator(1001)
         # A whole number of ticks per frame, where that is possible.
         self._clock = _CLOCK // self._rate.numerator * self._rate.numerator or _CLOCK
-        self._sound, self._soundtrack = sound, None
+        self._sound = sound
+        self._soundtrack: Soundtrack | None = None
         self._start_s: float | None = None
         self._last_pts = -1
         self._failed = self._closed = False
@@ -204,7 +205,7 @@ class VideoFile:
 
     def _next_pts(self, since_s: float) -> int:
         """Return the ticks of a frame's time since the first frame: more than the last frame's, by an hour at most."""
-        on_grid = round(since_s * self._rate) / self._rate
+        on_grid = float(round(since_s * self._rate) / self._rate)
         if abs(since_s - on_grid) <= _ROUNDED_S:
             since_s = on_grid
         ticks = round(since_s * self._clock)
