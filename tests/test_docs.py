@@ -38,6 +38,8 @@ VIEWERS = {"ffplay", "ffmpeg"}
 PROGRAMS = {
     "vos-track": "vos.command.cli",
     "vos-davis": "vos.benchmarks.davis",
+    "vos-perseg": "vos.benchmarks.perseg",
+    "vos-oneshot": "vos.benchmarks.oneshot.command",
     "vos-annotate": "vos.annotate.cli",
     "vos-batch": "vos.batch.cli",
 }
@@ -70,7 +72,8 @@ class Command:
     @property
     def runs(self) -> bool:
         """Whether the tests run it: it tracks, and needs nothing that may not be here."""
-        return not NEEDS.search(self.comment) and any(words[0] in ("vos-track", "vos-davis") for words in self.words)
+        measures = ("vos-track", "vos-davis", "vos-perseg", "vos-oneshot")
+        return not NEEDS.search(self.comment) and any(words[0] in measures for words in self.words)
 
 
 def blocks(text: str) -> Iterator[tuple[str, str]]:
@@ -155,6 +158,7 @@ def check_python(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.syspath_prepend(path.parent)
         spec = importlib.util.spec_from_file_location(path.stem, path)
         module = importlib.util.module_from_spec(spec)
+        monkeypatch.setitem(sys.modules, path.stem, module)  # where its dataclasses look
         spec.loader.exec_module(module)
         parse_only(module.main, tuple(arguments[1:]), monkeypatch)
     elif arguments[1] in ("vos.testing", "pytest"):  # which hand their arguments to pytest
@@ -222,6 +226,8 @@ def write(path: Path, count: int) -> None:
             Image.fromarray(frame(path.name, index)).save(path / f"{index:05d}.png")
     elif path.name in ("DAVIS_ROOT", "composites"):
         write_davis(path)
+    elif path.name in ("PERSEG", "DATASETS"):
+        write_pictures(path)
 
 
 def write_davis(root: Path) -> None:
@@ -240,8 +246,22 @@ def write_davis(root: Path) -> None:
             (root / "ImageSets" / year / name).write_text("dog\n")
 
 
+def write_pictures(root: Path) -> None:
+    """One object of PerSeg, and one class of FSS-1000."""
+    images, masks, data = root / "Images/dog", root / "Annotations/dog", root / "FSS-1000/data/dog"
+    for folder in (images, masks, data, root / "FSS-1000/splits"):
+        folder.mkdir(parents=True)
+    (root / "FSS-1000/splits/test.txt").write_text("dog\n")
+    for index in range(3):
+        rgb = Image.fromarray(frame("dog", index))
+        mask = Image.fromarray(np.roll(things("dog")[0], index % 3, axis=1).astype(np.uint8) * 255)
+        for picture, drawn in ((images / f"{index:02d}", masks / f"{index:02d}"), (data / f"{index + 1}",) * 2):
+            rgb.save(f"{picture}.jpg")
+            mask.save(f"{drawn}.png")
+
+
 @pytest.mark.parametrize("command", RUN, ids=lambda command: f"{command.page}: {command.text[:60]}")
-def test_commands_run(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_run(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_fit: None) -> None:
     if "--points" in command.text:
         pytest.importorskip("cv2")
     assert len(command.words) == 1, f"{command.text!r}: a pipeline is not run; say what it needs"
@@ -270,7 +290,7 @@ def python_blocks() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("page", "content"), python_blocks(), ids=lambda text: text[:30].replace("\n", " "))
-def test_python_runs(page: str, content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_runs(page: str, content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_fit: None) -> None:
     """Of what needs a camera or a stream only the syntax is checked."""
     import vos
 
