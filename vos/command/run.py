@@ -190,8 +190,7 @@ class Run:
         progress = Progress(None if length is None else back + length, sys.stderr, quiet=self._options.quiet)
         try:
             with progress, _sigterm_as_ctrl_c(self._options.live):
-                results = self._results() if plan is None else self._results_both_ways(plan, progress)
-                for done, result in enumerate(results, start=back + 1):
+                for done, result in enumerate(self._results(plan, progress), start=back + 1):
                     self._take(result)
                     progress.update(done)
                 self._close_writers()
@@ -298,7 +297,9 @@ class Run:
             writers = [TransportWriter(fps=fps, size=first.frame.size, names=dict(options.name or ()))]
         return WriterThread(self.journal.attach(writers))
 
-    def _results(self) -> Iterator[Result]:
+    def _results(self, plan: BothWays | None, progress: Progress) -> Iterator[Result]:
+        if plan is not None:
+            return self._results_both_ways(plan, progress)
         frames, saved = read_ahead(self._reader), self.journal.saved
         return follow(self._session, frames, self._first_mask, self._masks_at, saved, self._gone, self._first_frame)
 
