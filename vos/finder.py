@@ -20,7 +20,7 @@ from .interfaces import PriorEncoder, Segmenter, Tracker
 from .readers.albums import ImageLike, list_pictures
 from .readers.limits import MAX_PIXELS
 from .readers.references import ReferenceLike, read_references
-from .references import Reference
+from .references import PRESENT, Reference
 from .structures import Frame, Result
 
 _log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class Finder:
         self._session.refer(references)
         self.object_ids = self._session.object_ids
         self._many = many
-        self.threshold = 0.5 if threshold is None else threshold
+        self.threshold = PRESENT if threshold is None else threshold
 
     def __enter__(self) -> Finder:
         return self
@@ -128,7 +128,7 @@ class Finder:
         context = self._session.context(frame)
         instances: list[_Instance] = []
         sighting = self._session.search(context)
-        masks = (sighting.geometry.upsample(sighting.logits) > 0).cpu().numpy()
+        masks = (sighting.logits > 0).cpu().numpy()
         for row, object_id in enumerate(self.object_ids):
             instances.append(
                 _Instance(object_id, masks[row], float(sighting.presence[row]), float(sighting.similarity[row]))

@@ -51,9 +51,10 @@ class HintedObject:
         context: of the frame.
         hint: where the object is.
         rounds: number of decodings.
+        look: choose the region to encode; False: take the context as it is.
     """
 
-    def __init__(self, context: FrameContext, hint: Hint, rounds: int = ROUNDS) -> None:
+    def __init__(self, context: FrameContext, hint: Hint, rounds: int = ROUNDS, look: bool = True) -> None:
         self._rounds = rounds
         self._context = context
         self._hint = hint
@@ -62,12 +63,18 @@ class HintedObject:
         self._size = context.frame.size
         self._given = self._given_mask()
         self._box = self._first_box()
-        if self._segmenter.wants_last_mask:  # such a model is small: it sees more when the object fills its input
+        if (
+            look and self._segmenter.wants_last_mask
+        ):  # such a model is small: it sees more when the object fills its input
             context.look_at(Region.around(self._box, self._size, ROOM, LEAST_REGION))
         self._geometry = context.embedding.geometry
 
     def logits(self) -> Tensor:
         """Decode the object, (H, W) float, positive inside; negative outside of the encoded region."""
+        return self._geometry.upsample(self.low_res_logits())[0]
+
+    def low_res_logits(self) -> Tensor:
+        """Decode the object on the grid of the encoded region, (1, 4h, 4w)."""
         prompts, guess = self._prompts(), self._first_guess()
         # The ellipse matches its surroundings too, so that prior maps are made of a given mask only at first.
         maps = None if guess is None or self._given is None else self._prior_maps(guess)
@@ -78,7 +85,7 @@ class HintedObject:
             if prompts.boxes is None:
                 box = tight_boxes(self._geometry.upsample(decoded[:, 0]) > 0, self._box)
                 prompts = replace(prompts, boxes=box)
-        return self._geometry.upsample(decoded[:, 0])[0]
+        return decoded[:, 0]
 
     def _decode(self, prompts: Prompts) -> Tensor:
         """Decode once; return the low-res logits (1, 1, 4h, 4w) of the best mask."""

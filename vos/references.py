@@ -14,9 +14,11 @@ import numpy as np
 from torch import Tensor
 
 from .errors import InputError
-from .geometry import Geometry
 from .interfaces import FrameContext, Tracker
 from .structures import MAX_OBJECT_ID, FirstMask, Hint
+
+PRESENT = 0.5
+"""Presence from which on an object counts as there, see :class:`Sighting`."""
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,15 @@ class Sighting:
     """What a tracker sees of N referenced objects in one picture; each has the mask of its best candidate.
 
     Attributes:
-        logits: low-res logits (N, a, b), positive inside.
-        presence: how sure it is that the object is there, (N,) in [0, 1].
+        logits: (N, H, W) at the picture's size, positive inside.
+        presence: how sure it is that the object is there, (N,) in [0, 1]: 0.5 where it is as likely there as not, see
+            :mod:`vos.weights.presence`.
         similarity: largest similarity of a patch inside the mask to the references (E.5), (N,) in [-1, 1].
-        geometry: brings ``logits`` to the picture.
     """
 
     logits: Tensor
     presence: Tensor
     similarity: Tensor
-    geometry: Geometry
 
 
 @runtime_checkable

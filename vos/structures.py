@@ -89,12 +89,14 @@ class ImageEmbedding:
         geometry: converts between the whole grid and the frame.
         fine: finer levels that only the segmenter's own decoder reads, patch by patch: (1, h * w, …).
         windows: part of the grid that ``values`` and ``fine`` show of each of N objects; None: all of it.
+        coarse: features that tell one thing from another, coarser than ``values``, (1, C', h', w'), or None.
     """
 
     values: Tensor
     geometry: Geometry
     fine: tuple[Tensor, ...] = ()
     windows: Windows | None = None
+    coarse: Tensor | None = None
 
     def within(self, windows: Windows | None) -> ImageEmbedding:
         """Cut the embedding to windows; None leaves it whole."""

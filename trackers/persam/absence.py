@@ -120,14 +120,7 @@ class Absent:
             claimed = others[:, 0].amax(0) > 0
         evidence = evidence_for(self.objects, view, decoded, claimed)
         found = (evidence >= FOUND) & (evidence >= self.mistaken + CLEARER)
-        return Look(
-            view,
-            torch.where(found[:, None, None], decoded.logits, EMPTY_LOGIT),
-            torch.where(found, decoded.scores.clamp(0, 1), 0),
-            evidence,
-            found,
-            decoded.explanation,
-        )
+        return seen(view, decoded.logits, decoded.scores.clamp(0, 1), evidence, found, decoded.explanation)
 
     def after(self, look: Look) -> Absent:
         """Return the same after a look; what was mistaken for an object is slowly forgotten once it is not seen."""
@@ -157,6 +150,24 @@ class Absent:
     def restored(cls, state: State, device: torch.device) -> Absent:
         """Make them from what :meth:`state` returned."""
         return cls(list(state["rows"]), Objects.restored(state["objects"], device), state["mistaken"].to(device))
+
+
+def seen(view: View, logits: Tensor, scores: Tensor, evidence: Tensor, found: Tensor, explanation: Explanation) -> Look:
+    """Make a look, in which objects that were not found have empty masks; see :class:`Look` for the arguments."""
+    shown = torch.where(found[:, None, None], logits, EMPTY_LOGIT)
+    return Look(view, shown, torch.where(found, scores, 0), evidence, found, explanation)
+
+
+def mixed(others: Look, own: Look, places: list[int]) -> Look:
+    """Join two looks at a frame: ``own`` gets these places among all; only ``others`` are explained."""
+    return Look(
+        own.view,
+        in_order(places, others.logits, own.logits),
+        in_order(places, others.scores, own.scores),
+        in_order(places, others.evidence, own.evidence),
+        in_order(places, others.found, own.found),
+        _with_blanks(others.explanation, places, others.explanation.geometry),
+    )
 
 
 def evidence_for(objects: Objects, view: View, decoded: Decoded, claimed: Tensor | None = None) -> Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 from torch import Tensor
 
 from ...geometry import Region
@@ -33,41 +34,44 @@ class View:
         context: the frame and its encoders.
         windows: one for each object; None: the whole region for all objects.
         whole: the view of the whole region from which the windows are cut; None: this is one.
+
+    Attributes:
+        context: the frame and its encoders.
     """
 
     def __init__(self, context: FrameContext, windows: Windows | None = None, whole: View | None = None):
-        self._context = context
+        self.context = context
         self._windows = windows
         self._whole = whole
 
     def within(self, windows: Windows | None) -> View:
         """Return a view of the same frame through windows; None: this view."""
-        return self if windows is None else View(self._context, windows, self)
+        return self if windows is None else View(self.context, windows, self)
 
     @property
     def frame(self) -> Frame:
         """The frame that is seen."""
-        return self._context.frame
+        return self.context.frame
 
     @property
     def segmenter(self) -> Segmenter:
         """The segmenter that encoded the frame."""
-        return self._context.segmenter
+        return self.context.segmenter
 
     @property
     def raw_features(self) -> Tensor:
         """The segmenter's features before normalisation, (1, C, h, w), always of the whole region."""
-        return self._context.raw_features
+        return self.context.raw_features
 
     @cached_property
     def embedding(self) -> ImageEmbedding:
         """The segmenter's image embedding."""
-        return self._context.embedding.within(self._windows)
+        return self.context.embedding.within(self._windows)
 
     @cached_property
     def features(self) -> PatchFeatures:
         """The prior encoder's patch features."""
-        return self._context.features.within(self._windows)
+        return self.context.features.within(self._windows)
 
     @cached_property
     def samples(self) -> Tensor:
@@ -75,6 +79,23 @@ class View:
         if self._whole is not None:
             return cut_patches(self._whole.samples, self._windows)  # its scale is that of the whole region
         return discriminant.samples(self.embedding.values)
+
+
+def afresh(context: FrameContext, region: Region | None = None, mirrored: bool = False) -> FrameContext:
+    """Return a context of the same frame in which nothing is encoded yet.
+
+    Args:
+        context: of the frame.
+        region: part of it to encode; None: all of it.
+        mirrored: turn the frame over, left to right, and the region with it.
+    """
+    frame = context.frame
+    if mirrored:
+        frame = replace(frame, rgb=np.ascontiguousarray(frame.rgb[:, ::-1]))
+        region = region and replace(region, left=frame.size[1] - region.left - region.width)
+    fresh = FrameContext(frame, context.segmenter, context.encoder, context.seconds)
+    fresh.look_at(region)
+    return fresh
 
 
 @dataclass(frozen=True)

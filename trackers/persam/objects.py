@@ -148,6 +148,10 @@ class Objects:
             mask_logits=logits[:, None].clamp(-20, 20),
         )
 
+    def all_prototypes(self) -> Tensor:
+        """Return the prototypes of all references, (N, K, C)."""
+        return self.prototype[:, None] if self.prototypes is None else self.prototypes
+
     def confidence(self, view: View) -> Tensor:
         """Return the confidence maps (eq. 6) in a view, (N, h, w); of several references the largest (D.3)."""
         features = view.features.values
@@ -186,7 +190,7 @@ def _alike(*several: Objects) -> list[Objects]:
         return list(several)
 
     def filled(each: Objects) -> Objects:
-        known = each.prototype[:, None] if each.prototypes is None else each.prototypes
+        known = each.all_prototypes()
         more = known[:, :1].expand(-1, most - known.shape[1], -1)
         return replace(each, prototypes=torch.cat([known, more], dim=1))
 

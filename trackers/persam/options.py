@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self
 
 from ...interfaces import Segmenter
@@ -170,3 +170,7 @@ class Settled(PerSamOptions):
         if segmenter.wants_prior_maps:
             values |= _FOR_PRIOR_MAPS
         return cls(**values | {name: value for name, value in given.items() if value is not None})
+
+    def for_search(self) -> Self:
+        """Return the same for a picture in which an object may be anywhere: no last box says where."""
+        return self if self.zoom else replace(self, centre_point=False, last_box=False)

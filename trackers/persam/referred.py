@@ -1,4 +1,7 @@
-"""Objects that references show: what is known of them, made from one or more pictures of each."""
+"""Objects that references show: what is known of them, made from one or more pictures of each.
+
+:mod:`.search` looks for them in a picture; the tracker keeps one :class:`Referred`.
+"""
 
 from __future__ import annotations
 
@@ -7,23 +10,106 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from ...geometry import Geometry
 from ...method.discriminant import Evidence
 from ...method.matching import Memory
-from .objects import Appearance, Objects
+from ...state_file import State
+from .looks import View
+from .objects import Appearance, Objects, at_least_one_cell
+
+MOST_OF_A_CELL = 0.5
+"""Share of the best covered cell's coverage from which on a cell counts as the object's."""
 
 
 @dataclass(frozen=True)
 class Referred:
-    """The objects that have references.
+    """N objects that have references, with K pictures of each; some pictures stand in for those that others lack.
 
     Attributes:
         rows: their rows among all objects, ascending.
         objects: as their references show them, without a place, see :meth:`.Objects.forgotten`.
+        places: mean features inside the mask that tell where the object is, see :func:`place_features`, (N, K, C).
+        whole: mean features that tell what it is, see :func:`kind_features`, of whole pictures, (N, K, C').
+        near: the same of pictures that the object fills, (N, K, C').
     """
 
     rows: list[int]
     objects: Objects
+    places: Tensor
+    whole: Tensor
+    near: Tensor
+
+    def pick(self, rows: Sequence[int]) -> Referred | None:
+        """Return those of the objects that have one of these rows; None: there are none."""
+        kept = [index for index, row in enumerate(self.rows) if row in rows]
+        if not kept:
+            return None
+        own = [self.rows[index] for index in kept]
+        return Referred(own, self.objects.rows(kept), self.places[kept], self.whole[kept], self.near[kept])
+
+    def one(self, row: int) -> Referred:
+        """Return one of the objects alone."""
+        picked = self.pick([row])
+        if picked is None:
+            raise KeyError(row)
+        return picked
+
+    def without(self, rows: Sequence[int]) -> Referred | None:
+        """Drop the objects of these rows, as they are no more; the rows of the others close up."""
+        left = self.pick([row for row in self.rows if row not in rows])
+        return left and replace(left, rows=[row - sum(gone < row for gone in rows) for row in left.rows])
+
+    def state(self) -> State:
+        """Return them as a dictionary, see :mod:`vos.state_file`."""
+        return {**vars(self), "objects": self.objects.state()}
+
+    @classmethod
+    def restored(cls, state: State, device: torch.device) -> Referred:
+        """Make them from what :meth:`state` returned."""
+        tensors = {name: state[name].to(device) for name in ("places", "whole", "near")}
+        return cls(list(state["rows"]), Objects.restored(state["objects"], device), **tensors)
+
+
+def place_features(view: View) -> tuple[Tensor, Geometry]:
+    """Return unit features that tell best where something is, (1, C, h, w), and their geometry.
+
+    They are the prior encoder's. Where the prior compares the segmenter's own, the whole image embedding tells more.
+    """
+    features = view.features
+    if features.geometry != view.embedding.geometry:
+        return features.values, features.geometry
+    return F.normalize(view.embedding.values, dim=1), features.geometry
+
+
+def kind_features(view: View) -> tuple[Tensor, Geometry]:
+    """Return unit features that tell best what something is, (1, C, h, w), and a geometry of their input."""
+    coarse = view.embedding.coarse
+    if coarse is None:
+        return view.features.values, view.features.geometry
+    return F.normalize(coarse, dim=1), view.embedding.geometry
+
+
+def mean_inside(features: tuple[Tensor, Geometry], logits: Tensor, geometry: Geometry) -> Tensor:
+    """Average features over the inside of masks, (N, C), of unit length.
+
+    Args:
+        features: (1, C, h, w), and the geometry of their input.
+        logits: low-res logits of the masks, (N, a, b).
+        geometry: of the masks; of the same frame.
+    """
+    values, own = features
+    inside = own.resample((logits[:, None] > 0).to(values.dtype), geometry, outside=0.0)
+    covered = F.adaptive_avg_pool2d(inside, values.shape[-2:])[:, 0]
+    covered = covered * (covered >= MOST_OF_A_CELL * covered.amax((1, 2), keepdim=True))
+    return F.normalize(torch.einsum("chw,nhw->nc", values[0], at_least_one_cell(covered)), dim=1)
+
+
+def stacked(parts: Sequence[Tensor]) -> Tensor:
+    """Stack what is known of N objects, (K_n, C) each, to (N, K, C); the first row stands in for those that lack."""
+    most = max(len(part) for part in parts)
+    return torch.stack([torch.cat([part, part[:1].expand(most - len(part), -1)]) for part in parts])
 
 
 def together(parts: Sequence[Objects]) -> Objects:
@@ -35,16 +121,13 @@ def together(parts: Sequence[Objects]) -> Objects:
     first = parts[0]
     if len(parts) == 1:
         return first
-    height, width = (4 * side for side in first.geometry.grid)
-    logits = first.mask_logits.new_zeros(1, 1, height, width)
     return replace(
         first,
         prototype=_mean([each.prototype for each in parts]),
-        prototypes=torch.stack([each.prototype for each in parts], dim=1),
+        prototypes=torch.cat([each.all_prototypes() for each in parts], dim=1),
         target=_mean([each.target for each in parts]),
         likeness=_mean([each.likeness for each in parts]),
         usual_area=_mean([each.usual_area for each in parts]),
-        mask_logits=logits,
         appearance=_appearance([each.appearance for each in parts if each.appearance is not None]),
     )
 
@@ -59,12 +142,9 @@ def _appearance(parts: Sequence[Appearance]) -> Appearance | None:
 
 
 def _memory(parts: Sequence[Memory]) -> Memory:
-    return Memory(
-        torch.cat([each.foreground for each in parts], dim=1),
-        torch.cat([each.foreground_weight for each in parts], dim=1),
-        torch.cat([each.background for each in parts], dim=1),
-        torch.cat([each.background_weight for each in parts], dim=1),
-    )
+    """Join memories: a feature of any of them is matched."""
+    joined = {name: torch.cat([getattr(each, name) for each in parts], dim=1) for name in vars(parts[0])}
+    return Memory(**joined)
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:

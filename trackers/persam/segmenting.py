@@ -96,9 +96,24 @@ class Segmenting:
         covered = geometry.coverage(masks) if value is None else geometry.normalised_coverage(masks, value)
         return at_least_one_cell(covered)
 
-    def _decode(self, view: View, objects: Objects, propagated: PropagatedPoints | None = None) -> Decoded:
-        """Run the first pass, then the cascaded post-refinement: prompted by the mask, then by the mask and its box."""
-        prompts, guidance, confidence = self._prompts(view, objects, propagated)
+    def _decode(
+        self,
+        view: View,
+        objects: Objects,
+        propagated: PropagatedPoints | None = None,
+        options: Settled | None = None,
+        taken: Tensor | None = None,
+    ) -> Decoded:
+        """Run the first pass, then the cascaded post-refinement: prompted by the mask, then by the mask and its box.
+
+        Args:
+            view: the frame, or the objects' windows in it.
+            objects: to decode.
+            propagated: gives the points, see :meth:`_prompts`.
+            options: for the prompts; None: the tracker's own.
+            taken: pixels in which an object is not looked for, (N, H, W) bool; None: there are none.
+        """
+        prompts, guidance, confidence = self._prompts(view, objects, propagated, options, taken)
         masks = self._run(view, prompts, guidance, multimask=self._settled.first_masks == 3)
         logits, scores = self._choose(masks, objects, first=True)
         geometry, windows = view.embedding.geometry, view.embedding.windows
@@ -127,16 +142,25 @@ class Segmenting:
         return Decoded(whole(logits), scores, match, explanation)
 
     def _prompts(
-        self, view: View, objects: Objects, propagated: PropagatedPoints | None = None
+        self,
+        view: View,
+        objects: Objects,
+        propagated: PropagatedPoints | None = None,
+        options: Settled | None = None,
+        taken: Tensor | None = None,
     ) -> tuple[Prompts, Guidance, Tensor]:
         """Make the prompts, the guidance and the confidence map (N, h, w) of the first pass.
 
-        The points come from the map; or from ``propagated``, which takes a step then.
+        The points come from the map; or from ``propagated``, which takes a step then. See :meth:`_decode`.
         """
+        options = options or self._settled
         confidence = objects.confidence(view)
         maps = self._maps(view, objects, confidence)
-        prompts = first_prompts(self._settled, view, objects, confidence, maps, propagated)
-        return prompts, first_guidance(self._settled, view, objects, confidence), confidence
+        if taken is not None:
+            confidence = confidence.masked_fill(view.features.geometry.coverage(taken) > 0.5, 0)  # E.5
+            maps = None if maps is None else _emptied(maps, view.embedding.geometry.coverage(taken) > 0.5)
+        prompts = first_prompts(options, view, objects, confidence, maps, propagated)
+        return prompts, first_guidance(options, view, objects, confidence), confidence
 
     def _maps(self, view: View, objects: Objects, confidence: Tensor) -> Tensor | None:
         """Make the prior maps (N, K, h, w), see :class:`vos.structures.Prompts`; None if the model takes none."""
@@ -191,3 +215,10 @@ class Segmenting:
         coverage = view.features.geometry.resample(covered, objects.geometry)[:, 0]
         memory = matching.remember(view.features.values, coverage, background_block=2)
         return Observation(memory, moments_inside(view, covered[:, 0]))
+
+
+def _emptied(maps: Tensor, taken: Tensor) -> Tensor:
+    """Give patches that are taken, (N, h, w) bool, the prior maps (N, K, h, w) of the least similar patch."""
+    least = maps[:, 0].flatten(1).argmin(1)
+    values = maps.flatten(2).gather(2, least[:, None, None].expand(-1, maps.shape[1], 1))
+    return torch.where(taken[:, None], values[..., None], maps)

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial, reduce
+from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ...boxes import tight_boxes
+from ...errors import InputError, parameter
 from ...geometry import Geometry
 from ...interfaces import FrameContext
 from ...references import Shown, Sighting
@@ -25,14 +26,15 @@ from . import rivals
 from .absence import Absent, Look, evidence_for, part_of, places_of, together
 from .boxes import trimmed_boxes
 from .decoded import Pending
-from .looks import Group, View, evidence_of, grouped, region_around
+from .looks import Group, View, afresh, evidence_of, grouped, region_around
 from .objects import Objects, Part, choose_rows, joined
 from .options import PerSamOptions
 from .points import PropagatedPoints, load_point_tracker
 from .prompts import inner_points
 from .referred import Referred
-from .referred import together as together_referred
-from .segmenting import GIVEN_MASK_LOGIT, Segmenting
+from .referred import together as joined_references
+from .search import Searching
+from .segmenting import GIVEN_MASK_LOGIT
 
 AREA_RATE = 0.1
 """Weight of each new frame in the running mean of an object's area."""
@@ -44,7 +46,7 @@ GROWTH = 1.5
 """... so that it gets at most this many times its usual area, and doubles in 14 frames at the earliest."""
 
 
-class PerSAM(Segmenting):
+class PerSAM(Searching):
     """The training-free tracker. See :class:`~vos.interfaces.Tracker`.
 
     Attributes:
@@ -79,18 +81,26 @@ class PerSAM(Segmenting):
             context = FrameContext(context.frame, context.segmenter, context.encoder, context.seconds)
         view = View(context)
         absent = self._absent.on(view.embedding.geometry)
-        self._look = absent.look(view, self._decode(view, absent.objects), followed)
+        referred = self._referred and self._referred.pick(absent.rows)
+        if referred is None:
+            self._look = absent.look(view, self._decode(view, absent.objects), followed)
+        else:
+            self._look = self._looked_for(view, absent, referred, followed)
         return together(followed, absent.rows, self._look)
 
     def observe(self, context: FrameContext, result: Result) -> None:
         """Remember the objects that were found; the others keep what was last known of them."""
-        if self._absent is None:
+        absent, rows = self._absent, list(range(len(result.object_ids)))
+        if absent is None:
             self._remember(result)
-            return
-        rows = self._absent.others(len(result.object_ids))
-        if rows:
-            self._remember(part_of(result, rows))
-        self._notice_returns(result)
+        else:
+            rows = absent.others(len(rows))
+            if rows:
+                self._remember(part_of(result, rows))
+            self._notice_returns(context, result)
+        if self._referred is not None:
+            lost = [row for row in rows if row in self._referred.rows and not result.areas[row]]
+            self._give_up(lost, context.segmenter.geometry(context.frame.size))
 
     def _follow(self, context: FrameContext) -> Tracked:
         """Follow the objects that are not absent into a frame."""
@@ -161,6 +171,7 @@ class PerSAM(Segmenting):
     def remove(self, rows: list[int]) -> None:
         self._keep_all_but(places_of(rows, self._absent, len(self.objects)))
         self._absent = self._absent and self._absent.without(rows)
+        self._referred = self._referred and self._referred.without(rows)
 
     def forget(self, context: FrameContext, rows: list[int]) -> None:
         """Let objects be absent until they are found again, with what their given masks taught.
@@ -174,38 +185,35 @@ class PerSAM(Segmenting):
         gone = self.objects.rows(places).forgotten(view.embedding.geometry, outside=-GIVEN_MASK_LOGIT)
         self._keep_all_but(places)
         mistaken = evidence_for(gone, view, self._decode(view, gone))
+        referred = self._referred and self._referred.pick(leaving)
+        if referred is not None:
+            which = [leaving.index(row) for row in referred.rows]
+            mistaken[which] = self._presence(view, self._search(view, referred)[0])
         self._absent = Absent(leaving, gone, mistaken).with_others(self._absent)
 
     def refer(self, context: FrameContext, shown: Sequence[Shown]) -> None:
         if not hasattr(self, "_settled"):
             self._settle_options(context.segmenter)
+        referred = self._referred = self._referred_of(shown)
         whole = context.segmenter.geometry(context.frame.size)
-        rows = sorted({each.row for each in shown})
-        learned = [
-            self._learn_together([each for each in shown if each.row == row]).forgotten(whole, -GIVEN_MASK_LOGIT)
-            for row in rows
-        ]
-        objects = reduce(Objects.with_more, learned)
-        self._referred = Referred(rows, objects)
         if not hasattr(self, "objects"):
-            self.objects = objects.rows([])
+            if self.options.points != "none":
+                raise InputError(
+                    f"{parameter('points', self.options.points)}: follows points of a first mask; give one"
+                )
+            self.objects = referred.objects.rows([]).forgotten(whole, -GIVEN_MASK_LOGIT)
         known = len(self.objects) + len(self._absent.rows if self._absent else ())
-        unseen = [index for index, row in enumerate(rows) if row >= known]
-        if unseen:
-            strangers = objects.rows(unseen)
-            nothing = strangers.likeness.new_zeros(len(unseen))
-            self._absent = Absent([rows[index] for index in unseen], strangers, nothing).with_others(self._absent)
+        unseen = referred.pick([row for row in referred.rows if row >= known])
+        if unseen is not None:
+            strangers = unseen.objects.forgotten(whole, -GIVEN_MASK_LOGIT)
+            nothing = strangers.likeness.new_zeros(len(strangers))
+            self._absent = Absent(unseen.rows, strangers, nothing).with_others(self._absent)
 
     def search(self, context: FrameContext, taken: Tensor | None = None) -> Sighting:
         if self._referred is None:
             raise RuntimeError("refer() must come before search()")
         view = View(context)
-        objects = self._referred.objects.forgotten(view.embedding.geometry, -GIVEN_MASK_LOGIT)
-        decoded = self._decode(view, objects)
-        presence = evidence_for(objects, view, decoded)
-        inside = F.max_pool2d((decoded.logits > 0).float()[:, None], 4)[:, 0] > 0
-        similarity = decoded.explanation.confidence.masked_fill(~inside, -1).flatten(1).amax(1)
-        return Sighting(decoded.logits, presence, similarity, view.embedding.geometry)
+        return self._sighting(view, self._referred, self._search(view, self._referred, taken)[0])
 
     def state(self) -> State:
         return {
@@ -213,6 +221,7 @@ class PerSAM(Segmenting):
             "absent": self._absent and self._absent.state(),
             "decoder_calls": self.decoder_calls,
             "points": self._propagated and self._propagated.state(),
+            "referred": self._referred and self._referred.state(),
         }
 
     def restore(self, context: FrameContext, state: State) -> None:
@@ -220,6 +229,8 @@ class PerSAM(Segmenting):
         self.objects = Objects.restored(state["objects"], context.device)
         absent = state.get("absent")  # which older states lack
         self._absent = absent and Absent.restored(absent, context.device)
+        referred = state.get("referred")  # likewise
+        self._referred = referred and Referred.restored(referred, context.device)
         self.decoder_calls = state["decoder_calls"]
         if self.options.points != "none":
             self._propagated = PropagatedPoints(load_point_tracker(self.options.points, context.device))
@@ -231,13 +242,6 @@ class PerSAM(Segmenting):
         boxes = tight_boxes(masks)
         context.look_at(region_around(self._settled, context, boxes))
         return self._learn(View(context), masks, boxes)
-
-    def _learn_together(self, shown: Sequence[Shown]) -> Objects:
-        """Learn one object from all of its references."""
-        parts = []
-        for each in shown:
-            parts.append(self._take(each.context, each.mask))
-        return together_referred(parts)
 
     def _new_points(self, view: View, objects: Objects) -> Tensor:
         """Choose the points (N, P, 2) to propagate from a frame whose masks are given."""
@@ -251,7 +255,16 @@ class PerSAM(Segmenting):
         if self._propagated:
             self._propagated.keep(kept)
 
-    def _notice_returns(self, result: Result) -> None:
+    def _give_up(self, rows: list[int], whole: Geometry) -> None:
+        """Let objects be absent that were followed and are lost, so that they are looked for by their references."""
+        if not rows:
+            return
+        places = places_of(rows, self._absent, len(self.objects))
+        gone = self.objects.rows(places).forgotten(whole, -GIVEN_MASK_LOGIT)
+        self._keep_all_but(places)
+        self._absent = Absent(rows, gone, gone.likeness.new_zeros(len(gone))).with_others(self._absent)
+
+    def _notice_returns(self, context: FrameContext, result: Result) -> None:
         """Follow absent objects again that the last look found and that the merged result shows."""
         look, self._look, absent = self._look, None, self._absent
         if look is None or absent is None:
@@ -261,8 +274,26 @@ class PerSAM(Segmenting):
         if objects.appearance is not None and back:
             memory = self._observed(look.view, objects).memory
             objects = replace(objects, appearance=replace(objects.appearance, last=memory))
+        for row in back if self._referred else ():
+            if row in self._referred.rows:
+                index = torch.tensor([back.index(row)], device=objects.boxes.device)
+                objects = objects.with_rows(index, self._met_again(context, result, row, objects.geometry))
         if back:
             self._take_back(back, objects, look.view)
+
+    def _met_again(self, context: FrameContext, result: Result, row: int, whole: Geometry) -> Objects:
+        """Learn an object that its references found, from them and from the frame in which it was found."""
+        object_id = result.object_ids[row]
+        labels = (result.labels == object_id) * np.uint8(object_id)
+        fresh = self._take(afresh(context), FirstMask(labels, (object_id,))).on(whole, -GIVEN_MASK_LOGIT)
+        known = self._referred.one(row).objects.forgotten(whole, -GIVEN_MASK_LOGIT)
+        both = joined_references([known, fresh])
+        if both.appearance is not None and fresh.appearance is not None:
+            seen = replace(both.appearance, last=fresh.appearance.last, seen=fresh.appearance.given)
+            both = replace(both, appearance=seen)
+        return replace(
+            both, boxes=fresh.boxes, found=fresh.found, usual_area=fresh.usual_area, mask_logits=fresh.mask_logits
+        )
 
     def _take_back(self, rows: list[int], objects: Objects, view: View | None = None) -> None:
         """Put absent objects back to their rows; points are chosen from their masks if there is a view of the frame."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from ...boxes import tight_boxes
 from ...interfaces import FrameContext
 from ...state_file import State
 from ...structures import Masks
@@ -92,19 +94,34 @@ class PerSAMF(PerSAM):
     def _learn(self, view: View, masks: Tensor, boxes: Tensor) -> Objects:
         """Learn objects as PerSAM does; then fit their weights on the three masks that the decoder gives."""
         objects = super()._learn(view, masks, boxes)
-        began = time.perf_counter()
-        options, geometry = self.options, view.embedding.geometry
+        return replace(objects, weights=self._fitted([(view, masks, objects)]))
+
+    def _learn_together(self, shown: Sequence[tuple[View, Tensor]]) -> Objects:
+        """Learn one object from several views, given its mask in each; its weights are fitted on all (D.3)."""
+        parts = [PerSAM._learn(self, view, mask, tight_boxes(mask)) for view, mask in shown]
+        weights = self._fitted([(*each, part) for each, part in zip(shown, parts, strict=True)])
+        return replace(self._put_together(shown, parts), weights=weights)
+
+    def _fitted(self, examples: Sequence[tuple[View, Tensor, Objects]]) -> Tensor:
+        """Fit the scale weights (N, 3) of objects on all examples: their views, masks (N, H, W) bool, and objects."""
+        began, options = time.perf_counter(), self.options
+        logits, truth = zip(*(self._example(*each) for each in examples), strict=True)
+        kept = (logits[0], truth[0])
+        if len(examples) > 1:
+            kept = torch.cat([each.flatten(2) for each in logits], 2), torch.cat([each.flatten(1) for each in truth], 1)
+        weights = scale_weights.fit(*kept, epochs=options.epochs, lr=options.lr, remainder=options.remainder)
+        self.fit_seconds += time.perf_counter() - began
+        return weights
+
+    def _example(self, view: View, masks: Tensor, objects: Objects) -> tuple[Tensor, Tensor]:
+        """Return the three masks of each object, (N, 3, h, w), and the true one, (N, h, w), at one size."""
+        geometry = view.embedding.geometry
         prompts, guidance, _ = self._prompts(view, objects)
         logits = self._run(view, prompts, guidance).low_res_logits
-        if options.fit_at == "frame":
-            logits = geometry.upsample(logits.flatten(0, 1)).unflatten(0, (-1, 3))
-            truth = masks.float()
-        else:
-            height, width = logits.shape[-2:]
-            truth = geometry.mask_logits(masks, (height, width), 1.0)[:, 0] / 2 + 0.5
-        weights = scale_weights.fit(logits, truth, epochs=options.epochs, lr=options.lr, remainder=options.remainder)
-        self.fit_seconds += time.perf_counter() - began
-        return replace(objects, weights=weights)
+        if self.options.fit_at == "frame":
+            return geometry.upsample(logits.flatten(0, 1)).unflatten(0, (-1, 3)), masks.float()
+        height, width = logits.shape[-2:]
+        return logits, geometry.mask_logits(masks, (height, width), 1.0)[:, 0] / 2 + 0.5
 
     def _choose(self, masks: Masks, objects: Objects, first: bool = False) -> tuple[Tensor, Tensor]:
         """Weight the three masks of each object and sum them (eq. 11): logits (N, 4h, 4w) and scores (N,)."""

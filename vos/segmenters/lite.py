@@ -78,8 +78,9 @@ class LiteSegmenter:
         image = torch.tensor(geometry.resize(rgb), device=self.device)
         pixels = geometry.pad(((image - self._mean) / self._std).permute(2, 0, 1))[None]
         pixels = pixels.to(self.fast_dtype, memory_format=torch.channels_last)
-        embedding, fine = self.network.embed(pixels)
-        return ImageEmbedding(embedding.float(), geometry, fine)
+        features = self.network.backbone(pixels)
+        embedding, fine = self.network.merge(features)
+        return ImageEmbedding(embedding.float(), geometry, fine, coarse=features[-1].float())
 
     def match_features(self, embedding: ImageEmbedding) -> Tensor:
         return self.network.match(embedding.values)

@@ -211,7 +211,10 @@ class LiteNetwork(nn.Module):
             The image embedding (B, C, H / 8, W / 8), and the finer features for ``decode``, see
             :meth:`FineMaskDecoder.fine`.
         """
-        features = self.backbone(pixels)
+        return self.merge(self.backbone(pixels))
+
+    def merge(self, features: list[Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """Make what :meth:`embed` returns of the backbone's features at strides 2, 4, 8, 16 and 32."""
         return self.pyramid(features), self.mask_decoder.fine(features)
 
     def positions(self, height: int, width: int) -> Tensor:

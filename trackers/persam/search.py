@@ -1,0 +1,295 @@
+"""Looks for objects in a whole picture by their references: coarsely first, then close to each candidate.
+
+1. The whole picture is compared with the references, and the objects are decoded in it.
+2. A model that takes the last mask sees more when an object fills its input. So each candidate, the mask found and the
+   surroundings of the best match, is encoded again from near by, and decoded from its box.
+3. The candidate whose features are most like those of the references wins, and that similarity is how sure it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...boxes import tight_boxes
+from ...geometry import Geometry, Region
+from ...hinted import LEAST_REGION, ROOM, HintedObject
+from ...references import PRESENT, Shown, Sighting
+from ...structures import Explanation, Hint, Tracked
+from ...weights.presence import calibration_of
+from .absence import CLEARER, EMPTY_LOGIT, Absent, Look, mixed, seen
+from .looks import View, afresh
+from .objects import Objects
+from .referred import Referred, kind_features, mean_inside, place_features, stacked, together
+from .segmenting import GIVEN_MASK_LOGIT, Segmenting
+
+ROUNDS = 2
+"""Decodings of a candidate."""
+
+SMALL = 0.5
+"""Length of an object's longer side, as a share of the picture's, below which its reference is learned enlarged too."""
+
+ENLARGED = 2.0
+"""Length of the sides of that enlarged region, as a multiple of the object's."""
+
+AROUND_THE_PEAK = 0.5
+"""Share of the way from the map's median to its peak above which patches belong to the candidate at the peak."""
+
+SAME_PLACE = 0.7
+"""Overlap (IoU) of two candidates' boxes from which on they are one."""
+
+DOUBLED = 0.08
+"""Likeness that a candidate of twice the size may lack."""
+
+LEFT_OVER = 0.5
+"""Share of a mask's pixels that other instances may have taken at most."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One mask that may show the object.
+
+    Attributes:
+        logits: low-res logits (1, a, b).
+        geometry: of the logits.
+        likeness: similarity to the references of what is inside.
+    """
+
+    logits: Tensor
+    geometry: Geometry
+    likeness: float
+
+    def rank(self) -> float:
+        """Return what the best candidate has most of: likeness and, as a part looks like the whole, size."""
+        pixels = float((self.logits > 0).sum()) * self.geometry.pixels_per_value(4)
+        return self.likeness + DOUBLED * math.log2(max(pixels, 1.0))
+
+
+class Searching(Segmenting):
+    """Learns objects from references, and finds them in pictures."""
+
+    def _referred_of(self, shown: Sequence[Shown]) -> Referred:
+        """Learn the objects of references, whose pictures may have any size."""
+        rows = sorted({each.row for each in shown})
+        learned = [self._learn_references([each for each in shown if each.row == row]) for row in rows]
+        objects = learned[0][0]
+        for more, *_ in learned[1:]:
+            objects = objects.with_more(more)
+        places, whole, near = (stacked([each[part] for each in learned]) for part in (1, 2, 3))
+        return Referred(rows, objects, places, whole, near)
+
+    def _learn_references(self, shown: Sequence[Shown]) -> tuple[Objects, Tensor, Tensor, Tensor]:
+        """Learn one object from all of its references: the object, and features as in :class:`.Referred`."""
+        zooms = bool(self._settled.zoom)
+        views, masks = [], []
+        near = []
+        for each in shown:
+            mask = torch.tensor(each.mask.masks(), device=each.context.device)
+            box, size = tight_boxes(mask), each.context.frame.size
+            views.append(View(afresh(each.context)))
+            masks.append(mask)
+            if not zooms:
+                continue
+            if _extent(box, size) < SMALL:
+                views.append(View(afresh(each.context, Region.around(box, size, ENLARGED, LEAST_REGION))))
+                masks.append(mask)
+            region = Region.around(box, size, ROOM, LEAST_REGION)
+            near.append((View(afresh(each.context, region)), mask))
+            near.append((View(afresh(each.context, region, mirrored=True)), mask.flip(2)))
+        whole = list(zip(views, masks, strict=True))
+        objects = self._learn_together(whole)
+        return (
+            objects,
+            torch.cat([_inside(place_features(view), view, mask) for view, mask in whole]),
+            torch.cat([_inside(kind_features(view), view, mask) for view, mask in whole]),
+            torch.cat([_inside(kind_features(view), view, mask) for view, mask in near or whole]),
+        )
+
+    def _learn_together(self, shown: Sequence[tuple[View, Tensor]]) -> Objects:
+        """Learn one object from several views, given its mask (1, H, W) bool in each."""
+        return self._put_together(shown, [self._learn(view, mask, tight_boxes(mask)) for view, mask in shown])
+
+    def _put_together(self, shown: Sequence[tuple[View, Tensor]], parts: Sequence[Objects]) -> Objects:
+        """Join what several views taught of one object, without a place."""
+        first = shown[0][0].embedding.geometry
+        return together([each.forgotten(first, -GIVEN_MASK_LOGIT) for each in parts])
+
+    def _search(
+        self, view: View, referred: Referred, taken: Tensor | None = None
+    ) -> tuple[list[Candidate], Explanation]:
+        """Find the best candidate of each object in a picture.
+
+        Args:
+            view: the whole picture.
+            referred: the objects.
+            taken: pixels that count no longer, (N, H, W) bool; None: there are none.
+
+        Returns:
+            The candidates, and what led to the masks that were decoded in the whole picture.
+        """
+        objects = referred.objects.forgotten(view.embedding.geometry, -GIVEN_MASK_LOGIT)
+        decoded = self._decode(view, objects, options=self._settled.for_search(), taken=taken)
+        logits = decoded.logits if taken is None else _without(decoded.logits, view.embedding.geometry, taken)
+        best = []
+        for row in range(len(objects)):
+            one, own = referred.one(referred.rows[row]), None if taken is None else taken[row : row + 1]
+            candidates = [self._judged(view, one, logits[row : row + 1])]
+            if self._settled.zoom:
+                boxes = _candidate_boxes(view, one, logits[row : row + 1], own)
+                candidates = [self._close(view, one, box, own) for box in boxes] or candidates
+            best.append(max(candidates, key=Candidate.rank))
+        return best, decoded.explanation
+
+    def _close(self, view: View, referred: Referred, box: Tensor, taken: Tensor | None) -> Candidate:
+        """Look at a candidate from near by: decode it from its box (1, 4)."""
+        region = Region.around(box, view.frame.size, ROOM, LEAST_REGION)
+        fills = (region.height, region.width) == view.frame.size
+        near = view.context if fills else afresh(view.context, region)  # what is encoded already serves
+        hinted = HintedObject(near, Hint(box=tuple(box[0].tolist())), ROUNDS, look=False)
+        logits, geometry = hinted.low_res_logits(), near.embedding.geometry
+        if taken is not None:
+            logits = _without(logits, geometry, taken)
+        if not (logits > 0).any():
+            return Candidate(logits, geometry, -1.0)
+        closer = _alike(mean_inside(kind_features(View(near)), logits, geometry), referred.near)
+        whole = _alike(mean_inside(kind_features(view), logits, geometry), referred.whole)
+        return Candidate(logits, geometry, float(closer + whole) / 2)
+
+    def _judged(self, view: View, referred: Referred, logits: Tensor) -> Candidate:
+        """Judge a mask that was decoded in the whole picture; of a model without kinds, by its best patch (E.5)."""
+        geometry = view.embedding.geometry
+        if not (logits > 0).any():
+            return Candidate(logits, geometry, -1.0)
+        if view.embedding.coarse is None:
+            return Candidate(logits, geometry, float(best_similarity(view, referred.objects, logits, geometry)))
+        return Candidate(
+            logits, geometry, float(_alike(mean_inside(kind_features(view), logits, geometry), referred.whole))
+        )
+
+    def _presence(self, view: View, candidates: Sequence[Candidate]) -> Tensor:
+        """Return how sure it is that the candidates are the objects, (N,)."""
+        likeness = torch.tensor([each.likeness for each in candidates], device=view.context.device)
+        calibration = calibration_of(view.segmenter.name, view.context.encoder.name)
+        return torch.where(likeness > -1, calibration.presence(likeness), 0)
+
+    def _sighting(self, view: View, referred: Referred, candidates: Sequence[Candidate]) -> Sighting:
+        """Put the candidates of all objects together at the picture's size."""
+        logits = torch.cat([each.geometry.upsample(each.logits) for each in candidates])
+        similarity = [
+            best_similarity(view, referred.one(referred.rows[row]).objects, each.logits, each.geometry)
+            for row, each in enumerate(candidates)
+        ]
+        return Sighting(logits, self._presence(view, candidates), torch.cat(similarity))
+
+    def _looked_for(self, view: View, absent: Absent, referred: Referred, followed: Tracked | None) -> Look:
+        """Look for absent objects of which some have references, see :meth:`.Absent.look`.
+
+        Args:
+            view: the whole frame.
+            absent: the objects.
+            referred: those that have references, all of them absent.
+            followed: the masks of the other objects, whose pixels are taken.
+        """
+        taken = None
+        if followed is not None:
+            taken = (followed.full_size() > 0).any(0).expand(len(referred.rows), -1, -1)
+        candidates, explanation = self._search(view, referred, taken)
+        whole = view.embedding.geometry
+        logits = torch.cat(
+            [whole.resample(each.logits[:, None], each.geometry, outside=EMPTY_LOGIT)[:, 0] for each in candidates]
+        )
+        presence = self._presence(view, candidates)
+        places = [absent.rows.index(row) for row in referred.rows]
+        found = (presence >= PRESENT) & (presence >= absent.mistaken[places] + CLEARER)
+        own = seen(view, logits, presence, presence, found, explanation)
+        rest = absent.without(referred.rows, close_up=False)
+        if rest is None:
+            return own
+        others = rest.look(view, self._decode(view, rest.objects), followed)
+        return mixed(others, own, places)
+
+
+def best_similarity(view: View, objects: Objects, logits: Tensor, geometry: Geometry) -> Tensor:
+    """Return the largest confidence (eq. 6) inside a mask, (1,); -1 for an empty one."""
+    own = view.features.geometry
+    inside = own.resample((logits[:, None] > 0).to(logits.dtype), geometry, outside=0.0)
+    covered = F.adaptive_max_pool2d(inside, own.grid)[:, 0] > 0
+    return objects.confidence(view).masked_fill(~covered, -1).flatten(1).amax(1)
+
+
+def _inside(features: tuple[Tensor, Geometry], view: View, mask: Tensor) -> Tensor:
+    """Average features of a reference over the inside of its mask (1, H, W) bool, (1, C)."""
+    geometry = view.embedding.geometry
+    height, width = geometry.grid
+    return mean_inside(features, geometry.mask_logits(mask, (4 * height, 4 * width), 1.0)[:, 0], geometry)
+
+
+def _alike(feature: Tensor, references: Tensor) -> Tensor:
+    """Return the largest cosine of a feature (1, C) with references (1, K, C), (1,)."""
+    return torch.einsum("nc,nkc->nk", feature, references).amax(1)
+
+
+def _extent(box: Tensor, size: tuple[int, int]) -> float:
+    """Return how much of a picture of (H, W) the longer side of a box (1, 4) takes."""
+    left, top, right, bottom = box[0].tolist()
+    return max((right - left + 1) / size[1], (bottom - top + 1) / size[0])
+
+
+def _without(logits: Tensor, geometry: Geometry, taken: Tensor) -> Tensor:
+    """Empty low-res logits (N, a, b) where pixels (N, H, W) are taken; all of them if little is left."""
+    there = geometry.mask_logits(taken, (logits.shape[1], logits.shape[2]), 1.0)[:, 0] > 0
+    before, left = ((each > 0).flatten(1).sum(1) for each in (logits, torch.where(there, -1, logits)))
+    gone = there | (left < (1 - LEFT_OVER) * before)[:, None, None]
+    return torch.where(gone, -logits.abs(), logits)
+
+
+def _candidate_boxes(view: View, referred: Referred, logits: Tensor, taken: Tensor | None) -> list[Tensor]:
+    """Return boxes (1, 4) in frame pixels: of the mask decoded in the whole picture, and around the best match."""
+    boxes = []
+    mask = view.embedding.geometry.upsample(logits) > 0
+    if mask.any():
+        boxes.append(tight_boxes(mask))
+    peak = _box_at_peak(view, referred, taken)
+    if not boxes or _overlap(boxes[0], peak) < SAME_PLACE:
+        boxes.append(peak)
+    height, width = view.frame.size
+    limit = peak.new_tensor([width - 1, height - 1])
+    grown = []
+    for box in boxes:  # a hint's box has an extent
+        corner = torch.minimum(box[:, :2], limit - 2).clamp_min(0)
+        grown.append(torch.cat([corner, torch.maximum(box[:, 2:], corner + 2)], dim=1).float())
+    return grown
+
+
+def _box_at_peak(view: View, referred: Referred, taken: Tensor | None) -> Tensor:
+    """Return the box (1, 4) of the patches around the best match that match about as well."""
+    features, geometry = place_features(view)
+    alike = torch.einsum("chw,kc->khw", features[0], referred.places[0]).amax(0)
+    alike = F.avg_pool2d(F.avg_pool2d(alike[None, None], 3, 1, 1, count_include_pad=False), 3, 1, 1)[0, 0]
+    usable = geometry.inside().to(alike.device)
+    if taken is not None:
+        usable = usable & (geometry.coverage(taken)[0] < LEFT_OVER)
+    if not usable.any():
+        usable = geometry.inside().to(alike.device)
+    alike = alike.masked_fill(~usable, -1)
+    middle, peak = alike[usable].median(), alike.max()
+    inside = (alike >= middle + AROUND_THE_PEAK * (peak - middle)).float()[None, None]
+    kept = (alike == peak).float()[None, None]
+    while (grown := F.max_pool2d(kept, 3, 1, 1) * inside).sum() > kept.sum():
+        kept = grown
+    left, top, right, bottom = tight_boxes(kept[0] > 0)[0].tolist()
+    corners = alike.new_tensor([[left - 0.5, top - 0.5], [right + 0.5, bottom + 0.5]])
+    return geometry.cells_to_frame(corners).flatten()[None]
+
+
+def _overlap(one: Tensor, other: Tensor) -> float:
+    """Return the IoU of two boxes (1, 4)."""
+    low, high = torch.maximum(one[0, :2], other[0, :2]), torch.minimum(one[0, 2:], other[0, 2:])
+    common = (high - low + 1).clamp_min(0).prod()
+    areas = [(box[0, 2:] - box[0, :2] + 1).prod() for box in (one, other)]
+    return float(common / (areas[0] + areas[1] - common))
