@@ -21,9 +21,9 @@ demo: $(INSTALLED)
 	$(BIN)/vos-track demo/clip.mp4 --first-mask demo/first_mask.png -o demo/result --overwrite
 	@echo "The result is in demo/result"
 
-# a process for each core, each with one thread: most tests keep one core busy at most
+# a process for each core, each with one thread: most tests keep one core busy at most; the longest files come first
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED) types
 	$(BIN)/ruff check .

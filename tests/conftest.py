@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,32 @@ from torch.nn import functional as F
 from vos.segmenters.checkpoint import load_published
 from vos.segmenters.lite import LiteSegmenter
 from vos.segmenters.sam import SamSegmenter, build
+from vos.testing.__main__ import main as conformance
+from vos.trackers.persam import PerSAMF
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may ignore it, and children inherit that
 
 DATA = Path(__file__).parent / "data" / "persam"
+
+LONGEST = (
+    "test_docs",
+    "test_resume",
+    "test_sam2",
+    "test_cutie",
+    "test_conformance",
+    "test_annotate_page",
+    "test_bad_input",
+    "test_packaging",
+    "test_training",
+    "test_live",
+)
+"""Test files that take longest, which begin first: then no process is left alone with one of them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the tests by file, those of ``LONGEST`` first."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 def oracle(name: str) -> dict[str, np.ndarray]:
@@ -72,6 +95,30 @@ def loss_of_masks(logits: Tensor, truth: Tensor) -> Tensor:
     found = logits.sigmoid()
     dice = (2 * (found * truth).sum((1, 2)) + 1) / (found.sum((1, 2)) + truth.sum((1, 2)) + 1)
     return (inside / 2 + outside + 1 - dice).sum()
+
+
+@dataclass(frozen=True)
+class ShortFit(PerSAMF.Options):
+    """PerSAM-F with a fit of 20 steps."""
+
+    epochs: int = 20
+
+
+@pytest.fixture
+def short_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PerSAM-F learns its weights for a moment only: for tests that do not ask how well it does."""
+    monkeypatch.setattr(PerSAMF, "Options", ShortFit)
+
+
+@pytest.fixture
+def conforms(capfd: pytest.CaptureFixture[str]) -> Callable[..., None]:
+    """Runs the conformance tests in this process, with the arguments of ``python -m vos.testing``."""
+
+    def run(*arguments: str) -> None:
+        status = conformance(["-q", *arguments])
+        assert status == 0, capfd.readouterr().out[-3000:]
+
+    return run
 
 
 @pytest.fixture

@@ -217,12 +217,3 @@ def test_the_release_tracks(installed: Path, tmp_path: Path) -> None:
         assert type(__import__("vos_track").open_session(tracker="persam").tracker).__module__.startswith("vos_track.")
     """
     run_installed(installed, tmp_path, sys.executable, "-c", textwrap.dedent(script))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("more", [["--tracker", "persam"], ["--tracker", "persam-f", "-k", "not 300_frames"]])
-def test_built_in_trackers_conform(more):
-    """What PerSAM-F holds after its first frame is PerSAM's, so its memory is not measured again."""
-    command = [sys.executable, "-m", "vos.testing", "-q", *more]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-3000:]

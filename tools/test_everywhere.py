@@ -93,7 +93,7 @@ def run(situation: Situation, arguments: Sequence[str]) -> tuple[bool, str, floa
     if all(each.startswith("-") for each in arguments):  # no test files among them
         command += [str(ROOT / "tests" / f"{name}.py") for name in situation.files]
     if situation.environment["OMP_NUM_THREADS"] == "1":  # as `make test` does
-        command += ["--numprocesses", "auto", "--dist", "loadfile"]
+        command += ["--numprocesses", "auto", "--dist", "loadfile", "--no-loadscope-reorder"]
     before = signal.signal(signal.SIGINT, signal.SIG_IGN) if situation.ignores_sigint else None
     began = time.monotonic()
     try:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
-def main() -> int:
-    """Run the tests with the arguments of the command line; return pytest's exit status, or 2 without pytest."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the tests; return pytest's exit status, or 2 without pytest.
+
+    Args:
+        arguments: of the command line; None takes them from ``sys.argv``.
+    """
     try:
         import pytest
     except ImportError:
         print("vos.testing: the conformance tests need pytest: pip install pytest", file=sys.stderr)
         return 2
     own = ["-p", f"{__package__}.plugin", "--import-mode=importlib", "-c", str(Path(__file__).parent / "pytest.ini")]
-    return pytest.main([*own, str(Path(__file__).parent), *sys.argv[1:]])
+    given = sys.argv[1:] if arguments is None else arguments
+    return pytest.main([*own, str(Path(__file__).parent), *given])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from ..engine.model_cache import ModelCache
 from ..engine.session import Session
 from ..pipeline import open_session
 
@@ -16,10 +17,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--tracker", required=False, default="persam", help="an installed tracker (default: persam)")
     group.addoption("--model", default="lite", help="as for vos-track (default: lite)")
     group.addoption("--prior", default="same", help="as for vos-track (default: same)")
+    frames = "frames over which memory must stay flat (default: 300)"
+    group.addoption("--memory-frames", type=int, default=300, metavar="N", help=frames)
+
+
+@pytest.fixture(scope="session")
+def models() -> ModelCache:
+    """Return the models, which all sessions of a run share."""
+    return ModelCache()
 
 
 @pytest.fixture
-def new_session(request: pytest.FixtureRequest) -> Callable[[], Session]:
+def new_session(request: pytest.FixtureRequest, models: ModelCache) -> Callable[[], Session]:
     """Return a function that opens a session of the tracker under test."""
     options = {name: request.config.getoption(f"--{name}") for name in ("tracker", "model", "prior")}
-    return lambda: open_session(device="cpu", **options)
+    return lambda: open_session(device="cpu", models=models, **options)
