@@ -7,9 +7,9 @@ frame, what the memory attention will not read again is dropped.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, MutableSequence
+from collections.abc import MutableMapping, MutableSequence, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 import transformers
@@ -22,6 +22,7 @@ from ..geometry import Geometry
 from ..interfaces import FrameContext
 from ..structures import FirstMask, Result, Tracked
 from ..weights import model_files, pretrained
+from ..weights.licences import tell_licence
 
 CONDITIONING_FRAMES = 8
 """True masks that are kept of one object: the first, and the latest corrections."""
@@ -90,12 +91,16 @@ class Sam2:
 
     Attributes:
         files: weight files in use, after ``start``.
+        mean: of red, green and blue on a scale of 0 to 1, which the input is normalised by.
+        deviation: standard deviation, likewise.
     """
 
     Options = Sam2Options
     name = "sam2"
     model_class = "Sam2VideoModel"
     session_class = "Sam2VideoInferenceSession"
+    mean: ClassVar[Sequence[float]] = IMAGENET_DEFAULT_MEAN
+    deviation: ClassVar[Sequence[float]] = IMAGENET_DEFAULT_STD
 
     def __init__(self, options: Sam2Options | None = None):
         self.options = options or self.Options()
@@ -162,6 +167,7 @@ class Sam2:
         except ImportError as error:
             reason = " ".join(str(error).split())
             raise WeightsError(f"{source}: its image encoder cannot be used here: {reason}") from error
+        tell_licence(self.name, self.name)
         self._loaded = model.to(device=context.device, dtype=context.dtype).eval().requires_grad_(False)
         self.files = model_files(source)
 
@@ -181,7 +187,7 @@ class Sam2:
     def _pixels(self, context: FrameContext) -> Tensor:
         """Make the input of the image encoder from a frame, (3, S, S)."""
         image = torch.tensor(self._geometry.resize(context.frame.rgb), device=self._model.device).float() / 255
-        mean, deviation = image.new_tensor(IMAGENET_DEFAULT_MEAN), image.new_tensor(IMAGENET_DEFAULT_STD)
+        mean, deviation = image.new_tensor(self.mean), image.new_tensor(self.deviation)
         return ((image - mean) / deviation).permute(2, 0, 1).to(self._model.dtype)
 
     def _take(self, context: FrameContext, sessions: list[Inference], first_mask: FirstMask) -> None:

@@ -103,11 +103,9 @@ class PriorEncoder(Protocol):
 
     Entry-point group: ``vos.prior_encoders``.
 
-    One whose input may have any size has an attribute ``long_side``, None by default: pixels of the long side,
-    which ``prior_size`` of :func:`vos.open_session` sets after it was loaded.
-
     Attributes:
         name: the name that it was loaded by.
+        long_side: may be left out: pixels of the input's long side, which ``prior_size`` sets.
     """
 
     name: str

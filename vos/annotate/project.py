@@ -65,8 +65,7 @@ class Project:
         self._scores: dict[int, dict[int, float]] = {}  # of the tracked frames, by frame index and object id
         self._history: list[tuple[int, int, Hint | None]] = []  # frame index, object id, the hint before the mark
         self._last_id = 0
-        self._lock = RLock()
-        self._stop = Event()
+        self._lock, self._stop = RLock(), Event()
         self._tracking = False
         self._paused: tuple[int, Generator[Result, None, None]] | None = None  # last frame index, rest of the run
 
