@@ -101,8 +101,8 @@ class Finder:
         many: bool = False,
         threshold: float | None = None,
     ) -> None:
-        self._session = Session(tracker, segmenter, encoder)
-        self._session.refer(references)
+        self._session = Session(tracker, segmenter, encoder, references)
+        self._session.learn()
         self.object_ids = self._session.object_ids
         self._many = many
         self.threshold = PRESENT if threshold is None else threshold

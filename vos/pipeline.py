@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Generator, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from .engine.given import (
     Hints,
     MaskSource,
     earliest_as_first,
+    no_first_mask,
     object_ids_of_first,
     only_file,
     read_first_mask,
@@ -39,7 +40,9 @@ from .readers.limits import MAX_PIXELS
 from .readers.mask_size import Resize
 from .readers.open import open_reader
 from .readers.prefetch import prefetch, read_ahead
+from .readers.references import ReferenceLike, read_references
 from .readers.source import SourceReader, faults_line
+from .references import Reference, check_takes_references
 from .structures import FirstMask, Frame, Result
 
 _log = logging.getLogger(__name__)
@@ -70,6 +73,7 @@ def open_session(
     device: str = "auto",
     dtype: str = "auto",
     prior_size: int | None = None,
+    references: Sequence[Reference] = (),
     models: ModelCache | None = None,
 ) -> Session:
     """Open a session for live use: ``start(frame, first_mask)``, then ``step(frame)`` for each frame.
@@ -82,6 +86,7 @@ def open_session(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
         prior_size: pixels of the long side of the prior encoder's input; None: its default.
+        references: pictures of objects, which are looked for from the first frame on, see :meth:`vos.Session.start`.
         models: where models are kept loaded for later sessions; None: they are this session's own.
 
     Weights load when the tracker first asks for them, at the latest in ``start``. A tracker that
@@ -94,10 +99,14 @@ def open_session(
     chosen = pick_device(device)
     where = chosen, pick_dtype(dtype, chosen)
     cache = models or ModelCache()
+    fresh = new_tracker(tracker, points=points)
+    if references:
+        check_takes_references(fresh)
     return Session(
-        new_tracker(tracker, points=points),
+        fresh,
         cache.get(("model", model, *where), lambda: defer_segmenter(model, *where)),
         cache.get(("prior", prior, *where, prior_size), lambda: defer_encoder(prior, *where, prior_size)),
+        references,
     )
 
 
@@ -117,6 +126,7 @@ def track(
     live: bool = False,
     masks_at: Mapping[int, MaskSource] | None = None,
     gone: Mapping[int, Collection[int]] | None = None,
+    references: ReferenceLike | Iterable[ReferenceLike] = (),
     max_pixels: int = MAX_PIXELS,
     fps: float | None = None,
     **session_options: Any,
@@ -148,6 +158,8 @@ def track(
             that all objects are gone.
         gone: numbers of objects that a later frame does not show, by its index: they are absent from there on, until
             they are found or shown again.
+        references: pictures of objects, see :func:`vos.find`, by which these are found in the video, and found again
+            when they are lost. Without ``first_mask`` all objects are those of the references.
         max_pixels: refuse larger frames and masks before memory is taken for them.
         fps: of an iterable: frames per second, from which the times of its frames follow; None for 24.
         **session_options: see :func:`open_session`.
@@ -159,16 +171,21 @@ def track(
         raise InputError(f"{parameter('order', order)}: choose frames or as-made")
     choice: _Choice = {"start": start, "max_frames": max_frames, "stride": stride, "max_pixels": max_pixels}
     with _open(video, reader, live, fps, choice) as source:
-        first_mask, first_frame, others = earliest_as_first(first_mask, first_frame, masks_at or {})
-        mask = read_first_mask(first_mask, source.size, resize_mask, max_pixels, threshold)
+        read = read_references(references, max_pixels) if references else []
+        if read and both_ways:
+            raise InputError(f"{parameter('reference')}: does not go with {parameter('both_ways')} yet; leave one out")
+        mask, others = no_first_mask(source.size), dict(masks_at or {})
+        if first_mask is not None or not read:
+            first_mask, first_frame, others = earliest_as_first(first_mask, first_frame, others)
+            mask = read_first_mask(first_mask, source.size, resize_mask, max_pixels, threshold)
         check_frames("first_frame", [first_frame] if first_frame else (), source)
         check_frames("masks_at", others, source)
         check_frames("gone", gone or {}, source)
         masks = {
-            at: read_mask(one, source.size, resize_mask, max_pixels, threshold, True, only_file(first_mask))
+            at: read_mask(one, source.size, resize_mask, max_pixels, threshold, True, only_file(first_mask or ()))
             for at, one in others.items()
         }
-        with open_session(**session_options) as session:
+        with open_session(references=read, **session_options) as session:
             if both_ways:
                 check_walks_back(source)
                 if not isinstance(mask, FirstMask):
@@ -283,7 +300,8 @@ def follow(
     Args:
         session: a fresh one.
         frames: the frames, a generator that is closed at the end.
-        first_mask: mask of the first frame, or hints from which it is made.
+        first_mask: mask of the first frame, or hints from which it is made; one without objects begins with the
+            session's references alone.
         masks_at: true masks of later frames by their index: their objects are corrected, or join.
         saved: an earlier run, whose results take the place of tracking as far as they go.
         gone: ids of objects that a later frame does not show, by its index.
@@ -292,7 +310,7 @@ def follow(
     Raises:
         InputError: there is no frame, or none with the index of a change, or an object is gone that was not there.
     """
-    changes = Changes(object_ids_of_first(first_mask), masks_at, gone, first_frame)
+    changes = Changes((*object_ids_of_first(first_mask), *session.referred_ids), masks_at, gone, first_frame)
     last = None
     try:
         for frame in frames:

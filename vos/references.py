@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from .errors import InputError
+from .errors import InputError, PluginError
 from .interfaces import FrameContext, Tracker
 from .structures import MAX_OBJECT_ID, FirstMask, Hint
 
@@ -123,3 +123,16 @@ class ReferringTracker(Tracker, Protocol):
             taken: pixels of each object that count no longer, (N, H, W) bool; None: there are none.
         """
         ...
+
+
+def check_takes_references(tracker: Tracker) -> ReferringTracker:
+    """Return a tracker that takes objects from references.
+
+    Raises:
+        PluginError: it is none.
+    """
+    if not isinstance(tracker, ReferringTracker):
+        raise PluginError(
+            f"{type(tracker).__name__}: this tracker cannot take objects from references; choose persam or persam-f"
+        )
+    return tracker

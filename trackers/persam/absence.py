@@ -40,7 +40,7 @@ class Look:
     Attributes:
         view: the whole frame.
         logits: low-res logits, (M, 4h, 4w); negative everywhere for those not found.
-        scores: (M,); 0 for those not found.
+        scores: (M,); for those not found 0, or with references how sure it is that they are there.
         evidence: see :func:`evidence_for`, (M,).
         found: (M,) bool.
         explanation: what led to the masks.
@@ -120,7 +120,8 @@ class Absent:
             claimed = others[:, 0].amax(0) > 0
         evidence = evidence_for(self.objects, view, decoded, claimed)
         found = (evidence >= FOUND) & (evidence >= self.mistaken + CLEARER)
-        return seen(view, decoded.logits, decoded.scores.clamp(0, 1), evidence, found, decoded.explanation)
+        scores = torch.where(found, decoded.scores.clamp(0, 1), 0)
+        return seen(view, decoded.logits, scores, evidence, found, decoded.explanation)
 
     def after(self, look: Look) -> Absent:
         """Return the same after a look; what was mistaken for an object is slowly forgotten once it is not seen."""
@@ -154,8 +155,7 @@ class Absent:
 
 def seen(view: View, logits: Tensor, scores: Tensor, evidence: Tensor, found: Tensor, explanation: Explanation) -> Look:
     """Make a look, in which objects that were not found have empty masks; see :class:`Look` for the arguments."""
-    shown = torch.where(found[:, None, None], logits, EMPTY_LOGIT)
-    return Look(view, shown, torch.where(found, scores, 0), evidence, found, explanation)
+    return Look(view, torch.where(found[:, None, None], logits, EMPTY_LOGIT), scores, evidence, found, explanation)
 
 
 def mixed(others: Look, own: Look, places: list[int]) -> Look:

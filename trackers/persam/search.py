@@ -186,6 +186,14 @@ class Searching(Segmenting):
         ]
         return Sighting(logits, self._presence(view, candidates), torch.cat(similarity))
 
+    def _still_there(self, view: View, referred: Referred, logits: Tensor) -> Tensor:
+        """Return how sure it is that masks in a view of the frame, (N, 4h, 4w), still show the objects, (N,)."""
+        geometry, kinds = view.embedding.geometry, kind_features(view)
+        features = mean_inside(kinds, logits, geometry)
+        alike = torch.maximum(_alike(features, referred.near), _alike(features, referred.whole))
+        calibration = calibration_of(view.segmenter.name, view.context.encoder.name)
+        return torch.where((logits > 0).flatten(1).any(1), calibration.presence(alike), 0)
+
     def _looked_for(self, view: View, absent: Absent, referred: Referred, followed: Tracked | None) -> Look:
         """Look for absent objects of which some have references, see :meth:`.Absent.look`.
 
@@ -229,9 +237,9 @@ def _inside(features: tuple[Tensor, Geometry], view: View, mask: Tensor) -> Tens
     return mean_inside(features, geometry.mask_logits(mask, (4 * height, 4 * width), 1.0)[:, 0], geometry)
 
 
-def _alike(feature: Tensor, references: Tensor) -> Tensor:
-    """Return the largest cosine of a feature (1, C) with references (1, K, C), (1,)."""
-    return torch.einsum("nc,nkc->nk", feature, references).amax(1)
+def _alike(features: Tensor, references: Tensor) -> Tensor:
+    """Return the largest cosine of each feature (N, C) with the object's references (N, K, C), (N,)."""
+    return torch.einsum("nc,nkc->nk", features, references).amax(1)
 
 
 def _extent(box: Tensor, size: tuple[int, int]) -> float:

@@ -46,6 +46,10 @@ GROWTH = 1.5
 """... so that it gets at most this many times its usual area, and doubles in 14 frames at the earliest."""
 
 
+SOMETHING_ELSE = 0.02
+"""Presence below which a mask that is followed shows something else than the references."""
+
+
 class PerSAM(Searching):
     """The training-free tracker. See :class:`~vos.interfaces.Tracker`.
 
@@ -68,7 +72,7 @@ class PerSAM(Searching):
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
         self._settle_options(context.segmenter)
-        self.objects, self._absent = self._take(context, first_mask), None
+        self.objects, self._absent, self._referred = self._take(context, first_mask), None, None
         if self.options.points != "none":
             self._propagated = PropagatedPoints(load_point_tracker(self.options.points, context.device))
             self._propagated.start(context.frame, self._new_points(View(context), self.objects))
@@ -116,8 +120,24 @@ class PerSAM(Searching):
         if self._settled.contest and decoded.match is not None:
             logits = rivals.contest(logits, decoded.match, self._settled.contest)
         logits = rivals.limited(logits, self._most_cells(geometry))
+        scores = decoded.scores.clamp(0, 1)
+        if self._referred is not None:
+            logits, scores = self._checked(view, logits, scores)
         self._pending = Pending(view, groups, logits)
-        return Tracked(logits, decoded.scores.clamp(0, 1), geometry, decoded.explanation)
+        return Tracked(logits, scores, geometry, decoded.explanation)
+
+    def _checked(self, view: View, logits: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the objects that have references their presence as score; empty masks that show something else."""
+        absent = self._absent.rows if self._absent else []
+        referred = self._referred and self._referred.pick([row for row in self._referred.rows if row not in absent])
+        if referred is None or view.embedding.coarse is None:
+            return logits, scores
+        places = places_of(referred.rows, self._absent, len(self.objects))
+        scores, logits = scores.clone(), logits.clone()
+        scores[places] = self._still_there(view, referred, logits[places]).to(scores.dtype)
+        wrong = [place for place in places if scores[place] < SOMETHING_ELSE]
+        logits[wrong] = -logits[wrong].abs()
+        return logits, scores
 
     def _most_cells(self, geometry: Geometry) -> Tensor:
         """Cells of the low-res logits that each mask may have, (N,) long: a tiny one grows little by little only."""

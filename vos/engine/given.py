@@ -98,6 +98,11 @@ def only_file(first_mask: MaskSource | Hints) -> str | Path | None:
     return files[0] if files else None
 
 
+def no_first_mask(frame_size: tuple[int, int]) -> FirstMask:
+    """Return a first mask without objects for frames of (H, W): references alone say what they are."""
+    return FirstMask(np.zeros(frame_size, np.uint8), ())
+
+
 def object_ids_of_first(first_mask: FirstMask | Hints) -> tuple[int, ...]:
     """Return the ids that the objects of a first mask, or of hints for it, will have."""
     if isinstance(first_mask, FirstMask):

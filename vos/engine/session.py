@@ -27,11 +27,12 @@ from ..interfaces import (
     Tracker,
     can_edit,
 )
-from ..references import Reference, ReferringTracker, Shown, Sighting
+from ..references import Reference, Sighting, check_takes_references
 from ..state_file import State
 from ..structures import MAX_OBJECT_ID, FirstMask, Frame, Hint, Result, first_mask_from_array
 from .hints import mask_from_hints
 from .merge import merge, nothing_followed, painted, result_of_labels, silenced
+from .referring import shown_of, with_first_masks
 
 
 class Session:
@@ -41,13 +42,17 @@ class Session:
         tracker: follows the objects; a fresh one for each session.
         segmenter: encodes and decodes.
         encoder: makes the features of the location prior.
+        references: pictures of objects, which are looked for from the first frame on; see :meth:`start`.
 
     Attributes:
         seconds: time spent by stage (``encode``, ``prior``, ``track``, ``merge``).
         object_ids: ids of the objects that are followed now, in the order of every result's rows.
     """
 
-    def __init__(self, tracker: Tracker, segmenter: Segmenter, encoder: PriorEncoder) -> None:
+    def __init__(
+        self, tracker: Tracker, segmenter: Segmenter, encoder: PriorEncoder, references: Sequence[Reference] = ()
+    ) -> None:
+        self._references = tuple(references)
         self.tracker = tracker
         self.segmenter = segmenter
         self.encoder = encoder
@@ -75,13 +80,15 @@ class Session:
     def start(self, frame: Frame, first_mask: FirstMask | np.ndarray | None = None) -> Result:
         """Take the objects on their first frame.
 
+        With references, those of the mask are found again by them, and the others begin absent.
+
         Args:
             frame: the frame.
-            first_mask: the objects, or their labels (H, W) of bool or integer; None: there are none
-                yet, see :meth:`add_object`.
+            first_mask: the objects, or their labels (H, W) of bool or integer; one without objects begins with the
+                references alone; None: there are none yet, see :meth:`add_object`.
 
         Returns:
-            The given mask as a result.
+            The given mask as a result; with references alone, what was found.
 
         Raises:
             InputError: the mask has another size than the frame, or no object.
@@ -93,57 +100,59 @@ class Session:
             return self._keep(nothing_followed(frame))
         if first_mask.labels.shape != frame.size:
             raise InputError(f"the first mask is {first_mask.labels.shape} but the frame is {frame.size} (H, W)")
+        if not first_mask.object_ids:
+            self._refer(frame)
+            self._keep(nothing_followed(frame))
+            return self.step(frame)
         self.tracker.start(self.context(frame), first_mask)
         self._tracker_started = True
         self.object_ids = first_mask.object_ids
         scores = np.ones(len(self.object_ids), dtype=np.float32)
+        if self._references:
+            self._refer(frame, first_mask)
+            scores = np.concatenate([scores, np.zeros(len(self.object_ids) - len(scores), np.float32)])
         return self._keep(result_of_labels(frame, self.object_ids, first_mask.labels, scores))
 
-    @torch.inference_mode()
-    def refer(self, references: Sequence[Reference], frame: Frame | None = None) -> None:
-        """Take objects from references; those that have no first mask begin absent, and are looked for.
+    @property
+    def referred_ids(self) -> tuple[int, ...]:
+        """Ids of the objects that have references, ascending."""
+        return tuple(sorted({each.object_id for each in self._references}))
 
-        Args:
-            references: one or more of each object.
-            frame: first frame of the video; None: there is no video, and pictures are searched by :meth:`search`.
+    @torch.inference_mode()
+    def learn(self) -> None:
+        """Learn the references without a video, for :meth:`search`.
 
         Raises:
             InputError: there is no reference, or no object is found where one points.
             PluginError: the tracker cannot take objects from references.
         """
-        if not isinstance(self.tracker, ReferringTracker):
-            raise self._cannot("take objects from references")
-        if not references:
+        self._refer(None)
+
+    def _refer(self, frame: Frame | None, first_mask: FirstMask | None = None) -> None:
+        """Hand the references to the tracker, and as further ones the first masks of their objects.
+
+        Args:
+            frame: first frame of the video, if there is one.
+            first_mask: its objects, which the tracker has.
+        """
+        tracker = check_takes_references(self.tracker)
+        if not self._references:
             raise InputError("no reference was given")
-        ids = list(self.object_ids)
-        ids += sorted({each.object_id for each in references} - set(ids))
-        shown = [self._shown(each, ids.index(each.object_id)) for each in references]
-        self.tracker.refer(self.context(frame) if frame is not None else shown[0].context, shown)
-        self.object_ids, self._tracker_started = tuple(ids), True
+        ids, given = with_first_masks(self._references, self.object_ids, frame, first_mask)
+        shown = [shown_of(each, ids.index(each.object_id), self.context, self.segment) for each in given]
+        tracker.refer(self.context(frame) if frame is not None else shown[0].context, shown)
+        self.object_ids, self._tracker_started = ids, True
 
     @torch.inference_mode()
     def search(self, context: FrameContext, taken: np.ndarray | None = None) -> Sighting:
-        """Look for the objects of :meth:`refer` in one picture of any size; nothing is remembered.
+        """Look for the objects of :meth:`learn` in one picture of any size; nothing is remembered.
 
         Args:
             context: of the picture, from :meth:`context`; it may be searched several times.
             taken: pixels of each object that count no longer, (N, H, W) bool; None: there are none.
         """
-        if not isinstance(self.tracker, ReferringTracker):
-            raise self._cannot("take objects from references")
-        return self.tracker.search(context, None if taken is None else torch.tensor(taken, device=context.device))
-
-    def _shown(self, reference: Reference, row: int) -> Shown:
-        """Make what the tracker gets of a reference; a mask is made if it has only a hint."""
-        picture = Frame(0, 0.0, np.ascontiguousarray(reference.rgb))
-        mask = reference.mask
-        if mask is None:
-            try:
-                mask = self.segment(picture, [reference.hint or Hint()]).labels > 0
-            except InputError as error:
-                raise InputError(f"{reference.name}: {error}") from error
-        labels = mask.astype(np.uint8) * np.uint8(reference.object_id)
-        return Shown(row, self.context(picture), FirstMask(labels, (reference.object_id,)))
+        tracker = check_takes_references(self.tracker)
+        return tracker.search(context, None if taken is None else torch.tensor(taken, device=context.device))
 
     @torch.inference_mode()
     def segment(self, frame: Frame, hints: Sequence[Hint], object_ids: Sequence[int] | None = None) -> FirstMask:
