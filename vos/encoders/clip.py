@@ -26,5 +26,6 @@ class ClipEncoder(PatchEncoder):
     patches = 40
 
     def patch_tokens(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Encode an input of any size, see :meth:`PatchEncoder.patch_tokens`."""
         tokens: Tensor = self.model(pixels, interpolate_pos_encoding=True).last_hidden_state[:, self.prefix() :]
         return tokens

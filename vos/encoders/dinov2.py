@@ -26,4 +26,5 @@ class Dinov2RegistersEncoder(PatchEncoder):
     model_class = "Dinov2WithRegistersModel"
 
     def prefix(self) -> int:
+        """Count the class token and the registers."""
         return 1 + int(self.model.config.num_register_tokens)

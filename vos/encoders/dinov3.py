@@ -23,6 +23,7 @@ class Dinov3Encoder(PatchEncoder):
     model_class = "DINOv3ViTModel"
 
     def prefix(self) -> int:
+        """Count the class token and the registers."""
         return 1 + int(self.model.config.num_register_tokens)
 
 

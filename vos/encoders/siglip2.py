@@ -28,9 +28,11 @@ class SiglipEncoder(PatchEncoder):
     patches = 40
 
     def prefix(self) -> int:
+        """Return 0: there is none."""
         return 0
 
     def patch_tokens(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Encode an input of any size, see :meth:`PatchEncoder.patch_tokens`."""
         tokens: Tensor = self.model(pixels, interpolate_pos_encoding=True).last_hidden_state
         return tokens
 
@@ -51,6 +53,7 @@ class NaflexEncoder(PatchEncoder):
     patches = 40
 
     def patch_tokens(self, pixels: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Encode an input of any size, see :meth:`PatchEncoder.patch_tokens`."""
         patch = self.patch
         cells = pixels[0].unflatten(2, (-1, patch)).unflatten(1, (-1, patch))  # (3, h, patch, w, patch)
         listed = cells.permute(1, 3, 2, 4, 0).flatten(2).flatten(0, 1)[None]

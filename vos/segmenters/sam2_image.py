@@ -60,6 +60,7 @@ class Sam2MaskDecoder(GuidedMaskDecoder):
         self.stable = float(config.dynamic_multimask_stability_thresh)
 
     def further_tokens(self) -> tuple[Tensor, ...]:
+        """Return the token of presence."""
         return (self.obj_score_token.weight,)
 
     def predict(

@@ -57,6 +57,7 @@ class HqMaskDecoder(GuidedMaskDecoder):
         self.mask_conv2 = nn.Conv2d(width // 4, width // 8, kernel_size=3, padding=1)
 
     def further_tokens(self) -> tuple[Tensor, ...]:
+        """Return the high-quality token."""
         return (self.hq_token.weight,)
 
     def detail(self, embeddings: Tensor, early: Tensor) -> Tensor:
