@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 from .coordinates import Box, Point
 
@@ -21,6 +21,14 @@ GivenHint = tuple[Literal["box"], Box] | tuple[Literal["point"], Point] | tuple[
 
 _RESIZES: tuple[Literal["crop", "pad", "stretch"], ...] = ("crop", "pad", "stretch")
 """Values of ``--resize-mask``; without one, the mask is scaled."""
+
+
+class Parser(argparse.ArgumentParser):
+    """Tells a mistake in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and leave with status 2."""
+        self.exit(2, f"{self.prog}: {message}; see --help\n")
 
 
 class HintAction(argparse.Action):

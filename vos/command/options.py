@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
 from .coordinates import protect_values
@@ -18,7 +18,7 @@ from .option_groups import (
     add_point_tracker_options,
     add_run_options,
 )
-from .option_values import GivenHint, with_resize
+from .option_values import GivenHint, Parser, with_resize
 
 if TYPE_CHECKING:  # imports torch
     from ..readers.mask_size import Resize
@@ -84,14 +84,6 @@ def check_options(options: Options) -> None:
         raise InputError("--resume goes on with what --overwrite would remove; give one of them")
 
 
-class _Parser(argparse.ArgumentParser):
-    """Tells a mistake in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the message and leave with status 2."""
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
-
-
 def parse_options(arguments: Sequence[str]) -> Options:
     """Parse the arguments of the command line; leave with status 2 and one line if there is a mistake."""
     parser = build_parser()
@@ -101,7 +93,7 @@ def parse_options(arguments: Sequence[str]) -> Options:
 
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the command line; parse into :class:`Options`."""
-    parser = _Parser(
+    parser = Parser(
         prog="vos-track",
         usage="%(prog)s VIDEO (--first-mask MASK | --mask-at FRAME=MASK | --box X0,Y0,X1,Y1 | --point X,Y) [options]",
         description="Follow every object of a first mask through a video.",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 from ..errors import OutputError
 from ..files import partial_path
 from ..folder_lock import LOCK
-from ..writers.outputs import FILES, PER_FRAME
+from ..writers.outputs import FILES, PER_FRAME, Output
 from .journal import FOLDER as RESUME
 from .saved import read_entries, read_json
 
@@ -26,7 +27,7 @@ def prepare_folder(out: Path, overwrite: bool, resume: bool = False) -> None:
     """
     try:
         stopped = (out / RESUME).is_dir()
-        if any(path.name != LOCK for path in out.iterdir()) and not (overwrite or (resume and stopped)):
+        if _holds_files(out) and not (overwrite or (resume and stopped)):
             if stopped:
                 raise OutputError(
                     f"{out}: holds a run that was stopped; go on with --resume, or begin anew with --overwrite"
@@ -37,6 +38,11 @@ def prepare_folder(out: Path, overwrite: bool, resume: bool = False) -> None:
             path.unlink()
     except OSError as error:
         raise OutputError(f"{out}: cannot be written: {error.strerror}; pass -o another folder") from error
+
+
+def _holds_files(out: Path) -> bool:
+    """Tell whether a folder holds more than its lock and empty folders, which a run that was killed early leaves."""
+    return any(path.name != LOCK and (path.is_symlink() or not path.is_dir()) for path in out.rglob("*"))
 
 
 def refuse_links(out: Path) -> None:
@@ -57,15 +63,33 @@ def earlier_results(out: Path) -> list[Path]:
 
     Files of frames are known by their numbers, or by the names of frames that the run has recorded.
     """
-    names = _recorded_names(out)
-    names |= {Path(partial_path(Path(f"{name}.png")).name).stem for name in names}
+    return _found(out, (*FILES, "run.json"), PER_FRAME, _recorded_names(out))
+
+
+def written(out: Path, outputs: Iterable[Output], result: Path) -> list[Path]:
+    """Return the files of some outputs that are in a folder, whole or partial.
+
+    Args:
+        out: the folder.
+        outputs: those that are looked for.
+        result: folder of the run, whose record has the names of the frames.
+    """
+    chosen = list(outputs)
+    files = [path for output in chosen for path in output.files]
+    per_frame = [path for output in chosen for path in output.per_frame]
+    return _found(out, files, per_frame, _recorded_names(result))
+
+
+def _found(out: Path, files: Iterable[str], per_frame: Iterable[str], names: set[str]) -> list[Path]:
+    """Return the files in a folder that are called as an output's, and for a frame by its number or its name."""
+    stems = names | {partial_path(Path(f"{name}.png")).stem for name in names}
     found = [
         path
-        for pattern in PER_FRAME
+        for pattern in per_frame
         for path in _glob(out, pattern)
-        if path.stem in names or re.fullmatch(r"\d{5,}|\.\d{5,}\.partial", path.stem)
+        if path.stem in stems or re.fullmatch(r"\d{5,}|\.\d{5,}\.partial", path.stem)
     ]
-    once = [path for pattern in (*FILES, "run.json") for path in _glob(out, pattern)]
+    once = [path for pattern in files for path in _glob(out, pattern)]
     return found + [path for path in once if path.is_file() or path.is_symlink()]
 
 

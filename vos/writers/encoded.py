@@ -31,7 +31,7 @@ _LONGEST_GAP_S = 3600
 _ROUNDED_S = 0.001
 """Most that a container which counts in milliseconds, such as WebM, moves the time between two frames."""
 
-_FALLBACK_FPS = 24.0
+FALLBACK_FPS = 24.0
 """Frames per second of a source that states none, such as a folder of images."""
 
 _BT709 = 1
@@ -69,8 +69,8 @@ VP9_ALPHA = Encoding(
 """Video with transparency, for browsers."""
 
 
-FFV1_GREY = Encoding("ffv1", "gray", {"level": "3", "slicecrc": "1"}, lossless=True)
-"""Grey video without any loss, for archives and compositors."""
+FFV1_GREY = Encoding("ffv1", "gray", {"level": "3", "slicecrc": "1"}, {"fflags": "+bitexact"}, lossless=True)
+"""Grey video without any loss, for archives and compositors; a Matroska file has random numbers unless it is exact."""
 
 
 def h264() -> Encoding:
@@ -104,7 +104,7 @@ class VideoFile:
         self._partial = partial_path(path)
         self._encoding = encoding
         self._pad = (0, 0) if encoding.lossless else (size[0] % 2, size[1] % 2)
-        self._rate = Fraction(fps or _FALLBACK_FPS).limit_denominator(1001)
+        self._rate = Fraction(fps or FALLBACK_FPS).limit_denominator(1001)
         # A whole number of ticks per frame, where that is possible.
         self._clock = _CLOCK // self._rate.numerator * self._rate.numerator or _CLOCK
         self._sound = sound
