@@ -99,7 +99,9 @@ class ImageEmbedding:
     coarse: Tensor | None = None
 
     def within(self, windows: Windows | None) -> ImageEmbedding:
-        """Cut the embedding to windows; None leaves it whole."""
+        """Cut the embedding to windows, without its coarse features; None leaves it whole."""
+        if windows is None:
+            return self
         fine = tuple(cut_patches(level, windows) for level in self.fine)
         return ImageEmbedding(cut(self.values, windows), self.geometry, fine, windows)
 

@@ -46,7 +46,7 @@ GROWTH = 1.5
 """... so that it gets at most this many times its usual area, and doubles in 14 frames at the earliest."""
 
 
-SOMETHING_ELSE = 0.02
+SOMETHING_ELSE = 0.1
 """Presence below which a mask that is followed shows something else than the references."""
 
 
