@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from vos.benchmarks import finding, mirrored, perseg, subjects
@@ -20,6 +21,9 @@ from vos.benchmarks.picture_report import Worst
 from vos.errors import InputError
 from vos.folder_lock import FolderLock
 from vos.palette import davis_palette
+from vos.references import Reference
+from vos.segmenters.sam import SamSegmenter
+from vos.structures import Frame
 
 SIZE = (96, 128)
 """(H, W) of the pictures."""
@@ -123,7 +127,11 @@ def test_finds_objects_by_their_first_picture(root: Path, tmp_path: Path, capsys
         assert np.array_equal(np.array(image.getpalette()).reshape(-1, 3)[:3], davis_palette()[:3])
     table = rows(out / "per-object_results.csv")
     assert [row["Object"] for row in table] == ["can", "cup"]
-    assert all(float(row["IoU"]) > 0.5 and row["Pictures"] == "2" for row in table)
+    for row in table:
+        pairs = [(out / row["Object"] / f"0{index}.png", disc(*PLACES[index])) for index in (1, 2)]
+        both = sum((Overlap.of(np.asarray(Image.open(path)) > 0, truth) for path, truth in pairs), Overlap())
+        assert float(row["IoU"]) == pytest.approx(both.iou, abs=1e-6) and row["Pictures"] == "2"
+        assert both.iou > 0.2
     [totals] = rows(out / "global_results.csv")
     for total, column in (("mIoU", "IoU"), ("mBoundary-IoU", "Boundary-IoU"), ("mAccuracy", "Accuracy")):
         assert float(totals[total]) == pytest.approx(np.mean([float(row[column]) for row in table]), abs=1e-5)
@@ -145,7 +153,7 @@ def test_complete_objects_are_skipped_and_broken_ones_found_again(
     assert run(root, "-o", out) == 0
     assert "1 of 2 objects are complete already" in capsys.readouterr().out
     table = rows(out / "per-object_results.csv")
-    assert float(table[0]["IoU"]) > 0.5 and float(table[1]["IoU"]) < 0.1
+    assert float(table[0]["IoU"]) > 0.2 and float(table[1]["IoU"]) < 0.1
     assert not list(out.glob(".*.partial"))
 
 
@@ -168,7 +176,7 @@ def test_more_references_are_left_out_of_the_score(root: Path, tmp_path: Path) -
     assert run(root, "--shots", 2, "--objects", "can", "-o", out) == 0
     assert [path.name for path in (out / "can").iterdir()] == ["02.png"]
     [row] = rows(out / "per-object_results.csv")
-    assert row["Pictures"] == "1" and float(row["IoU"]) > 0.5
+    assert row["Pictures"] == "1" and float(row["IoU"]) > 0.2
 
 
 def test_the_released_script_leaves_objects_out(root: Path) -> None:
@@ -185,6 +193,18 @@ def test_published_behaviour_is_that_of_the_image_scripts() -> None:
     assert any(getattr(value, "positives", None) == 1 for value in options.values())  # top-1, unlike in video
     with pytest.raises(InputError, match="leave out"):
         finding.image_tracker("cutie", published=True)
+
+
+@pytest.mark.parametrize("name", ["persam", "persam-f"])
+def test_published_finds_what_the_image_scripts_found(
+    name: str, tiny_sam: SamSegmenter, published: Callable[[str], dict[str, np.ndarray]]
+) -> None:
+    """The masks of ``persam.py`` and ``persam_f.py`` on the same pictures and weights."""
+    clip, arrays = published("frames"), published(f"image_{name.replace('-', '_')}")
+    made = finding.Finding(Models(tiny_sam, torch.device("cpu"), torch.float32), name, published=True)
+    with made.finder([Reference(clip["frames"][0], clip["masks"][0])]) as finder:
+        found = finder.find(Frame(0, 0.0, clip["frames"][3]))
+    assert np.count_nonzero((found.labels > 0) != arrays["final_mask"].astype(bool)) <= 5
 
 
 @pytest.mark.parametrize(
@@ -265,10 +285,14 @@ def test_subjects(photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     arguments = ["--root", str(photographs), "--tracker", "persam", "--subjects", "can", "--threshold", "0"]
     assert subjects.main([*arguments, "--output", str(table), "--distractors", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1].startswith("| all | 2 | 1.000 | 0.") and lines[-1].endswith("| 4 | 1.000 |")
+    assert lines[-1].startswith("| all | 2 | ") and lines[-1].endswith("| 4 | 1.000 |")
     outcomes = rows(table)
     assert [(row["shown"], row["picture"]) for row in outcomes[:2]] == [("can", "01.jpg"), ("can", "02.jpg")]
-    assert all(float(row["iou"]) > 0.5 for row in outcomes[:2])
+    ious = [float(row["iou"]) for row in outcomes[:2]]
+    assert np.mean(ious) > 0.2
+    assert [float(cell) for cell in lines[-1].split("|")[3:5]] == pytest.approx(
+        [np.mean([iou > 0.5 for iou in ious]), np.mean(ious)], abs=1e-3
+    )
     assert [row["shown"] for row in outcomes[2:]] == ["cup", "cup", "pen", "pen"]
     assert all(row["iou"] == "" and row["present"] == "True" for row in outcomes[2:])  # the threshold is 0
 
@@ -308,7 +332,7 @@ def test_mirrored_frames(davis: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert mirrored.main([*arguments, "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].startswith("| cat | 2 | 0.") and lines[-1].startswith("| mean | | 0.")
-    assert float(lines[-1].split("|")[3]) > 0.5
+    assert float(lines[-1].split("|")[3]) > 0.2
     assert mirrored.main([*arguments, "9"]) == 2
     assert "has no frame 9 to search" in capsys.readouterr().err
 
