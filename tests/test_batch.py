@@ -521,6 +521,27 @@ def assert_same_files(out: Path, expected: Path) -> None:
     assert json.loads((out / "run.json").read_text())["machine"]["threads"] == 1
 
 
+def test_a_video_whose_run_was_killed_while_its_files_were_opened_is_begun_anew(
+    videos: Path, tmp_path: Path, inline: list[Inline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The soak of benchmarks/batch.py found one of 200 that refused to go on: its folder held no state yet."""
+    line = [str(videos / "v0.mp4"), "-o", str(tmp_path), "--first-mask", str(videos / "first.png"), *MODE, "--quiet"]
+    with monkeypatch.context() as patch:
+
+        def killed(names: Sequence[str], out: Path, **how: object) -> None:
+            (out / "masks").mkdir()
+            (out / ".objects.partial.csv").touch()
+            raise KeyboardInterrupt
+
+        patch.setattr("vos.command.run.open_writers", killed)
+        assert cli.main(line) == 130
+    assert (tmp_path / "v0/.objects.partial.csv").exists()
+    assert cli.main(line) == 0
+    (tmp_path / "v1/masks").mkdir(parents=True)
+    assert cli.main([str(videos / "v1.mp4"), *line[1:]]) == 0
+    assert inline[0].done == ["v0", "v1"]
+
+
 # ---------------------------------------------------------------- addresses
 
 

@@ -42,7 +42,7 @@ class Journal:
 
     1. with ``--resume`` :meth:`is_finished`, then :meth:`load`;
     2. :meth:`remove`, unless a state was loaded;
-    3. :meth:`attach`, once the writers are open;
+    3. :meth:`announce`, before the writers open, and :meth:`attach`, once they are;
     4. :meth:`snapshot`, before each result is handed to the writers;
     5. :meth:`remove`, when the run is finished.
 
@@ -184,6 +184,15 @@ class Journal:
             self._folder.mkdir(exist_ok=True)
             if self._identity is not None:
                 write_whole(self._folder / "run.json", json.dumps(self._identity).encode())
+
+    def announce(self) -> None:
+        """Begin, unless the run cannot be resumed: before the writers open, so that it may be killed while they do.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
+        if self._identity is not None:
+            self.begin()
 
     def snapshot(self, session: Session, result: Result) -> None:
         """Keep the session's state after a result that is about to be handed to the writers, if one is due."""

@@ -278,6 +278,7 @@ class Run:
         fps = fps / options.stride if fps else None
         writers: list[Writer] = []
         if self._out is not None:
+            self.journal.announce()
             sound = Path(options.video) if options.audio and os.path.isfile(options.video) else None
             writers = open_writers(
                 self._saves,
