@@ -23,7 +23,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import av
 from PIL import Image
@@ -237,8 +236,7 @@ def _killing(process: subprocess.Popen[bytes], every_s: float) -> Iterator[int]:
 
 
 def _number(ended: Try, key: str) -> float:
-    value: Any = ended.event.reply[key]
-    return float(value)
+    return float(ended.event.reply[key])
 
 
 def _cpu_s(pids: Sequence[int]) -> float:

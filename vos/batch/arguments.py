@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -135,6 +136,7 @@ def shard(text: str) -> tuple[int, int]:
     return int(index), int(count)
 
 
+@functools.cache
 def flags() -> dict[str, argparse.Action]:
     """Return the options of ``vos-track`` by their long names."""
     actions = build_parser()._actions

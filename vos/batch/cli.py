@@ -132,15 +132,13 @@ class Batch:
         """Note a try that has ended, and tell what there is to tell."""
         name, event = ended.task.name, ended.event
         self._tables.tried(ended)
-        lines = event.reply.get("lines")
-        for line in lines if isinstance(lines, list) else []:
+        for line in event.reply.get("lines", ()):
             progress.say(f"vos-batch: {name}: {line}")
         if event.outcome != "done":
             then = f"given up after {ended.number} tries" if ended.last else "it is tried again"
             progress.say(f"vos-batch: {name}: {event.error}; {then}")
         if ended.last:
-            frames = event.reply.get("frames")
-            progress.ended(ended.task.cost, frames if isinstance(frames, int) else 0, event.outcome != "done")
+            progress.ended(ended.task.cost, event.reply.get("frames", 0), event.outcome != "done")
 
 
 @contextlib.contextmanager

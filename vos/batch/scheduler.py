@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Outcome = Literal["done", "failed", "lost"]
 """How a try ended: with a result, with an error that the worker told, or with the end of the worker itself."""
@@ -39,7 +39,7 @@ class Event:
 
     worker: str
     outcome: Outcome
-    reply: Mapping[str, object] = field(default_factory=dict)
+    reply: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
 
 
