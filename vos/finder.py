@@ -83,6 +83,7 @@ class Finder:
             None: that of the model.
 
     Attributes:
+        session: does the work.
         object_ids: ids of the objects, ascending.
         threshold: in use.
 
@@ -101,9 +102,9 @@ class Finder:
         many: bool = False,
         threshold: float | None = None,
     ) -> None:
-        self._session = Session(tracker, segmenter, encoder, references)
-        self._session.learn()
-        self.object_ids = self._session.object_ids
+        self.session = Session(tracker, segmenter, encoder, references)
+        self.session.learn()
+        self.object_ids = self.session.object_ids
         self._many = many
         self.threshold = PRESENT if threshold is None else threshold
 
@@ -115,7 +116,7 @@ class Finder:
 
     def close(self) -> None:
         """Let the tracker release its files, processes and the like; safe to repeat."""
-        self._session.close()
+        self.session.close()
 
     @torch.inference_mode()
     def find(self, frame: Frame, path: Path | None = None) -> Found:
@@ -125,9 +126,9 @@ class Finder:
             frame: the picture; its index and name are its own.
             path: its file.
         """
-        context = self._session.context(frame)
+        context = self.session.context(frame)
         instances: list[_Instance] = []
-        sighting = self._session.search(context)
+        sighting = self.session.search(context)
         masks = (sighting.logits > 0).cpu().numpy()
         for row, object_id in enumerate(self.object_ids):
             instances.append(

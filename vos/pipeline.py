@@ -21,8 +21,7 @@ from .engine.device import pick_device, pick_dtype
 from .engine.given import (
     Hints,
     MaskSource,
-    earliest_as_first,
-    no_first_mask,
+    first_and_others,
     object_ids_of_first,
     only_file,
     read_first_mask,
@@ -173,16 +172,14 @@ def track(
     with _open(video, reader, live, fps, choice) as source:
         read = read_references(references, max_pixels) if references else []
         if read and both_ways:
-            raise InputError(f"{parameter('reference')}: does not go with {parameter('both_ways')} yet; leave one out")
-        mask, others = no_first_mask(source.size), dict(masks_at or {})
-        if first_mask is not None or not read:
-            first_mask, first_frame, others = earliest_as_first(first_mask, first_frame, others)
-            mask = read_first_mask(first_mask, source.size, resize_mask, max_pixels, threshold)
+            raise InputError(f"{parameter('references')}: does not go with {parameter('both_ways')} yet; leave one out")
+        first_mask, first_frame, others = first_and_others(first_mask, first_frame, masks_at or {}, bool(read))
+        mask = read_first_mask(first_mask, source.size, resize_mask, max_pixels, threshold)
         check_frames("first_frame", [first_frame] if first_frame else (), source)
         check_frames("masks_at", others, source)
         check_frames("gone", gone or {}, source)
         masks = {
-            at: read_mask(one, source.size, resize_mask, max_pixels, threshold, True, only_file(first_mask or ()))
+            at: read_mask(one, source.size, resize_mask, max_pixels, threshold, True, only_file(first_mask))
             for at, one in others.items()
         }
         with open_session(references=read, **session_options) as session:

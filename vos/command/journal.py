@@ -19,6 +19,7 @@ from ..engine.session import Session
 from ..errors import InputError, PluginError, VosError
 from ..files import output_errors
 from ..interfaces import ResumableTracker, Tracker, Writer
+from ..readers.references import files_of
 from ..structures import Result
 from ..writers.outputs import need_soft_edges
 from .frame_log import FrameLog, NewFrames, write_whole
@@ -85,6 +86,7 @@ class Journal:
         if problem is not None and options.resume:
             raise problem
         files = [options.video, *(options.first_mask or ()), *(path for _, path in options.mask_at)]
+        files += [file for text in options.reference or () for file in files_of(text)]
         models = (options.tracker, options.model, options.prior, options.points)
         files += [name.partition(":")[2] or name for name in models]
         identity = None if problem else identify_run(vars(options), files, pick_device(options.device))

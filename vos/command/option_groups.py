@@ -29,6 +29,8 @@ EPILOG = """examples:
       the dog as frame 300 shows it, followed to the end and to the beginning
   vos-track dog.mp4 --first-mask dog.png --gone 200:1
       the dog is not on frame 200, whatever is tracked there
+  vos-track dog.mp4 --reference photo.jpg=mask.png
+      follow what a photo shows, from where it is found
   vos-track dog.mp4 --first-mask dog.png --resume
       the same command again, after it was stopped or killed: it goes on from there
   vos-track dog.mp4 --first-mask dog.png --model sam-vit-h --prior dinov2-large
@@ -111,6 +113,7 @@ def add_object_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="follow the objects backwards, too; what lies between two masks is joined from both ways",
     )
+    add_reference_option(group)
     group.add_argument(
         "--gone",
         metavar="FRAME:ID[,ID]",
@@ -119,6 +122,18 @@ def add_object_options(parser: argparse.ArgumentParser) -> None:
         help="objects that a frame (as in masks/) does not show: absent until found or shown again; repeatable",
     )
     _add_mask_options(group)
+
+
+def add_reference_option(group: argparse._ArgumentGroup, required: bool = False) -> None:
+    """Add the option that shows objects by pictures from elsewhere; ``vos-find`` has it too."""
+    group.add_argument(
+        "--reference",
+        metavar="PHOTO=MASK",
+        action="append",
+        required=required,
+        help="a picture with the mask of an object, or PHOTO@X0,Y0,X1,Y1 with a box: it is looked for, and found "
+        "again; #N at the end says which object it is; repeatable",
+    )
 
 
 def _add_mask_options(group: argparse._ArgumentGroup) -> None:

@@ -44,6 +44,7 @@ class Options(argparse.Namespace):
     hints: list[GivenHint] | None
     first_frame: int
     mask_at: list[tuple[int, str]]
+    reference: list[str] | None
     both_ways: bool
     gone: list[tuple[int, list[int]]] | None
     resize_mask: Resize
@@ -75,11 +76,13 @@ def check_options(options: Options) -> None:
     """
     if options.first_mask and options.hints:
         raise InputError("give the objects by --first-mask, or by --box and --point; not both")
-    if not options.first_mask and not options.hints and not options.mask_at:
+    if not options.first_mask and not options.hints and not options.mask_at and not options.reference:
         raise InputError(
             "give the objects of the first frame: --first-mask PNG, --box X0,Y0,X1,Y1 or --point X,Y; or --mask-at "
-            "FRAME=PNG of any frame"
+            "FRAME=PNG of any frame; or --reference PHOTO=MASK from elsewhere"
         )
+    if options.reference and options.both_ways:
+        raise InputError("--reference does not go with --both-ways yet; leave one out")
     if options.resume and options.overwrite:
         raise InputError("--resume goes on with what --overwrite would remove; give one of them")
 
@@ -95,7 +98,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the parser of the command line; parse into :class:`Options`."""
     parser = Parser(
         prog="vos-track",
-        usage="%(prog)s VIDEO (--first-mask MASK | --mask-at FRAME=MASK | --box X0,Y0,X1,Y1 | --point X,Y) [options]",
+        usage="%(prog)s VIDEO (--first-mask MASK | --mask-at FRAME=MASK | --box X0,Y0,X1,Y1 | --point X,Y |\n"
+        "       --reference PHOTO=MASK) [options]",
         description="Follow every object of a first mask through a video.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -14,7 +14,14 @@ from pathlib import Path
 from ..engine.both_ways import BothWays
 from ..engine.changes import Changes
 from ..engine.device import keep_freed_memory
-from ..engine.given import Hints, earliest_as_first, object_ids_of_first, only_file, read_first_mask, read_mask
+from ..engine.given import (
+    Hints,
+    first_and_others,
+    object_ids_of_first,
+    only_file,
+    read_first_mask,
+    read_mask,
+)
 from ..engine.model_cache import ModelCache
 from ..engine.session import Session
 from ..errors import InputError, OutputError, ViewerGone
@@ -25,6 +32,7 @@ from ..readers.address import parse_address, without_password
 from ..readers.backwards import check_walks_back
 from ..readers.open import open_reader
 from ..readers.prefetch import read_ahead
+from ..readers.references import read_references
 from ..readers.source import SourceReader, faults_line
 from ..structures import FirstMask, Result
 from ..writers.open import open_writers
@@ -137,6 +145,7 @@ class Run:
         self._saves = saves
         self._stack = stack
         self._reader = stack.enter_context(self._open_reader())
+        self._references = read_references(options.reference, options.max_pixels) if options.reference else []
         self._first_frame, self._first_mask, self._masks_at = self._read_masks()
         self._gone = self._objects_gone()
         self._session = stack.enter_context(self._open_session())
@@ -219,7 +228,9 @@ class Run:
         """Read the masks: index of the frame of the first, the first, and the others by frame."""
         options, size = self._options, self._reader.size
         marked = options.first_mask or (hints_of(options.hints) if options.hints else None)
-        given, first_frame, others = earliest_as_first(marked, options.first_frame, dict(options.mask_at))
+        given, first_frame, others = first_and_others(
+            marked, options.first_frame, dict(options.mask_at), bool(self._references)
+        )
         first = read_first_mask(given, size, options.resize_mask, options.max_pixels, options.threshold)
         check_frames("first_frame", [first_frame] if options.first_frame else (), self._reader)
         check_frames("masks_at", [at for at, _ in options.mask_at], self._reader)
@@ -240,7 +251,8 @@ class Run:
         if self._options.both_ways:
             check_walks_back(self._reader)
         else:
-            Changes(object_ids_of_first(self._first_mask), self._masks_at, gone, self._first_frame)
+            known = (*object_ids_of_first(self._first_mask), *(each.object_id for each in self._references))
+            Changes(known, self._masks_at, gone, self._first_frame)
         return gone
 
     def _open_session(self) -> Session:
@@ -250,6 +262,7 @@ class Run:
             model=options.model,
             prior=options.prior,
             prior_size=options.prior_size,
+            references=self._references,
             points=options.points,
             device=options.device,
             dtype=options.dtype,

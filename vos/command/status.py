@@ -15,7 +15,13 @@ from ..errors import VosError
 _PARAMETER = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 """A parameter as :func:`vos.errors.parameter` writes it."""
 
-_FLAGS = {"video": "VIDEO", "hints": "--box or --point", "masks_at": "--mask-at", "audio": "--no-audio"}
+_FLAGS = {
+    "video": "VIDEO",
+    "references": "--reference",
+    "hints": "--box or --point",
+    "masks_at": "--mask-at",
+    "audio": "--no-audio",
+}
 """Parameters whose option has another name."""
 
 

@@ -31,7 +31,7 @@ def read_first_mask(
     """Read the first mask from an array or files; hints are clipped to the frame, and stay hints until there is one.
 
     Args:
-        source: the mask, or hints for it.
+        source: the mask, or hints for it; an empty tuple: there are no objects.
         frame_size: (H, W) of the video.
         resize: what to do with a mask of another size, see :func:`~vos.readers.mask_size.fit_labels`.
         max_pixels: refuse larger files before memory is taken for them.
@@ -42,6 +42,8 @@ def read_first_mask(
     """
     if isinstance(source, (np.ndarray, str, Path)):
         return read_mask(source, frame_size, resize, max_pixels, threshold)
+    if isinstance(source, tuple) and not source:
+        return FirstMask(np.zeros(frame_size, np.uint8), ())
     hints = [each for each in source if isinstance(each, Hint)]
     files = [each for each in source if not isinstance(each, Hint)]
     if hints and files:
@@ -98,11 +100,6 @@ def only_file(first_mask: MaskSource | Hints) -> str | Path | None:
     return files[0] if files else None
 
 
-def no_first_mask(frame_size: tuple[int, int]) -> FirstMask:
-    """Return a first mask without objects for frames of (H, W): references alone say what they are."""
-    return FirstMask(np.zeros(frame_size, np.uint8), ())
-
-
 def object_ids_of_first(first_mask: FirstMask | Hints) -> tuple[int, ...]:
     """Return the ids that the objects of a first mask, or of hints for it, will have."""
     if isinstance(first_mask, FirstMask):
@@ -110,10 +107,19 @@ def object_ids_of_first(first_mask: FirstMask | Hints) -> tuple[int, ...]:
     return tuple(range(1, len(first_mask) + 1))
 
 
-def earliest_as_first(
-    first_mask: MaskSource | Hints | None, first_frame: int, masks_at: Mapping[int, MaskSource]
+def first_and_others(
+    first_mask: MaskSource | Hints | None,
+    first_frame: int,
+    masks_at: Mapping[int, MaskSource],
+    may_lack: bool = False,
 ) -> tuple[MaskSource | Hints, int, dict[int, MaskSource]]:
     """Take the earliest of several masks as the first one, if none is given as such.
+
+    Args:
+        first_mask: the first mask, if one is given as such.
+        first_frame: index of its frame.
+        masks_at: the others by frame index.
+        may_lack: references say what the objects are: without a first mask there is none, an empty tuple.
 
     Returns:
         The first mask, the index of its frame, and the other masks by theirs.
@@ -123,6 +129,8 @@ def earliest_as_first(
     """
     if first_mask is not None:
         return first_mask, first_frame, dict(masks_at)
+    if may_lack:
+        return (), first_frame, dict(masks_at)
     if not masks_at:
         raise InputError(f"nothing says which objects to follow: give {parameter('first_mask')}, or a mask by frame")
     if first_frame:

@@ -42,7 +42,7 @@ def read_references(
     """
     given = [references] if isinstance(references, (str, Reference)) else list(references)
     if not given:
-        raise InputError(f"{parameter('reference')}: none was given; {_FORM}")
+        raise InputError(f"{parameter('references')}: none was given; {_FORM}")
     read = [one for each in given for one in ([each] if isinstance(each, Reference) else _read(str(each), max_pixels))]
     return sorted(read, key=lambda each: each.object_id)
 
@@ -110,18 +110,18 @@ def _parts(text: str) -> tuple[str, str | None, tuple[float, float, float, float
     if found and not Path(_mask_of(text)).exists():
         body, number = found[1], int(found[2])
         if not 1 <= number <= MAX_OBJECT_ID:
-            raise InputError(f"{parameter('reference')} {text}: object numbers are 1 to {MAX_OBJECT_ID}, not {number}")
+            raise InputError(f"{parameter('references')} {text}: object numbers are 1 to {MAX_OBJECT_ID}, not {number}")
     photo, mask = _split(body)
     if mask is not None:
         return photo, mask, None, number
     boxed = _BOX.match(body)
     if boxed is None:
-        raise InputError(f"{parameter('reference')} {text}: a reference needs the object's mask or box; {_FORM}")
+        raise InputError(f"{parameter('references')} {text}: a reference needs the object's mask or box; {_FORM}")
     try:
         left, top, right, bottom = (float(edge) for edge in boxed[2].split(","))
     except ValueError as error:
         raise InputError(
-            f"{parameter('reference')} {text}: {boxed[2]!r} is no box of four numbers, X0,Y0,X1,Y1"
+            f"{parameter('references')} {text}: {boxed[2]!r} is no box of four numbers, X0,Y0,X1,Y1"
         ) from error
     return boxed[1], None, (left, top, right, bottom), number
 
