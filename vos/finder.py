@@ -16,12 +16,12 @@ from .engine.device import pick_device, pick_dtype
 from .engine.models import defer_encoder, defer_segmenter, new_tracker
 from .engine.session import Session
 from .errors import InputError
-from .interfaces import PriorEncoder, Segmenter, Tracker
+from .interfaces import FrameContext, PriorEncoder, Segmenter, Tracker
 from .readers.albums import ImageLike, list_pictures
 from .readers.limits import MAX_PIXELS
 from .readers.references import ReferenceLike, read_references
 from .references import PRESENT, Reference
-from .structures import Frame, Result
+from .structures import MAX_OBJECT_ID, Frame, Result
 
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,8 @@ class Found:
     """What was found in one picture; row i of every array is one object, or one instance of it.
 
     Without ``many`` there is one row for each object, whether it is there or not, and its number is the object id.
-    With ``many``, an object has a row for each instance, each with a number of its own; or one row, absent.
+    With ``many``, an object has a row for each instance, each with a number of its own from 1 on; or one row, absent,
+    with number 0.
 
     Attributes:
         frame: the picture.
@@ -63,7 +64,9 @@ class Found:
     @cached_property
     def result(self) -> Result:
         """The same as the result of a frame, by number, for writers and drawing."""
-        return Result(self.frame, self.numbers, self.labels, self.boxes, self.areas, self.scores)
+        rows = [row for row, number in enumerate(self.numbers) if number]
+        numbers = tuple(self.numbers[row] for row in rows)
+        return Result(self.frame, numbers, self.labels, self.boxes[rows], self.areas[rows], self.scores[rows])
 
     def __repr__(self) -> str:
         present = [number for number, there in zip(self.numbers, self.present, strict=True) if there]
@@ -127,14 +130,28 @@ class Finder:
             path: its file.
         """
         context = self.session.context(frame)
-        instances: list[_Instance] = []
-        sighting = self.session.search(context)
+        best = self._look(context)
+        instances = list(best)
+        taken = np.zeros((len(best), *frame.size), bool)
+        while self._many and len(instances) < MOST * len(best):
+            more = [each.presence >= self.threshold and bool(each.mask.any()) for each in best]
+            if not any(more):
+                break
+            for row, each in enumerate(best):
+                taken[row] |= each.mask if more[row] else True  # nothing is left to find of the others
+            best = self._look(context, taken)
+            instances += [each for each in best if each.presence >= self.threshold and each.mask.any()]
+        instances.sort(key=lambda each: each.object_id)
+        return _found(frame, instances, self.threshold, path, self._many)
+
+    def _look(self, context: FrameContext, taken: np.ndarray | None = None) -> list[_Instance]:
+        """Look for the best candidate of each object, outside of the pixels that are taken, (N, H, W) bool."""
+        sighting = self.session.search(context, taken)
         masks = (sighting.logits > 0).cpu().numpy()
-        for row, object_id in enumerate(self.object_ids):
-            instances.append(
-                _Instance(object_id, masks[row], float(sighting.presence[row]), float(sighting.similarity[row]))
-            )
-        return _found(frame, instances, self.threshold, path)
+        return [
+            _Instance(object_id, masks[row], float(sighting.presence[row]), float(sighting.similarity[row]))
+            for row, object_id in enumerate(self.object_ids)
+        ]
 
 
 @dataclass(frozen=True)
@@ -147,26 +164,30 @@ class _Instance:
     similarity: float
 
 
-def _found(frame: Frame, instances: Sequence[_Instance], threshold: float, path: Path | None) -> Found:
+def _found(frame: Frame, instances: Sequence[_Instance], threshold: float, path: Path | None, many: bool) -> Found:
     """Number the candidates that are present, and draw them; a surer one wins over the others."""
     present = np.array([each.presence >= threshold and bool(each.mask.any()) for each in instances])
-    numbers = tuple(each.object_id for each in instances)
+    present &= np.cumsum(present) <= MAX_OBJECT_ID
+    count = np.cumsum(present)
+    numbers = [int(count[row]) if many else each.object_id for row, each in enumerate(instances)]
+    numbers = [number if not many or there else 0 for number, there in zip(numbers, present, strict=True)]
     labels = np.zeros(frame.size, np.uint8)
-    for index in sorted(np.flatnonzero(present), key=lambda index: instances[index].presence):
-        labels[instances[index].mask] = numbers[index]
+    for row in sorted(np.flatnonzero(present), key=lambda row: instances[row].presence):
+        labels[instances[row].mask] = numbers[row]
     boxes = np.full((len(instances), 4), -1, np.int32)
     areas = np.zeros(len(instances), np.int64)
-    for index in np.flatnonzero(present):
-        box = tight_box(labels == numbers[index])
+    for row in np.flatnonzero(present):
+        mask = labels == numbers[row]
+        box = tight_box(mask)
         if box is None:  # hidden by surer ones
-            present[index] = False
-            continue
-        boxes[index], areas[index] = box, np.count_nonzero(labels == numbers[index])
+            present[row] = False
+        else:
+            boxes[row], areas[row] = box, np.count_nonzero(mask)
     return Found(
         frame,
         labels,
         tuple(each.object_id for each in instances),
-        numbers,
+        tuple(numbers),
         present,
         boxes,
         areas,
