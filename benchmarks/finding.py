@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from .. import plugins
 from ..engine.models import new_tracker
-from ..engine.session import Session
 from ..errors import InputError, parameter
 from ..finder import Finder
 from ..interfaces import Tracker
@@ -62,11 +61,6 @@ class Finding:
         tracker = image_tracker(self.tracker, self.published)
         encoder = self.models.encoder(self.prior)
         return Finder(tracker, self.models.segmenter, encoder, references, threshold=threshold)
-
-
-def session_of(finder: Finder) -> Session:
-    """The session that a finder uses, for the record of a run."""
-    return getattr(finder, "session", None) or finder._session
 
 
 def image_tracker(name: str, published: bool) -> Tracker:

@@ -33,7 +33,7 @@ from ..writers.masks import MaskWriter
 from . import finding
 from .boundary_iou import boundary_overlap
 from .davis import write_csv
-from .finding import Finding, session_of
+from .finding import Finding
 from .mask_folder import foreground, mask_paths
 from .overlap import Overlap
 from .picture_report import Worst, write_picture_report
@@ -225,7 +225,7 @@ def find_object(made: Finding, results: Path, pictures: Pictures) -> Session:
         for index, name in enumerate(pictures.scored):
             found = finder.find(Frame(index, 0.0, read_rgb(pictures.images[name]), name))
             writer.write(found.result)
-        return session_of(finder)
+        return finder.session
 
 
 @contextmanager

@@ -33,7 +33,7 @@ from ...references import Reference
 from ...structures import Frame
 from .. import finding
 from ..davis import write_csv
-from ..finding import Finding, session_of
+from ..finding import Finding
 from ..overlap import Overlap
 from ..picture_report import Worst, write_picture_report
 from .episodes import Episode, EpisodeSet, MaskedPicture
@@ -202,7 +202,7 @@ def predict(made: Finding, episode: Episode) -> tuple[np.ndarray, float, Session
     references = [Reference(each.rgb, each.mask, name=each.name) for each in episode.supports]
     with made.finder(references) as finder:
         found = finder.find(Frame(0, 0.0, episode.query.rgb, Path(episode.query.name).stem))
-        return found.labels > 0, float(found.scores[0]), session_of(finder)
+        return found.labels > 0, float(found.scores[0]), finder.session
 
 
 def squeezed(episode: Episode, side: int) -> Episode:
