@@ -17,10 +17,11 @@ from PIL import Image
 
 from vos.errors import InputError
 from vos.readers import backwards
-from vos.readers.backwards import walk_back
+from vos.readers.backwards import frames_back, walk_back
 from vos.readers.frames import open_frames
 from vos.readers.open import open_reader
 from vos.readers.pyav import PyAVSource
+from vos.readers.seek import VideoFrames
 from vos.readers.source import SourceFrame
 from vos.structures import Frame
 from vos.testing.clip import clip
@@ -121,6 +122,13 @@ def test_folders_and_sequences(tmp_path: Path) -> None:
         assert all(np.array_equal(frame.rgb, pictures[at]) for frame, at in zip(walked, (5, 3, 1), strict=True))
 
 
+def test_a_part_of_a_video(tmp_path: Path) -> None:
+    frames = VideoFrames(encode(tmp_path / "a.mp4", "libx264", 30, {"g": "12", "bf": "2"}))
+    walked = list(frames_back(frames, 20, 9))
+    assert [frame.index for frame in walked] == list(range(20, 8, -1))
+    assert all(np.array_equal(frame.rgb, frames.frame(frame.index).rgb) for frame in walked)
+
+
 def test_what_comes_in_its_own_order_only(tmp_path: Path) -> None:
     with open_frames(iter([picture(0), picture(1)])) as reader, pytest.raises(InputError, match="iterator come in"):
         list(walk_back(reader, 1))
@@ -170,11 +178,11 @@ def test_a_group_of_large_frames_is_short(tmp_path: Path, monkeypatch: pytest.Mo
     path = encode(tmp_path / "a.mp4", "libx264", 12, {})
     groups = []
     original = backwards._group
-    monkeypatch.setattr(backwards, "_group", lambda *given: (groups.append(given[2:]), original(*given))[1])
+    monkeypatch.setattr(backwards, "_group", lambda *given: (groups.append(list(given[2])), original(*given))[1])
     monkeypatch.setattr(backwards, "GROUP_BYTES", 5 * 3 * HEIGHT * WIDTH)
     with open_reader(path) as reader:
         assert len(list(walk_back(reader, 11))) == 12
-    assert groups == [(7, 11), (2, 6), (0, 1)]
+    assert groups == [[7, 8, 9, 10, 11], [2, 3, 4, 5, 6], [0, 1]]
 
 
 def test_damage_in_the_middle_is_one_line(tmp_path: Path) -> None:

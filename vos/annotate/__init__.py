@@ -2,6 +2,7 @@
 
 - ``cli``: the command; ``page``: the page, with ``page.css``, ``page.js`` and ``markup``;
   ``gate``: what it refuses to serve.
-- ``project``: marks, masks and tracking, without any page; ``run``: starts the tracking; ``label_maps``: masks on the
+- ``marking``: objects, marks and masks, without any page; ``project``: tracking them; ``run`` and ``ways``: start the
+  tracking forwards and backwards; ``guesses`` and ``label_maps``: masks on the
   disk; ``archive``: the download; ``picture``: the picture of a frame with its marks.
 """

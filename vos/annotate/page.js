@@ -19,6 +19,9 @@
     g: () => click("#gone"),
     t: () => click("#track"),
     s: () => click("#stop"),
+    r: () => click("#backwards"),
+    w: () => click("#both"),
+    e: () => click("#between"),
   };
   document.addEventListener("click", (event) => {
     if (event.target.closest("#back")) step(-1);

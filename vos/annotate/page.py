@@ -9,8 +9,9 @@ import html
 import io
 import socket
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Literal, TypedDict
@@ -24,6 +25,7 @@ from .marks import LONGEST_NAME
 from .markup import KEYS, colours_css, frame_state, picture_css, progress_line
 from .picture import draw_frame, enlargement
 from .project import Project
+from .ways import Way
 
 HERE = Path(__file__).parent
 """Folder of ``page.css`` and ``page.js``."""
@@ -38,6 +40,9 @@ HELP = {
 }
 """What to do with each tool."""
 
+WAYS: dict[Way, str] = {"backwards": "Track back", "both": "Both ways", "between": "Between marks"}
+"""The buttons that track backwards, with their texts."""
+
 UPDATE_S = 0.25
 """Time between two updates of the page while tracking, seconds."""
 
@@ -46,6 +51,9 @@ TAKE_OVER_S = 10
 
 KEPT_S = 300
 """Time after which pictures that were shown are deleted, seconds."""
+
+Started = tuple[Generator[int, None, None], int]
+"""A run that yields the indices of frames that are done, and how many those will be."""
 
 Update = tuple[object, ...]
 """New values of an event's outputs, one for each component, in their order."""
@@ -139,9 +147,11 @@ class Page:
         with gr.Row():
             self.track = gr.Button("Track from here", variant="primary", size="md", elem_id="track", scale=3)
             self.stop = gr.Button("Stop", variant="stop", size="md", elem_id="stop", interactive=False, min_width=70)
+        with gr.Row():
+            self.ways = {way: gr.Button(text, size="sm", min_width=80, elem_id=way) for way, text in WAYS.items()}
         self.progress = gr.HTML(progress_line(), elem_id="progress")
         gr.HTML(
-            "<p>Went wrong somewhere? Mark the object again on that frame and track from there.</p>",
+            "<p>Went wrong somewhere? Mark the object again on that frame and track from there, or between marks.</p>",
             elem_classes="note",
         )
         gr.HTML("<h2>4 · Download</h2>")
@@ -156,7 +166,8 @@ class Page:
         where = [self.slider, self.objects]
         view = [self.picture, self.state]
         whole = [self.slider, *view, self.objects, self.name]
-        buttons = [self.new, self.delete, self.undo, self.clear, self.gone, self.track, self.prepare, self.stop]
+        quiet = [self.new, self.delete, self.undo, self.clear, self.gone, self.track, *self.ways.values(), self.prepare]
+        buttons = [*quiet, self.stop]
         self.blocks.load(self._load, None, [*whole, self.progress, *buttons], **quick)
         self.slider.input(self._show, self.slider, view, trigger_mode="always_last", **quick)
         self.objects.input(lambda chosen: self._project.names.get(chosen, ""), self.objects, self.name, **quick)
@@ -170,6 +181,8 @@ class Page:
         self.clear.click(self._clear, where, view, **quick)
         self.gone.click(self._gone, where, view, **quick)
         self.track.click(self._track, where, [*whole, self.progress, *buttons], **private)
+        for way, button in self.ways.items():
+            button.click(partial(self._track_back, way), where, [*whole, self.progress, *buttons], **private)
         self.stop.click(self._project.stop, None, None, **private)
         prepared = self.prepare.click(self._export, None, [self.progress, self.download, *buttons], **private)
         prepared.success(None, None, None, js="() => document.querySelector('#download').click()", **private)
@@ -255,16 +268,25 @@ class Page:
         return self._show(index)
 
     def _track(self, index: int, object_id: int | None) -> Iterator[Update]:
+        total = len(self._project.frames) - 1 - index
+        text = "" if total else "This is the last frame: nothing is left to track."
+        yield from self._follow(lambda: (self._project.track(index), total), index, object_id, text)
+
+    def _track_back(self, way: Way, index: int, object_id: int | None) -> Iterator[Update]:
+        project = self._project
+        text = "This is the first frame: nothing is left to track." if way == "backwards" and not index else ""
+        started = lambda: (project.track_back(index, way), project.frames_of(index, way))
+        yield from self._follow(started, index, object_id, text)
+
+    def _follow(self, start: Callable[[], Started], index: int, object_id: int | None, text: str) -> Iterator[Update]:
+        """Show a run while it goes on; ``text`` if there is nothing to be done."""
         reached = index
         yield *self._whole(index, object_id), progress_line("Starting …"), *_buttons(busy=True)
-        text = ""
         with _warned():
-            total = len(self._project.frames) - 1 - index
-            text = "" if total else "This is the last frame: nothing is left to track."
-            run = self._project.track(index)
-            for reached, text in _with_progress(run, total):
-                shown = progress_line(text, (reached - index) / max(1, total))
-                yield reached, *self._show(reached), gr.skip(), gr.skip(), shown, *[gr.skip()] * 8
+            run, total = start()
+            for done, (reached, text) in _with_progress(run, total):
+                shown = progress_line(text, done / max(1, total))
+                yield reached, *self._show(reached), gr.skip(), gr.skip(), shown, *[gr.skip()] * len(_buttons(True))
         yield *self._whole(reached, object_id), progress_line(text), *_buttons(busy=False)
 
     def _export(self) -> Iterator[Update]:
@@ -272,8 +294,8 @@ class Page:
         path: object = gr.skip()
         with _warned():
             total = len(self._project.masked)
-            for done, text in _with_progress(self._project.export(), total):
-                yield progress_line(text, done / max(1, total)), *[gr.skip()] * 9
+            for done, (_, text) in _with_progress(self._project.export(), total):
+                yield progress_line(text, done / max(1, total)), *[gr.skip()] * (1 + len(_buttons(True)))
             path = gr.update(value=str(self._project.archive))
         yield progress_line(), path, *_buttons(busy=False)
 
@@ -354,21 +376,21 @@ def _warned() -> Iterator[None]:
         gr.Warning(html.escape(str(error)), title="")
 
 
-def _with_progress(run: Generator[int, None, None], total: int) -> Iterator[tuple[int, str]]:
-    """Run to the end; yield what it yielded last and a line of progress, a few times a second and at the end."""
+def _with_progress(run: Generator[int, None, None], total: int) -> Iterator[tuple[int, tuple[int, str]]]:
+    """Run to the end; yield how far it is, what it yielded last and a line of progress, now and then and at the end."""
     line = io.StringIO()
     done = value = 0
     with closing(run), Progress(total, line, interval_s=UPDATE_S, is_terminal=False) as progress:
         for done, value in enumerate(run, start=1):
             progress.update(done)
             if line.getvalue():
-                yield value, line.getvalue()
+                yield done, (value, line.getvalue())
                 line.seek(0)
                 line.truncate()
     if done:
-        yield value, line.getvalue()
+        yield done, (value, line.getvalue())
 
 
 def _buttons(busy: bool) -> list[object]:
     """Enable the buttons, or while busy the last one alone, which stops the work."""
-    return [gr.update(interactive=not busy)] * 7 + [gr.update(interactive=busy)]
+    return [gr.update(interactive=not busy)] * (7 + len(WAYS)) + [gr.update(interactive=busy)]

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+
+import numpy as np
 
 from ..engine.session import Session
 from ..pipeline import follow
 from ..readers.prefetch import prefetch
 from ..readers.seek import VideoFrames
 from ..structures import FirstMask, Frame, Hint, Result
-from .label_maps import LabelMaps
 from .marks import Gone
 
 
 def masks_for_run(
-    result: Result, hints: Mapping[int, Mapping[int, Hint]], given: LabelMaps
+    result: Result, hints: Mapping[int, Mapping[int, Hint]], given: Callable[[int, Iterable[int]], np.ndarray]
 ) -> tuple[dict[int, FirstMask], dict[int, list[int]]]:
     """Collect the masks that a run from a frame is given, and the ids of objects that are gone, by frame index.
 
@@ -25,7 +26,7 @@ def masks_for_run(
     Args:
         result: the frame's own masks.
         hints: by frame index and object id.
-        given: the masks made from the hints.
+        given: reads the labels (H, W) of some objects from the masks made from the hints, by frame index.
     """
     index = result.frame.index
     present = {each for each, area in zip(result.object_ids, result.areas, strict=True) if area}
@@ -36,7 +37,7 @@ def masks_for_run(
         if other <= index:
             wanted -= present | _marked(hints, other, index)
         if wanted and other != index:
-            masks[other] = FirstMask(given.read(other, wanted), tuple(sorted(wanted)))
+            masks[other] = FirstMask(given(other, wanted), tuple(sorted(wanted)))
     for other, hinted in sorted(hints.items()):
         known = {each for at, mask in masks.items() if at < other for each in mask.object_ids}
         absent = [each for each, hint in hinted.items() if hint == Gone() and each in known]

@@ -7,12 +7,13 @@ sequences of arrays are read in reverse order.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
+from dataclasses import replace
 
 from ..errors import InputError, parameter
 from ..structures import Frame
-from .seek import SAME_TIME_S, Timeline
+from .seek import SAME_TIME_S, Timeline, VideoFrames
 from .source import IndexedSource, SeekableSource, SourceFrame, SourceReader
 
 GROUP = 250
@@ -58,38 +59,52 @@ def walk_back(reader: SourceReader, last: int, group: int | None = None) -> Gene
             yield source.frame(reader.position(index)).at(index)
         return
     assert isinstance(source, SeekableSource)
-    height, width = reader.size
-    count = group or min(GROUP, max(1, GROUP_BYTES // (3 * height * width)))
     timeline = Timeline(source)
-    if reader.position(last) >= len(timeline):
-        raise InputError(f"{reader.name}: has no frame {reader.position(last)}; there are {len(timeline)}")
-    while last >= 0:
-        first = max(0, last - count + 1)
-        held = _group(reader, timeline, first, last)
-        while held:
-            yield held.pop().at(last)
-            last -= 1
+    yield from _walk(reader.name, timeline, reader.size, [reader.position(index) for index in range(last + 1)], group)
 
 
-def _group(reader: SourceReader, timeline: Timeline, first: int, last: int) -> deque[SourceFrame]:
-    """Decode the frames with the indices ``first`` to ``last``.
+def frames_back(frames: VideoFrames, last: int, first: int = 0) -> Generator[Frame, None, None]:
+    """Deliver the frames of a video with the indices ``last``, ``last - 1`` and so on to ``first``.
 
     Raises:
-        InputError: one cannot be decoded, or is another one than the reader delivers: the video is damaged.
+        InputError: there is no such frame, or the video is damaged.
     """
-    wanted = {reader.position(index) for index in range(first, last + 1)}
-    highest, held = max(wanted), deque[SourceFrame]()
-    with closing(timeline.frames_near(max(0, min(wanted) - _LEAD))) as frames:
+    for frame in _walk(frames.name, frames.timeline, frames.size, range(first, last + 1), None):
+        yield replace(frame, index=first + frame.index)
+
+
+def _walk(
+    name: str, timeline: Timeline, size: tuple[int, int], positions: Sequence[int], group: int | None
+) -> Generator[Frame, None, None]:
+    """Deliver the frames at positions in the source, the last first; their indices are those of ``positions``."""
+    count = group or min(GROUP, max(1, GROUP_BYTES // (3 * size[0] * size[1])))
+    if positions[-1] >= len(timeline):
+        raise InputError(f"{name}: has no frame {positions[-1]}; there are {len(timeline)}")
+    for end in range(len(positions), 0, -count):
+        start = max(0, end - count)
+        held = _group(name, timeline, positions[start:end])
+        for index in range(end - 1, start - 1, -1):
+            yield held.pop().at(index)
+
+
+def _group(name: str, timeline: Timeline, positions: Sequence[int]) -> deque[SourceFrame]:
+    """Decode the frames at positions in the source, which ascend.
+
+    Raises:
+        InputError: one cannot be decoded, or is another one than reading forwards delivers: the video is damaged.
+    """
+    wanted, held = set(positions), deque[SourceFrame]()
+    with closing(timeline.frames_near(max(0, positions[0] - _LEAD))) as frames:
         for position, frame in frames:
             if position in wanted:
                 if abs(frame.time_s - timeline.times[position]) > SAME_TIME_S:
                     break
                 held.append(frame)
-            if position == highest:
+            if position == positions[-1]:
                 break
     if len(held) < len(wanted):
         raise InputError(
-            f"{reader.name}: frame {reader.position(first + len(held))} cannot be decoded where it should be, so the "
-            f"video is damaged; convert it for {parameter('both_ways')}"
+            f"{name}: frame {positions[len(held)]} cannot be decoded where it should be, so the video is damaged; "
+            f"convert it for {parameter('both_ways')}"
         )
     return held

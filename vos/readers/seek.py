@@ -100,6 +100,7 @@ class VideoFrames:
         name: of the source, for messages.
         fps: frames per second as the source states it, or None.
         size: (H, W) of the upright frames.
+        timeline: its frames in their order, from any of them on.
     """
 
     def __init__(self, source: str | Path) -> None:
@@ -107,7 +108,7 @@ class VideoFrames:
         opened = open_seekable_source(source)
         self.fps = opened.fps
         self.size = opened.size
-        self._timeline = Timeline(opened)
+        self.timeline = Timeline(opened)
         self._lock = Lock()
         self._running: Generator[tuple[int, SourceFrame], None, None] | None = None
         self._next = 0  # index of the frame that the running generator delivers next
@@ -115,7 +116,7 @@ class VideoFrames:
 
     def __len__(self) -> int:
         """Number of frames, up to the first damage."""
-        return len(self._timeline)
+        return len(self.timeline)
 
     def frame(self, index: int) -> Frame:
         """Decode one frame, unless it is the last one that was asked for.
@@ -136,7 +137,7 @@ class VideoFrames:
         Raises:
             InputError: a frame cannot be decoded.
         """
-        for position, frame in self._timeline.frames_near(index):
+        for position, frame in self.timeline.frames_near(index):
             if position >= index:
                 yield frame.at(position)
 
@@ -149,7 +150,7 @@ class VideoFrames:
         """Decode on to a frame that is near, or seek to it."""
         if self._running is None or not 0 <= index - self._next <= _DECODE_ON:
             self._stop()
-            self._running = self._timeline.frames_near(index)
+            self._running = self.timeline.frames_near(index)
         for position, frame in self._running:
             self._next = position + 1
             if position == index:
