@@ -390,7 +390,34 @@ def test_measures_a_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert (out / "report.html").read_text().count("data:image/jpeg;base64,") == 5
 
 
-def test_folds_are_averaged() -> None:
+def test_folds_and_seeds_are_averaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a finder that finds all of the picture: IoU is the share of the masks."""
+    make_lvis(tmp_path)
+    monkeypatch.setattr(command, "predict", lambda made, episode: (np.ones(SIZE, bool), 1.0, object()))
+    monkeypatch.setattr(command.Finding, "chosen", lambda options: None)
+    monkeypatch.setattr(command, "write_run_record", lambda *arguments: None)
+    out = tmp_path / "out"
+    arguments = ["--set", "lvis", "--root", str(tmp_path), "-o", str(out), "--episodes", "3"]
+    assert command.main([*arguments, "--fold", "2", "7", "--seed", "0", "3"]) == 0
+    table = rows(out / "global_results-lvis.csv")
+    assert [(row["Fold"], row["Seed"]) for row in table] == [
+        ("2", "0"),
+        ("2", "3"),
+        ("7", "0"),
+        ("7", "3"),
+        ("mean", ""),
+    ]
+    share = (square(*PLACE) | square(0, 0, 4)).mean()
+    assert all(float(row["mIoU"]) == pytest.approx(share, abs=1e-6) for row in table)
+    assert [row["Episodes"] for row in table] == ["3"] * 4 + ["12"]
+    episode = rows(out / "episodes-lvis.csv")
+    assert [row["fold"] for row in episode] == ["2"] * 6 + ["7"] * 6
+    assert [row["query"] for row in episode[:3]] != [row["query"] for row in episode[3:6]] or (
+        [row["supports"] for row in episode[:3]] != [row["supports"] for row in episode[3:6]]
+    )
+
+
+def test_counts_of_folds() -> None:
     one, other = command.FoldScore(0), command.FoldScore(1)
     one.add("a", Overlap(10, 20, 15, 100))
     one.add("a", Overlap(20, 20, 20, 100))
@@ -413,6 +440,7 @@ def test_squares_are_squeezed(tmp_path: Path) -> None:
     [
         (["--fold", "1"], "--fold 1: fss has folds 0 to 0"),
         (["--shots", "0"], "--shots 0: must be 1 or more"),
+        (["--seed", "0", "-1"], "--seed -1: must be 0 or more"),
         (["--square", "0"], "--square 0: must be 1 or more"),
         (["--tracker", "nonesuch"], "nonesuch"),
     ],

@@ -5,7 +5,8 @@
 
 An episode gives a picture with a mask, and asks for the same class in another picture. For each class of a fold, the
 intersection is summed over its episodes and divided by the summed union; mIoU is the mean over classes, then over folds
-(tables 3, 8 and 14). Tables and ``report.html`` go to the result folder. ``docs/one-shot.md`` has the layouts.
+and seeds (tables 3, 8 and 14). Tables and ``report.html`` go to the result folder. ``docs/one-shot.md`` has the
+layouts.
 """
 
 from __future__ import annotations
@@ -50,22 +51,24 @@ NOTE = (
     "mean of the foreground's and the background's, all classes together."
 )
 
-COLUMNS = ("fold", "episode", "class", "query", "supports", "shared", "either", "IoU", "presence")
+COLUMNS = ("fold", "seed", "episode", "class", "query", "supports", "shared", "either", "IoU", "presence")
 """Columns of the table of episodes."""
 
 
 @dataclass
 class FoldScore:
-    """What was measured in one fold.
+    """What was measured in one fold with one seed.
 
     Attributes:
         fold: its number.
+        seed: drew the episodes.
         classes: counts by class.
         episodes: number of episodes by class.
         worst: pictures of the worst.
     """
 
     fold: int
+    seed: int = 0
     classes: dict[str, Overlap] = field(default_factory=dict)
     episodes: dict[str, int] = field(default_factory=dict)
     worst: Worst = field(default_factory=lambda: Worst(SHOWN))
@@ -90,6 +93,7 @@ class FoldScore:
         """A line of the table."""
         return {
             "Fold": self.fold,
+            "Seed": self.seed,
             "mIoU": self.miou,
             "FB-IoU": self.fb_iou,
             "Classes": len(self.classes),
@@ -112,7 +116,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--root", type=Path, required=True, metavar="DATASETS", help="holds the sets' own folders")
     parser.add_argument("--fold", type=int, nargs="+", help="these folds, from 0 (default: all)")
     parser.add_argument("--shots", type=int, default=1, help="pictures with masks in an episode (default: 1)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the drawn episodes (default: 0, as published)")
+    parser.add_argument("--seed", type=int, nargs="+", default=[0], help="of drawn episodes (default: 0, as published)")
     parser.add_argument("--episodes", type=int, help="at most so many of each fold, the first ones")
     parser.add_argument("--square", type=int, metavar="PIXELS", help="squeeze all pictures and masks to a square")
     finding.add_options(parser)
@@ -127,6 +131,8 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         VosError: a file of the set or a model is missing or unusable, or a result cannot be written.
     """
+    if min(options.seed) < 0:
+        raise InputError(f"{parameter('seed')} {min(options.seed)}: must be 0 or more")
     for name in ("shots", "episodes", "square"):
         value = getattr(options, name)
         if value is not None and value < 1:
@@ -141,7 +147,8 @@ def run(options: argparse.Namespace) -> int:
         made = Finding.chosen(options)
         began = time.perf_counter()
         with episode_table(options.output / f"episodes-{options.set}.csv") as writer:
-            measured = [measure_fold(made, opened, fold, options, writer) for fold in folds]
+            pairs = [(fold, seed) for fold in folds for seed in dict.fromkeys(options.seed)]
+            measured = [measure_fold(made, opened, fold, seed, options, writer) for fold, seed in pairs]
         write_results(options, [score for score, _ in measured])
         count = sum(sum(score.episodes.values()) for score, _ in measured)
         spent = time.perf_counter() - began
@@ -159,16 +166,21 @@ def episode_table(path: Path) -> Iterator[csv.DictWriter[str]]:
 
 
 def measure_fold(
-    made: Finding, opened: EpisodeSet, fold: int, options: argparse.Namespace, writer: csv.DictWriter[str]
+    made: Finding,
+    opened: EpisodeSet,
+    fold: int,
+    seed: int,
+    options: argparse.Namespace,
+    writer: csv.DictWriter[str],
 ) -> tuple[FoldScore, Session]:
-    """Run the episodes of one fold; write a row for each, and print now and then how far it is.
+    """Run the episodes of one fold that a seed draws; write a row for each, and print now and then how far it is.
 
     Raises:
         InputError: a file of the set cannot be used, or there is no episode.
     """
-    scored = FoldScore(fold)
+    scored = FoldScore(fold, seed)
     session = None
-    for index, drawn in enumerate(islice(opened.episodes(fold, options.shots, options.seed), options.episodes)):
+    for index, drawn in enumerate(islice(opened.episodes(fold, options.shots, seed), options.episodes)):
         episode = drawn if options.square is None else squeezed(drawn, options.square)
         predicted, presence, session = predict(made, episode)
         overlap = Overlap.of(predicted, episode.query.mask)
@@ -181,10 +193,10 @@ def measure_fold(
             overlap.iou,
         )
         supports = " ".join(each.name for each in episode.supports)
-        cells = (fold, index, episode.class_name, episode.query.name, supports, overlap.shared, overlap.either)
+        cells = (fold, seed, index, episode.class_name, episode.query.name, supports, overlap.shared, overlap.either)
         writer.writerow(dict(zip(COLUMNS, (*cells, f"{overlap.iou:.6f}", f"{presence:.6f}"), strict=True)))
         if (index + 1) % PROGRESS == 0:
-            print(f"fold {fold}: {index + 1} episodes, mIoU {scored.miou:.3f}", flush=True)
+            print(f"fold {fold}, seed {seed}: {index + 1} episodes, mIoU {scored.miou:.3f}", flush=True)
     if session is None:
         raise InputError(f"{options.root}: fold {fold} of {options.set} has no episode; complete the set")
     return scored, session
@@ -225,13 +237,14 @@ def write_results(options: argparse.Namespace, scores: list[FoldScore]) -> None:
     folds = [score.record() for score in scores]
     mean: dict[str, object] = {
         "Fold": "mean",
+        "Seed": "",
         "mIoU": float(np.mean([score.miou for score in scores])),
         "FB-IoU": float(np.mean([score.fb_iou for score in scores])),
         "Classes": sum(len(score.classes) for score in scores),
         "Episodes": sum(sum(score.episodes.values()) for score in scores),
     }
     classes: list[dict[str, object]] = [
-        {"Fold": score.fold, "Class": name, "IoU": overlap.iou, "Episodes": score.episodes[name]}
+        {"Fold": score.fold, "Seed": score.seed, "Class": name, "IoU": overlap.iou, "Episodes": score.episodes[name]}
         for score in scores
         for name, overlap in score.classes.items()
     ]
@@ -239,10 +252,12 @@ def write_results(options: argparse.Namespace, scores: list[FoldScore]) -> None:
     write_csv(out / f"global_results-{options.set}.csv", [*folds, mean])
     write_csv(out / f"per-class_results-{options.set}.csv", classes)
     title = f"{options.set}, {options.shots} shot" + "s" * (options.shots > 1)
-    shown = {f"fold {score.fold}: the worst episodes": score.worst for score in scores}
+    shown = {f"fold {score.fold}, seed {score.seed}: the worst episodes": score.worst for score in scores}
     write_picture_report(out / "report.html", f"{title}: {out.name}", NOTE, [[*folds, mean], classes], shown)
     for record in [*folds, mean]:
-        print(f"fold {record['Fold']!s:5s} mIoU {record['mIoU']:.3f}  FB-IoU {record['FB-IoU']:.3f}")
+        print(
+            f"fold {record['Fold']!s:5s} seed {record['Seed']!s:4s} mIoU {record['mIoU']:.3f}  FB-IoU {record['FB-IoU']:.3f}"
+        )
     print(f"report: {out / 'report.html'}")
 
 
