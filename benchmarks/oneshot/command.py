@@ -255,9 +255,8 @@ def write_results(options: argparse.Namespace, scores: list[FoldScore]) -> None:
     shown = {f"fold {score.fold}, seed {score.seed}: the worst episodes": score.worst for score in scores}
     write_picture_report(out / "report.html", f"{title}: {out.name}", NOTE, [[*folds, mean], classes], shown)
     for record in [*folds, mean]:
-        print(
-            f"fold {record['Fold']!s:5s} seed {record['Seed']!s:4s} mIoU {record['mIoU']:.3f}  FB-IoU {record['FB-IoU']:.3f}"
-        )
+        part = f"fold {record['Fold']!s:5s} seed {record['Seed']!s:4s}"
+        print(f"{part} mIoU {record['mIoU']:.3f}  FB-IoU {record['FB-IoU']:.3f}")
     print(f"report: {out / 'report.html'}")
 
 
