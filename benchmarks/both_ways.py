@@ -1,10 +1,11 @@
 """Both ways: scores from a mask in the middle, and from three masks, against those from the first mask alone.
 
     python -m vos.benchmarks.both_ways --davis DAVIS_ROOT --year 2016 --set dev.txt
-    python -m vos.benchmarks.both_ways --davis DAVIS_ROOT --year 2016 --set dev.txt --parts memory
+    python -m vos.benchmarks.both_ways --davis DAVIS_ROOT --parts memory --still --memory-frames 6000
 
 The first, the middle and the last frame, of which a run may be given the mask, are scored in none. Prints Markdown
-tables. ``memory`` needs no data: it follows the drawn clip back and forth.
+tables. ``memory`` needs no data: it follows the drawn clip back and forth; ``--still`` by a tracker that leaves every
+mask where it was given, so that thousands of frames take a minute.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ..readers.prefetch import prefetch
 from ..readers.source import SourceReader
 from ..structures import FirstMask, Result, first_mask_from_array
 from ..testing.clip import clip, disc_labels, sway
+from ..testing.still import EditableStill
 from . import dataset, models
 from .dataset import Davis
 from .mask_folder import foreground
@@ -66,6 +68,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.set_defaults(year=2016)
     parser.add_argument("--tracker", default="persam")
     parser.add_argument("--parts", nargs="+", choices=("scores", "memory"), default=["scores"])
+    parser.add_argument("--still", action="store_true", help="of the part memory: nothing is tracked")
     parser.add_argument("--memory-frames", type=int, default=1500, help="of the clip whose memory is measured")
     return parser.parse_args(arguments)
 
@@ -159,9 +162,10 @@ def memory(loaded: Models, options: argparse.Namespace) -> None:
         masks = {at: first_mask_from_array(disc_labels(SMALL, 3, sway(SMALL, at))) for at in (0, count - 1)}
         plan = BothWays(masks)
         with open_reader(path) as reader:
-            back = loaded.session(new_tracker(options.tracker))
+            back, session = (
+                loaded.session(EditableStill() if options.still else new_tracker(options.tracker)) for _ in range(2)
+            )
             kept = go_back(back, reader, plan, Path(folder), lambda result: sample("back", result.frame.index + 1))
-            session = loaded.session(new_tracker(options.tracker))
             for result in follow_forwards(session, prefetch(reader), plan, kept):
                 sample("forwards", result.frame.index + 1)
         label_maps = sum(file.stat().st_size for file in (Path(folder) / "labels").iterdir())

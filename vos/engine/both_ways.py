@@ -65,11 +65,6 @@ class BothWays:
         self.forwards = self._direction(masks, gone or {}, 1)
         self.backwards = self._direction(masks, gone or {}, -1)
 
-    @property
-    def end(self) -> int:
-        """Index of the last frame that something was said of."""
-        return max(at for marks in self._marks.values() for at in marks)
-
     def forward_share(self, object_id: int, index: int) -> float:
         """Return how much the way forwards counts for an object on a frame, 0 to 1; the way back counts for the rest.
 
