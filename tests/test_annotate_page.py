@@ -16,6 +16,7 @@ import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ from vos.annotate.cli import main
 from vos.annotate.project import Project
 from vos.command.cli import main as track
 
-pytest.importorskip("gradio", reason="the page needs gradio: pip install '.[annotate]'")
+if find_spec("gradio") is None:  # importing it takes two seconds, also in processes that run none of these tests
+    pytest.skip("the page needs gradio: pip install '.[annotate]'", allow_module_level=True)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 SIZE, COUNT = (256, 454), 8  # (H, W)
 ARGUMENTS = ("--tracker", "persam")
