@@ -20,6 +20,7 @@ __all__ = [
     "Result",
     "Session",
     "VosError",
+    "Words",
     "__version__",
     "find",
     "open_session",
@@ -28,6 +29,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from .engine.session import Session
+    from .engine.text import Words
     from .errors import VosError
     from .finder import Found, find
     from .pipeline import open_session, track
@@ -43,6 +45,7 @@ _HOMES = {
     "Result": "structures",
     "Session": "engine.session",
     "VosError": "errors",
+    "Words": "engine.text",
     "find": "finder",
     "open_session": "pipeline",
     "track": "pipeline",

@@ -32,6 +32,7 @@ from .engine.kept import KeptResults
 from .engine.model_cache import ModelCache
 from .engine.models import defer_encoder, defer_segmenter, new_tracker
 from .engine.session import Session
+from .engine.text import Words, hints_in_source
 from .errors import InputError, parameter
 from .readers.backwards import check_walks_back, walk_back
 from .readers.frames import FrameLike, open_frames
@@ -92,8 +93,7 @@ def open_session(
     uses no segmenter never loads one. Close the session, or use it in a ``with`` statement.
 
     Raises:
-        VosError: a name is unknown, or the prior has no input of its own. Missing weights raise an error when they
-            are first asked for.
+        VosError: a name is unknown. Missing weights raise an error when they are first asked for.
     """
     chosen = pick_device(device)
     where = chosen, pick_dtype(dtype, chosen)
@@ -113,6 +113,7 @@ def track(
     video: str | Path | Iterable[FrameLike],
     first_mask: MaskSource | Hints | None = None,
     *,
+    text: str | Sequence[str] | Words | None = None,
     first_frame: int = 0,
     both_ways: bool = False,
     order: Literal["frames", "as-made"] = "frames",
@@ -139,6 +140,7 @@ def track(
         first_mask: an array (H, W), see :func:`~vos.structures.first_mask_from_array`, a mask file, several files of
             one object each, or a :class:`~vos.structures.Hint` for each object, from which the segmenter makes its
             mask. ``docs/masks.md`` says which files are accepted. None: it is the earliest of ``masks_at``.
+        text: in the place of ``first_mask``: names the objects, such as ``the brown dog``; see :class:`vos.Words`.
         first_frame: index of the frame that the first mask belongs to; frames before have no objects, unless
             ``both_ways``.
         both_ways: follow the objects backwards, too, from each of their masks. Results between two masks are joined
@@ -173,6 +175,9 @@ def track(
         read = read_references(references, max_pixels) if references else []
         if read and both_ways:
             raise InputError(f"{parameter('references')}: does not go with {parameter('both_ways')} yet; leave one out")
+        if text is not None:
+            device = session_options.get("device", "auto")
+            first_mask = hints_in_source(source, first_frame, text, device, given=first_mask)
         first_mask, first_frame, others = first_and_others(first_mask, first_frame, masks_at or {}, bool(read))
         mask = read_first_mask(first_mask, source.size, resize_mask, max_pixels, threshold)
         check_frames("first_frame", [first_frame] if first_frame else (), source)

@@ -93,6 +93,7 @@ def add_object_options(parser: argparse.ArgumentParser) -> None:
         help="PNG of the objects in the first frame, see docs/masks.md; repeat for one file per object",
     )
     _add_hint_options(group)
+    _add_text_options(group)
     group.add_argument(
         "--first-frame",
         type=count,
@@ -151,6 +152,23 @@ def _add_mask_options(group: argparse._ArgumentGroup) -> None:
         metavar="T",
         type=threshold,
         help="pixels of a mask that are at least as bright are one object, 1 to 255; else the mask itself tells",
+    )
+
+
+def _add_text_options(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--text",
+        metavar="WORDS",
+        action="append",
+        help="instead of a mask: name the objects, such as 'the brown dog'; each that is found is followed; repeatable",
+    )
+    group.add_argument(
+        "--text-threshold", metavar="T", type=float, help="least score of an object of --text, 0 to 1 (default: 0.35)"
+    )
+    group.add_argument(
+        "--text-model",
+        metavar="NAME",
+        help="detector for --text: hub name or folder of Grounding DINO (default: IDEA-Research/grounding-dino-tiny)",
     )
 
 

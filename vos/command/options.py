@@ -42,6 +42,9 @@ class Options(argparse.Namespace):
     raw: str | None
     first_mask: list[str] | None
     hints: list[GivenHint] | None
+    text: list[str] | None
+    text_threshold: float | None
+    text_model: str | None
     first_frame: int
     mask_at: list[tuple[int, str]]
     reference: list[str] | None
@@ -76,10 +79,12 @@ def check_options(options: Options) -> None:
     """
     if options.first_mask and options.hints:
         raise InputError("give the objects by --first-mask, or by --box and --point; not both")
-    if not options.first_mask and not options.hints and not options.mask_at and not options.reference:
+    if options.text and (options.first_mask or options.hints):
+        raise InputError("give the objects by --text, or by --first-mask, --box and --point; not both")
+    if not any((options.first_mask, options.hints, options.text, options.mask_at, options.reference)):
         raise InputError(
-            "give the objects of the first frame: --first-mask PNG, --box X0,Y0,X1,Y1 or --point X,Y; or --mask-at "
-            "FRAME=PNG of any frame; or --reference PHOTO=MASK from elsewhere"
+            "give the objects of the first frame: --first-mask PNG, --box X0,Y0,X1,Y1, --point X,Y or --text WORDS; or "
+            "--mask-at FRAME=PNG of any frame; or --reference PHOTO=MASK from elsewhere"
         )
     if options.reference and options.both_ways:
         raise InputError("--reference does not go with --both-ways yet; leave one out")
@@ -99,7 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="vos-track",
         usage="%(prog)s VIDEO (--first-mask MASK | --mask-at FRAME=MASK | --box X0,Y0,X1,Y1 | --point X,Y |\n"
-        "       --reference PHOTO=MASK) [options]",
+        "       --text WORDS | --reference PHOTO=MASK) [options]",
         description="Follow every object of a first mask through a video.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -41,8 +41,8 @@ from ..writers.thread import WriterThread
 from ..writers.window import Window
 from .both_ways import plan_both_ways, results_both_ways
 from .journal import Journal
+from .marked import marked_objects
 from .option_groups import SAVES
-from .option_values import hints_of
 from .options import Options
 from .progress import Progress
 from .result_folder import prepare_folder, refuse_links
@@ -227,7 +227,7 @@ class Run:
     def _read_masks(self) -> tuple[int, FirstMask | Hints, dict[int, FirstMask]]:
         """Read the masks: index of the frame of the first, the first, and the others by frame."""
         options, size = self._options, self._reader.size
-        marked = options.first_mask or (hints_of(options.hints) if options.hints else None)
+        marked = marked_objects(options, self._reader)
         given, first_frame, others = first_and_others(
             marked, options.first_frame, dict(options.mask_at), bool(self._references)
         )
