@@ -86,6 +86,7 @@ class Journal:
         if problem is not None and options.resume:
             raise problem
         files = [options.video, *(options.first_mask or ()), *(path for _, path in options.mask_at)]
+        files += [options.masks] if options.masks else []
         files += [file for text in options.reference or () for file in files_of(text)]
         models = (options.tracker, options.model, options.prior, options.points)
         files += [name.partition(":")[2] or name for name in models]

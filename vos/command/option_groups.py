@@ -110,6 +110,12 @@ def add_object_options(parser: argparse.ArgumentParser) -> None:
         help="true mask of any frame, numbered as in masks/: corrects its objects, new ones join; repeatable",
     )
     group.add_argument(
+        "--masks",
+        metavar="LABELS",
+        help="instead of a mask: true masks of some frames, from a folder of PNGs or of YOLO labels, or a file of COCO "
+        "or CVAT; the other frames are filled in",
+    )
+    group.add_argument(
         "--both-ways",
         action="store_true",
         help="follow the objects backwards, too; what lies between two masks is joined from both ways",

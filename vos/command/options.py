@@ -48,6 +48,7 @@ class Options(argparse.Namespace):
     first_frame: int
     mask_at: list[tuple[int, str]]
     reference: list[str] | None
+    masks: str | None
     both_ways: bool
     gone: list[tuple[int, list[int]]] | None
     resize_mask: Resize
@@ -81,7 +82,10 @@ def check_options(options: Options) -> None:
         raise InputError("give the objects by --first-mask, or by --box and --point; not both")
     if options.text and (options.first_mask or options.hints):
         raise InputError("give the objects by --text, or by --first-mask, --box and --point; not both")
-    if not any((options.first_mask, options.hints, options.text, options.mask_at, options.reference)):
+    others = (options.first_mask, options.hints, options.text, options.mask_at, options.reference)
+    if options.masks and any(others):
+        raise InputError("--masks: gives the first mask, too; leave out what else says which objects to follow")
+    if not any((*others, options.masks)):
         raise InputError(
             "give the objects of the first frame: --first-mask PNG, --box X0,Y0,X1,Y1, --point X,Y or --text WORDS; or "
             "--mask-at FRAME=PNG of any frame; or --reference PHOTO=MASK from elsewhere"

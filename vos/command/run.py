@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -36,11 +35,12 @@ from ..readers.references import read_references
 from ..readers.source import SourceReader, faults_line
 from ..structures import FirstMask, Result
 from ..writers.open import open_writers
-from ..writers.outputs import DEBUG_FOLDER, OUTPUTS, Extras, need_soft_edges
+from ..writers.outputs import DEBUG_FOLDER, OUTPUTS, need_soft_edges
 from ..writers.thread import WriterThread
 from ..writers.window import Window
 from .both_ways import plan_both_ways, results_both_ways
 from .journal import Journal
+from .label_set import extras_of, read_given_labels
 from .marked import marked_objects
 from .option_groups import SAVES
 from .options import Options
@@ -146,6 +146,7 @@ class Run:
         self._stack = stack
         self._reader = stack.enter_context(self._open_reader())
         self._references = read_references(options.reference, options.max_pixels) if options.reference else []
+        self._labels = read_given_labels(options, self._reader)
         self._first_frame, self._first_mask, self._masks_at = self._read_masks()
         self._gone = self._objects_gone()
         self._session = stack.enter_context(self._open_session())
@@ -178,6 +179,8 @@ class Run:
             prepare_folder(self._out, options.overwrite, options.resume)
             if not (options.resume and self.journal.has_way_back()):
                 self.journal.remove()
+            elif not options.quiet:
+                say(f"vos-track: {self._out}: goes on with the way back", 0)
         elif not options.quiet:
             say(f"vos-track: {self._out}: goes on after frame {saved.frame}", 0)
 
@@ -227,6 +230,8 @@ class Run:
     def _read_masks(self) -> tuple[int, FirstMask | Hints, dict[int, FirstMask]]:
         """Read the masks: index of the frame of the first, the first, and the others by frame."""
         options, size = self._options, self._reader.size
+        if self._labels is not None:
+            return self._labels.first_and_others()
         marked = marked_objects(options, self._reader)
         given, first_frame, others = first_and_others(
             marked, options.first_frame, dict(options.mask_at), bool(self._references)
@@ -244,7 +249,7 @@ class Run:
 
     def _objects_gone(self) -> dict[int, list[int]]:
         """Collect the objects of ``--gone`` by frame, and check them."""
-        gone: dict[int, list[int]] = {}
+        gone = self._labels.gone() if self._labels is not None else {}
         for at, object_ids in self._options.gone or ():
             gone.setdefault(at, []).extend(object_ids)
         check_frames("gone", gone, self._reader)
@@ -292,14 +297,9 @@ class Run:
         writers: list[Writer] = []
         if self._out is not None:
             self.journal.announce()
-            sound = Path(options.video) if options.audio and os.path.isfile(options.video) else None
+            frame, ids = first.frame, first.object_ids
             writers = open_writers(
-                self._saves,
-                self._out,
-                fps=fps,
-                first_frame=first.frame,
-                object_ids=first.object_ids,
-                extras=Extras(dict(options.name or ()), sound),
+                self._saves, self._out, fps=fps, first_frame=frame, object_ids=ids, extras=extras_of(options)
             )
             if options.debug:
                 from ..writers.debug import DebugWriter

@@ -12,5 +12,6 @@
 - ``seek``: the frames of a video in any order, for the annotation page.
 - ``first_mask``: the objects to follow; ``mask_size``: brings them to the size of the video.
 - ``labels``: reads any mask file; ``mask_files`` decodes it, ``colours`` numbers its colours.
+- ``label_sets``: true masks of many frames from COCO, YOLO, CVAT or a folder; ``marked``: what its formats list.
 - ``limits``: refuses pictures that are too large before memory is taken for them.
 """
