@@ -5,6 +5,10 @@
 Erodes or dilates the first mask; compresses, drops or shrinks frames; paints the object over for ten
 frames, and then also counts the frames until it is found again (J above 0.5). Prints a Markdown table.
 DAVIS 2016 only: with a single object, painting over has one meaning.
+
+``--cuts`` measures scene cuts instead: clips of two sequences, A, B and A again. The object of A is followed, with its
+first mask as a reference and without; nothing of it is in B, and it has to be found again. Once more with two objects:
+that of B joins there, and is gone when A comes back.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from PIL import Image
 from ..engine.models import new_tracker
 from ..engine.session import Session
 from ..readers.images import image_paths
+from ..references import Reference
 from ..structures import Frame, first_mask_from_array
 from . import dataset, models
 from .dataset import Davis
@@ -86,12 +91,19 @@ CONDITIONS = (
 )
 
 
+CUT = 12
+"""Frames of each of the three parts of a clip with scene cuts."""
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     options = parse(arguments)
     davis = Davis.chosen(options)
     loaded = Models.load(options.model, options.device)
     names = dataset.chosen_names(options)
+    if options.cuts:
+        measure_cuts(options, davis, loaded, names)
+        return
     lines = ["| condition | J&F | J | F | frames until found again |", "|---|---|---|---|---|"]
     print("\n".join(lines), flush=True)
     for condition in CONDITIONS:
@@ -120,6 +132,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tracker", default="persam-f")
     parser.add_argument("--prior", default="same")
     parser.add_argument("--max-frames", type=int)
+    parser.add_argument("--cuts", action="store_true", help="measure scene cuts instead")
     parser.add_argument("--output", type=Path, help="a Markdown file")
     options = parser.parse_args(arguments)
     if options.year != 2016:
@@ -150,6 +163,78 @@ def follow(
         if labels.shape != truth.shape:
             labels = np.asarray(Image.fromarray(labels).resize(truth.shape[::-1], Image.Resampling.NEAREST))
         yield region(labels, truth), boundary(labels, truth), index in away
+
+
+def measure_cuts(options: argparse.Namespace, davis: Davis, loaded: Models, names: Sequence[str]) -> None:
+    """Measure clips of each sequence with the one after it in between, and print a Markdown table."""
+    head = "| references | objects | A, cut by B | J before | false in B | J after | J of B | false of B after |"
+    lines = [head, "|---|---|---|---|---|---|---|---|"]
+    print("\n".join(lines), flush=True)
+    for refer in (False, True):
+        for objects in (1, 2):
+            measured = []
+            for name, other in zip(names, [*names[1:], names[0]], strict=True):
+                parts = [cut_part(davis, name, 0), cut_part(davis, other, 0), cut_part(davis, name, CUT)]
+                measured.append(follow_cuts(options, loaded, parts, objects == 2, refer))
+                lines.append(cut_row(refer, objects, f"{name}, {other}", measured[-1]))
+                print(lines[-1], flush=True)
+            lines.append(cut_row(refer, objects, "mean", np.nanmean(measured, axis=0)))
+            print(lines[-1], flush=True)
+    if options.output:
+        options.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def cut_part(davis: Davis, name: str, start: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Read a part of a clip: frames, and the masks of their objects, (H, W) bool."""
+    images, annotations = davis.folders(name)
+    paths = image_paths(images)[start : start + CUT]
+    return [
+        (np.asarray(Image.open(path).convert("RGB")), foreground(annotations / f"{path.stem}.png")) for path in paths
+    ]
+
+
+def follow_cuts(
+    options: argparse.Namespace,
+    loaded: Models,
+    parts: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]],
+    two: bool,
+    refer: bool,
+) -> tuple[float, ...]:
+    """Follow the object of the first part through all three; return the numbers of a line of the table.
+
+    Args:
+        options: of the command line.
+        loaded: the models.
+        parts: frames and masks of A, B and A.
+        two: the object of B joins on its first frame.
+        refer: the first mask is a reference, too.
+    """
+    rgb, truth = parts[0][0]
+    references = [Reference(rgb, truth, 1)] if refer else []
+    encoder = loaded.encoder(options.prior)
+    session = Session(new_tracker(options.tracker), loaded.segmenter, encoder, references)
+    own: list[list[float]] = [[], [], []]
+    others: list[list[float]] = [[], [], []]
+    index = 0
+    for place, part in enumerate(parts):
+        for rgb, truth in part:
+            frame = Frame(index, float(index), rgb)
+            labels = (session.step(frame) if index else session.start(frame, truth)).labels
+            if place == 1 and two and 2 not in session.object_ids:
+                labels = session.add_object(truth, 2).labels
+            shows = (truth, np.zeros_like(truth)) if place != 1 else (np.zeros_like(truth), truth)
+            for values, object_id, mask in ((own, 1, shows[0]), (others, 2, shows[1])):
+                found = labels == object_id
+                values[place].append(region(found, mask) if mask.any() else float(found.mean()))
+            index += 1
+    means = [float(np.mean(values)) for values in (own[0], own[1], own[2], others[1], others[2])]
+    return tuple(means if two else [*means[:3], np.nan, np.nan])
+
+
+def cut_row(refer: bool, objects: int, clip: str, measured: Sequence[float]) -> str:
+    """Make a line of the table of scene cuts; what was not measured is left out."""
+    shown = ["" if np.isnan(value) else f"{value:.4f}" for value in measured]
+    return f"| {'first mask' if refer else 'none'} | {objects} | {clip} | " + " | ".join(shown) + " |"
 
 
 def painted_over(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -32,12 +32,13 @@ OTHERS = ("CONTRIBUTING.md", "trackers/README.md", "benchmarks/RESULTS.md", "vos
 TO_PARSE = [*TO_RUN, *(ROOT / name for name in OTHERS)]
 """Pages whose commands parse."""
 
-NEEDS = re.compile(r"\bneeds (weights|a GPU|a camera|a stream|ffmpeg)\b|\btakes an hour\b")
+NEEDS = re.compile(r"\bneeds (weights|a GPU|a camera|a stream|ffmpeg|a cluster|a store)\b|\btakes an hour\b")
 SHELL_WORDS = {"until", "do", "done", "sleep"}
 VIEWERS = {"ffplay", "ffmpeg"}
 PROGRAMS = {
     "vos-track": "vos.command.cli",
     "vos-davis": "vos.benchmarks.davis",
+    "vos-find": "vos.command.find",
     "vos-perseg": "vos.benchmarks.perseg",
     "vos-oneshot": "vos.benchmarks.oneshot.command",
     "vos-annotate": "vos.annotate.cli",
@@ -72,7 +73,7 @@ class Command:
     @property
     def runs(self) -> bool:
         """Whether the tests run it: it tracks, and needs nothing that may not be here."""
-        measures = ("vos-track", "vos-davis", "vos-perseg", "vos-oneshot")
+        measures = ("vos-track", "vos-find", "vos-davis", "vos-perseg", "vos-oneshot")
         return not NEEDS.search(self.comment) and any(words[0] in measures for words in self.words)
 
 
@@ -182,7 +183,7 @@ def check_pip(arguments: list[str]) -> None:
 
 def count_of(command: Command) -> int:
     """Frames that a clip must have for the command: a few after the last frame that it names."""
-    named = re.findall(r"(?:--start|--mask-at|--gone) (\d+)", command.text)
+    named = re.findall(r"(?:--start|--first-frame|--mask-at|--gone) (\d+)", command.text)
     return FRAMES + max(map(int, named), default=0)
 
 
@@ -220,9 +221,11 @@ def write(path: Path, count: int) -> None:
     elif path.suffix == ".png":
         mask = things(path.name)[1 if path.name == "b.png" else 0]
         Image.fromarray(mask.astype(np.uint8) * 255).save(path)
-    elif path.name == "frames":
+    elif path.suffix == ".jpg":
+        Image.fromarray(frame(path.name, 0)).save(path)
+    elif path.name in ("frames", "photos"):
         path.mkdir()
-        for index in range(count):
+        for index in range(count if path.name == "frames" else 1):
             Image.fromarray(frame(path.name, index)).save(path / f"{index:05d}.png")
     elif path.name in ("DAVIS_ROOT", "composites"):
         write_davis(path)
@@ -268,7 +271,7 @@ def test_commands_run(command: Command, tmp_path: Path, monkeypatch: pytest.Monk
     [(program, *arguments)] = command.words
     live = re.search(r"^(\d+|-|\w+:.*)$", arguments[0])
     assert not live, f"{command.text!r}: a camera, a stream or standard input; say what it needs"
-    for name in {word.rpartition("=")[2].rstrip("/") for word in arguments}:
+    for name in {part.rstrip("/") for word in arguments for part in re.split("[=@]", word)}:
         write(tmp_path / name, count_of(command))
     monkeypatch.chdir(tmp_path)
     for variable, value in command.environment:
@@ -277,6 +280,54 @@ def test_commands_run(command: Command, tmp_path: Path, monkeypatch: pytest.Monk
     assert importlib.import_module(PROGRAMS[program]).main(arguments) == 0
     [out] = {path.name for path in tmp_path.iterdir()} - before
     assert (tmp_path / out / "run.json").exists()
+
+
+BATCHES = [
+    command
+    for path in TO_RUN
+    for command in commands(path)
+    if command.words and command.words[0][0] == "vos-batch" and not NEEDS.search(command.comment)
+]
+
+
+class InThisProcess:
+    """Stands in for the worker processes of ``vos-batch``, which take seconds to start."""
+
+    def __init__(self, kind: type, count: int, gpus: int = 0) -> None:
+        self._worker = kind()
+        self._told: list = []
+        self.workers = ["1"]
+
+    def give(self, worker: str, request: dict) -> None:
+        from vos.batch.scheduler import Event
+        from vos.batch.serve import answer
+
+        told = answer(self._worker, request)
+        self._told.append(Event(worker, told["outcome"], told["reply"], told["error"]))
+
+    def wait(self, timeout_s: float) -> list:
+        told, self._told = self._told, []
+        return told
+
+    def close(self) -> None:
+        """There is nothing to end."""
+
+
+@pytest.mark.parametrize("command", BATCHES, ids=lambda command: f"{command.page}: {command.text[:60]}")
+def test_batches_run(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the manifests of docs/batch.md."""
+    monkeypatch.setattr("vos.batch.local.LocalExecutor", InThisProcess)
+    monkeypatch.chdir(tmp_path)
+    for folder, suffix in (("clips", "mp4"), ("masks", "png")):
+        Path(folder).mkdir()
+        for name in ("dog", "cat", "dance"):
+            write(tmp_path / folder / f"{name}.{suffix}", FRAMES)
+    for language, content in blocks((ROOT / "docs/batch.md").read_text(encoding="utf-8")):
+        if language in ("csv", "jsonl"):
+            Path(f"videos.{language}").write_text(content)
+    [(_, *arguments)] = command.words
+    assert importlib.import_module(PROGRAMS["vos-batch"]).main([*arguments, "--max-frames", "2"]) == 0
+    assert list(tmp_path.glob("results/report*.csv"))
 
 
 def python_blocks() -> list[tuple[str, str]]:

@@ -38,7 +38,7 @@ from .progress import Progress
 from .same_run import RunIdentity, check_same, identify_run, parse_identity
 from .status import say
 
-RECORD = "find.json"
+RECORD = "run.json"
 """Record of a finished run."""
 
 _FILES = ("found.csv", "coco.json", RECORD)
