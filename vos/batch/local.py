@@ -22,7 +22,10 @@ PATIENCE_S = 20.0
 """Seconds that a busy worker has to finish the frame at hand and its files when all is stopped."""
 
 _STARTS = 3
-"""Workers in a row that may end before they are ready."""
+"""Workers in a row that may end by themselves before they are ready."""
+
+_KILLED = 20
+"""Workers in a row that may be killed before they are ready: what kills them, such as full memory, may pass."""
 
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 """Variables that libraries read when they are loaded."""
@@ -49,7 +52,7 @@ class LocalExecutor:
         self._gpus = gpus
         self._news: queue.Queue[tuple[_Process, dict[str, Any] | None]] = queue.Queue()
         self._started = 0
-        self._ended_early = 0
+        self._ended_early: list[bool] = []  # of the last workers that never were ready: whether they were killed
         self._seats: list[_Process] = [self._start(seat) for seat in range(count)]
 
     def __enter__(self) -> LocalExecutor:
@@ -99,9 +102,9 @@ class LocalExecutor:
             return []
         if told is None:
             return self._replace(process)
+        self._ended_early.clear()
         if not told:
             process.ready = True
-            self._ended_early = 0
             return []
         process.busy = False
         if told["broken"]:
@@ -118,8 +121,8 @@ class LocalExecutor:
         """
         ended = process.kill()
         if not process.ready:
-            self._ended_early += 1
-            if self._ended_early >= _STARTS:
+            self._ended_early.append(process.was_killed)
+            if self._ended_early.count(False) >= _STARTS or len(self._ended_early) >= _KILLED:
                 raise VosError(f"workers end before they begin ({ended}); try one video with vos-track")
         self._seats[process.seat] = self._start(process.seat)
         return [Event(process.name, "lost", {"where": str(process.pid)}, ended)] if process.busy else []
@@ -187,12 +190,19 @@ class _Process:
     def kill(self) -> str:
         """Make sure that the process has ended; tell how in one line."""
         self.end()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)  # one that is ending has a status of its own
         self._process.kill()
         status = self._process.wait()
         for thread in self._threads:
             thread.join(1.0)  # a child that it left behind may keep the pipe open
         how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
         return f"the worker process ended, {how}" + (f": {self._last_lines[-1]}" if self._last_lines else "")
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether a signal ended the process."""
+        return (self._process.returncode or 0) < 0
 
     def _read(self) -> None:
         assert self._process.stdout is not None
