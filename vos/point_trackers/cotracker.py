@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ..errors import PluginError, parameter
 from ..state_file import State
 from ..structures import Frame
+from ..weights.licences import tell_licence
 
 WINDOW_FRAMES = 16
 """Frames that the predictor sees at once. A point is queried at its place in the oldest of them that has it."""
@@ -62,6 +63,7 @@ class CoTracker:
                 f"{parameter('points', 'cotracker')} needs the hub's cached model or the package "
                 f"(github.com/facebookresearch/co-tracker, cotracker:FILE): {error}"
             ) from error
+        tell_licence(name, "cotracker")
         return cls(predictor.to(device).eval(), device)
 
     def start(self, frame: Frame, points: Tensor) -> None:
