@@ -11,8 +11,10 @@ import ast
 import configparser
 import importlib
 import importlib.util
+import json
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -43,6 +45,7 @@ PROGRAMS = {
     "vos-oneshot": "vos.benchmarks.oneshot.command",
     "vos-annotate": "vos.annotate.cli",
     "vos-batch": "vos.batch.cli",
+    "vos-convert": "vos.command.convert",
 }
 """Commands and the modules of their ``main``."""
 
@@ -227,10 +230,45 @@ def write(path: Path, count: int) -> None:
         path.mkdir()
         for index in range(count if path.name == "frames" else 1):
             Image.fromarray(frame(path.name, index)).save(path / f"{index:05d}.png")
+    elif path.name == "labels" or path.suffix in (".xml", ".json"):
+        write_labels(path)
     elif path.name in ("DAVIS_ROOT", "composites"):
         write_davis(path)
     elif path.name in ("PERSEG", "DATASETS"):
         write_pictures(path)
+
+
+def results() -> list:
+    """Results of a clip of a dog, as masks of it."""
+    from vos.engine.merge import result_of_labels
+    from vos.structures import Frame
+
+    mask = things("dog.mp4")[0].astype(np.uint8)
+    frames = [Frame(index, index / 24, frame("dog.mp4", index)) for index in range(FRAMES)]
+    return [result_of_labels(each, (1,), np.roll(mask, each.index, axis=1), np.ones(1)) for each in frames]
+
+
+def write_outputs(folder: Path, saves: list[str]) -> None:
+    """Outputs of a clip of a dog."""
+    from vos.writers.open import open_writers
+
+    first = results()[0]
+    for writer in open_writers(saves, folder, fps=24, first_frame=first.frame, object_ids=(1,)):
+        for result in results():
+            writer.write(result)
+        writer.close()
+
+
+def write_labels(path: Path) -> None:
+    """True masks in a folder of PNGs, or a file of COCO or CVAT."""
+    save, inside = {
+        ".json": ("coco-images", "coco-images/annotations/instances_default.json"),
+        ".xml": ("cvat", "cvat.xml"),
+        "": ("masks", "masks"),
+    }[path.suffix]
+    write_outputs(path.parent / ".labels", [save])
+    (path.parent / ".labels" / inside).rename(path)
+    shutil.rmtree(path.parent / ".labels")
 
 
 def write_davis(root: Path) -> None:
@@ -280,6 +318,34 @@ def test_commands_run(command: Command, tmp_path: Path, monkeypatch: pytest.Monk
     assert importlib.import_module(PROGRAMS[program]).main(arguments) == 0
     [out] = {path.name for path in tmp_path.iterdir()} - before
     assert (tmp_path / out / "run.json").exists()
+
+
+CONVERSIONS = [
+    command
+    for path in TO_RUN
+    for command in commands(path)
+    if command.words and command.words[0][0] == "vos-convert" and not NEEDS.search(command.comment)
+]
+
+
+@pytest.mark.parametrize("command", CONVERSIONS, ids=lambda command: f"{command.page}: {command.text[:60]}")
+def test_conversions_run(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, package in (
+        ("exr", "OpenEXR"),
+        ("yolo", "supervision"),
+        ("labelme", "supervision"),
+        ("coco", "pycocotools"),
+    ):
+        if name in command.text:
+            pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "dog.mp4", FRAMES)
+    write_outputs(tmp_path / "dog-vos", ["masks", "csv"])
+    Path("dog-vos/run.json").write_text(json.dumps({"options": {"video": "dog.mp4"}, "frames": FRAMES}))
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    [(_, *arguments)] = command.words
+    assert importlib.import_module(PROGRAMS["vos-convert"]).main(arguments) == 0
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} - before
 
 
 BATCHES = [
@@ -353,6 +419,7 @@ def test_python_runs(page: str, content: str, tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "video.mp4", FRAMES)
     write(tmp_path / "m.png", FRAMES)
+    write(tmp_path / "labels", FRAMES)
     rgb, mask = frame("video.mp4", 0), things("video.mp4")[0]
     names = {"rgb": rgb, "first_mask": mask, "mask": mask, "frame": vos.Frame(1, 0.04, rgb)}
     exec(compile(content, page, "exec"), names)
