@@ -6,6 +6,7 @@ The detector has small random weights; a stub stands in for it where the logic i
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from PIL import Image
 import vos
 from vos.command.cli import main
 from vos.engine import text
-from vos.engine.text import GroundingDino, Words, hints_of_words
+from vos.engine.text import GroundingDino, Words, hints_in_source, hints_of_words
 from vos.errors import InputError, WeightsError
 from vos.structures import Frame
 from vos.testing.clip import clip
@@ -157,6 +158,12 @@ def test_words_become_objects_that_are_followed(monkeypatch, tmp_path):
     assert not later[0].labels.any() and later[1].labels.any()
     with pytest.raises(InputError, match="`text` and `first_mask`"):
         list(vos.track(tmp_path, [vos.Hint(box=(20, 20, 90, 90))], text="disc"))
+
+
+def test_a_stream_is_told_what_words_need():
+    reader = SimpleNamespace(source=object(), name="rtsp://door")
+    with pytest.raises(InputError, match="rtsp://door: can be read forwards only.*`text` needs a file or a folder"):
+        hints_in_source(reader, 0, "dog")
 
 
 def test_the_command(monkeypatch, tmp_path, capfd):

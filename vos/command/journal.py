@@ -88,7 +88,8 @@ class Journal:
         files = [options.video, *(options.first_mask or ()), *(path for _, path in options.mask_at)]
         files += [options.masks] if options.masks else []
         files += [file for text in options.reference or () for file in files_of(text)]
-        models = (options.tracker, options.model, options.prior, options.points)
+        models = [options.tracker, options.model, options.prior, options.points]
+        models += [options.text_model] if options.text_model else []
         files += [name.partition(":")[2] or name for name in models]
         identity = None if problem else identify_run(vars(options), files, pick_device(options.device))
         return cls(out, identity, saves)

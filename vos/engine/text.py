@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import InputError, WeightsError, parameter
 from ..geometry import PIXEL_MEAN, PIXEL_STD, Geometry, Region
 from ..readers.backwards import walk_back
-from ..readers.source import SourceReader
+from ..readers.source import IndexedSource, SeekableSource, SourceReader
 from ..structures import MAX_OBJECT_ID, Frame, Hint
 from ..weights import pretrained
 from ..weights.configuration import model_type_of
@@ -106,6 +106,11 @@ def hints_in_source(
     """
     if given is not None:
         raise InputError(f"{parameter('text')} and {parameter('first_mask')} both say what to follow; give one of them")
+    if not isinstance(reader.source, (IndexedSource, SeekableSource)):
+        raise InputError(
+            f"{reader.name}: can be read forwards only, like all that is live and all that decord reads; "
+            f"{parameter('text')} needs a file or a folder, and {parameter('reader', 'pyav')}"
+        )
     words = words if isinstance(words, Words) else Words.of(words)
     with closing(walk_back(reader, index, group=1)) as frames:
         return hints_of_words(next(frames), words, pick_device(device))
