@@ -25,6 +25,12 @@ from .structures import MAX_OBJECT_ID, Frame, Result
 
 _log = logging.getLogger(__name__)
 
+SMALLER = 0.6
+"""Share of another mask's area below which one that it hides lies in front of it, ..."""
+
+HIDDEN = 0.3
+"""... if that would hide so much of it."""
+
 MOST = 30
 """Most instances of one object that are looked for in one picture."""
 
@@ -172,7 +178,7 @@ def _found(frame: Frame, instances: Sequence[_Instance], threshold: float, path:
     numbers = [int(count[row]) if many else each.object_id for row, each in enumerate(instances)]
     numbers = [number if not many or there else 0 for number, there in zip(numbers, present, strict=True)]
     labels = np.zeros(frame.size, np.uint8)
-    for row in sorted(np.flatnonzero(present), key=lambda row: instances[row].presence):
+    for row in _from_back_to_front(instances, np.flatnonzero(present).tolist()):
         labels[instances[row].mask] = numbers[row]
     boxes = np.full((len(instances), 4), -1, np.int32)
     areas = np.zeros(len(instances), np.int64)
@@ -195,6 +201,20 @@ def _found(frame: Frame, instances: Sequence[_Instance], threshold: float, path:
         np.array([each.similarity for each in instances], np.float32),
         path,
     )
+
+
+def _from_back_to_front(instances: Sequence[_Instance], rows: Sequence[int]) -> list[int]:
+    """Order candidates where they overlap: a surer one lies in front, but a small one never behind a large one."""
+    order = sorted(rows, key=lambda row: instances[row].presence)
+    areas = {row: int(instances[row].mask.sum()) for row in rows}
+    hidden = [
+        row
+        for row in order
+        for other in rows
+        if areas[row] < SMALLER * areas[other]
+        and np.count_nonzero(instances[row].mask & instances[other].mask) > HIDDEN * areas[row]
+    ]
+    return order + list(dict.fromkeys(sorted(hidden, key=lambda row: -areas[row])))
 
 
 def find(

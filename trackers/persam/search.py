@@ -194,18 +194,19 @@ class Searching(Segmenting):
         calibration = calibration_of(view.segmenter.name, view.context.encoder.name)
         return torch.where((logits > 0).flatten(1).any(1), calibration.presence(alike), 0)
 
-    def _looked_for(self, view: View, absent: Absent, referred: Referred, followed: Tracked | None) -> Look:
+    def _looked_for(
+        self, view: View, absent: Absent, referred: Referred, followed: Tracked | None, known: Tensor | None
+    ) -> Look:
         """Look for absent objects of which some have references, see :meth:`.Absent.look`.
 
         Args:
             view: the whole frame.
             absent: the objects.
             referred: those that have references, all of them absent.
-            followed: the masks of the other objects, whose pixels are taken.
+            followed: the masks of the other objects.
+            known: pixels of those of the others that have references, too, (H, W) bool, which are taken; None: none.
         """
-        taken = None
-        if followed is not None:
-            taken = (followed.full_size() > 0).any(0).expand(len(referred.rows), -1, -1)
+        taken = None if known is None else known.expand(len(referred.rows), -1, -1)
         candidates, explanation = self._search(view, referred, taken)
         whole = view.embedding.geometry
         logits = torch.cat(

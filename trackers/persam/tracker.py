@@ -89,7 +89,9 @@ class PerSAM(Searching):
         if referred is None:
             self._look = absent.look(view, self._decode(view, absent.objects), followed)
         else:
-            self._look = self._looked_for(view, absent, referred, followed)
+            known = self._followed_by_references(absent, followed)
+            self._look = self._looked_for(view, absent, referred, followed, known)
+            return self._in_front(together(followed, absent.rows, self._look), referred)
         return together(followed, absent.rows, self._look)
 
     def observe(self, context: FrameContext, result: Result) -> None:
@@ -125,6 +127,25 @@ class PerSAM(Searching):
             logits, scores = self._checked(view, logits, scores)
         self._pending = Pending(view, groups, logits)
         return Tracked(logits, scores, geometry, decoded.explanation)
+
+    def _followed_by_references(self, absent: Absent, followed: Tracked | None) -> Tensor | None:
+        """Return the pixels of objects that are followed and have references, (H, W) bool; None: there are none."""
+        if followed is None or self._referred is None:
+            return None
+        others = absent.others(len(followed.logits) + len(absent.rows))
+        places = [place for place, row in enumerate(others) if row in self._referred.rows]
+        return (followed.full_size()[places] > 0).any(0) if places else None
+
+    def _in_front(self, tracked: Tracked, referred: Referred) -> Tracked:
+        """Give pixels that both want to an object that its references found, not to one that has no references."""
+        if self._look is None or self._referred is None or not self._look.found.any():
+            return tracked
+        logits = tracked.full_size()
+        found = (logits[referred.rows] > 0).any(0)
+        others = [row for row in range(len(logits)) if row not in self._referred.rows]
+        logits = logits.clone()
+        logits[others] = torch.where(found, -logits[others].abs(), logits[others])
+        return replace(tracked, logits=logits, geometry=None)
 
     def _checked(self, view: View, logits: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Give the objects that have references their presence as score; empty masks that show something else."""
