@@ -14,17 +14,20 @@ import pytest
 import torch
 import transformers
 from PIL import Image
+from safetensors.torch import load_file
 
 import vos
 from vos.engine.models import load_segmenter
 from vos.errors import InputError, WeightsError
 from vos.geometry import Region
 from vos.method.guidance import Guidance
+from vos.segmenters.sam import SamSegmenter
 from vos.segmenters.sam2_image import Sam2ImageSegmenter
 from vos.segmenters.sam_hq import SamHqSegmenter
 from vos.structures import Prompts
 from vos.testing.clip import clip, discs
 
+from .conftest import DATA
 from .test_sam2 import small_config
 
 CPU, FLOAT = torch.device("cpu"), torch.float32
@@ -351,6 +354,46 @@ def test_folders_say_what_they_hold(hq_folder, sam2_folder, tmp_path):
     image_model = transformers.Sam2Model.from_pretrained(sam2_folder)
     image_model.save_pretrained(tmp_path)
     assert type(load_segmenter(str(tmp_path), CPU, FLOAT)) is Sam2ImageSegmenter
+
+
+def test_a_published_checkpoint_of_sam_hq(tmp_path):
+    """Names as in ``MaskDecoderHQ`` of SysCV/sam-hq; SAM's part is the tiny SAM's, whose decoder has 4 heads."""
+    tensors = load_file(DATA / "tiny_sam.safetensors")
+    width = len(tensors["image_encoder.patch_embed.proj.weight"])
+    channels = len(tensors["image_encoder.neck.0.weight"])
+    eighth, quarter = channels // 8, channels // 4
+    shapes = {
+        "hf_token.weight": (1, channels),
+        **{f"hf_mlp.layers.{n}.weight": (channels, channels) for n in (0, 1)},
+        **{f"hf_mlp.layers.{n}.bias": (channels,) for n in (0, 1)},
+        "hf_mlp.layers.2.weight": (eighth, channels),
+        "hf_mlp.layers.2.bias": (eighth,),
+    }
+    convolutions = {
+        "compress_vit_feat": ((width, channels, 2, 2), (channels,), (channels, eighth, 2, 2), (eighth,)),
+        "embedding_encoder": ((channels, quarter, 2, 2), (quarter,), (quarter, eighth, 2, 2), (eighth,)),
+        "embedding_maskfeature": ((quarter, eighth, 3, 3), (quarter,), (eighth, quarter, 3, 3), (eighth,)),
+    }
+    for name, (first, norm, last, bias) in convolutions.items():
+        shapes |= {f"{name}.0.weight": first, f"{name}.0.bias": norm, f"{name}.1.weight": norm, f"{name}.1.bias": norm}
+        shapes |= {f"{name}.3.weight": last, f"{name}.3.bias": bias}
+    generator = torch.Generator().manual_seed(0)
+    own = {f"mask_decoder.{name}": torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    torch.save({**tensors, **own}, tmp_path / "sam_hq.pth")
+    segmenter = SamHqSegmenter.load(f"sam-hq-vit-b:{tmp_path / 'sam_hq.pth'}", CPU, FLOAT, decoder_heads=4)
+    decoder = segmenter.model.mask_decoder
+    assert torch.equal(decoder.hq_token.weight, own["mask_decoder.hf_token.weight"])
+    assert torch.equal(decoder.hq_mask_mlp.proj_out.weight, own["mask_decoder.hf_mlp.layers.2.weight"])
+    assert torch.equal(decoder.compress_vit_conv2.weight, own["mask_decoder.compress_vit_feat.3.weight"])
+    assert torch.equal(decoder.encoder_norm.bias, own["mask_decoder.embedding_encoder.1.bias"])
+    assert torch.equal(decoder.mask_conv1.weight, own["mask_decoder.embedding_maskfeature.0.weight"])
+    sam = SamSegmenter.load(str(DATA / "tiny_sam.safetensors"), CPU, FLOAT, decoder_heads=4)
+    with torch.inference_mode():
+        assert torch.equal(segmenter.embed(frame()).values, sam.embed(frame()).values)
+    with pytest.raises(WeightsError, match="not a checkpoint of SAM-HQ"):
+        SamHqSegmenter.load(f"sam-hq-vit-b:{DATA / 'tiny_sam.safetensors'}", CPU, FLOAT, decoder_heads=4)
+    with pytest.raises(WeightsError, match=r"nowhere\.pth: no such file.*`model=sam-hq-vit-h:FILE`"):
+        load_segmenter("sam-hq-vit-b:nowhere.pth", CPU, FLOAT)
 
 
 @pytest.mark.parametrize("name", ["sam-hq-vit-h", "sam2-large"])

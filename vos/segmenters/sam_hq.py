@@ -7,19 +7,22 @@ rest of the decoder are SAM's, and so guidance works as it does there.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import SamHQModel
+from transformers import SamHQConfig, SamHQModel
 from transformers.models.sam_hq.configuration_sam_hq import SamHQMaskDecoderConfig
 
+from ..errors import WeightsError, parameter
 from ..geometry import Region
 from ..method.guidance import Guidance
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights import model_files, pretrained
-from .checkpoint import decoder_sizes
+from .checkpoint import decoder_sizes, load_published, parts_of
 from .mask_decoder import GuidedMaskDecoder, depth_to_space, space_to_depth
 from .sam import SamSegmenter
 from .sam_parts import DecoderSizes, MapNorm, Perceptron
@@ -30,6 +33,23 @@ HUB_NAMES = {
     "sam-hq-vit-h": "syscv-community/sam-hq-vit-huge",
 }
 """Short names of the published models, and their names on the hub."""
+
+_RENAMES = (
+    (r"\.hf_token\.", ".hq_token."),
+    (r"\.hf_mlp\.layers\.0\.", ".hq_mask_mlp.proj_in."),
+    (r"\.hf_mlp\.layers\.1\.", ".hq_mask_mlp.layers.0."),
+    (r"\.hf_mlp\.layers\.2\.", ".hq_mask_mlp.proj_out."),
+    (r"\.compress_vit_feat\.0\.", ".compress_vit_conv1."),
+    (r"\.compress_vit_feat\.1\.", ".compress_vit_norm."),
+    (r"\.compress_vit_feat\.3\.", ".compress_vit_conv2."),
+    (r"\.embedding_encoder\.0\.", ".encoder_conv1."),
+    (r"\.embedding_encoder\.1\.", ".encoder_norm."),
+    (r"\.embedding_encoder\.3\.", ".encoder_conv2."),
+    (r"\.embedding_maskfeature\.0\.", ".mask_conv1."),
+    (r"\.embedding_maskfeature\.1\.", ".mask_norm."),
+    (r"\.embedding_maskfeature\.3\.", ".mask_conv2."),
+)
+"""Patterns of the names that published checkpoints have beside SAM's, and what ``transformers`` has in their place."""
 
 
 class HqMaskDecoder(GuidedMaskDecoder):
@@ -159,11 +179,14 @@ class SamHqSegmenter(SamSegmenter):
 
     @classmethod
     def load(cls, name: str, device: torch.device, dtype: torch.dtype, decoder_heads: int = 8) -> SamHqSegmenter:
-        """Load a model by short name (``sam-hq-vit-h``), hub name or folder.
+        """Load a model by short name (``sam-hq-vit-h``), hub name or folder, or a checkpoint (``sam-hq-vit-h:FILE``).
 
         Raises:
             WeightsError: not found or unusable; the message says what was looked for and where.
         """
+        short, colon, file = name.partition(":")
+        if colon and short in HUB_NAMES:
+            return cls(HqModules(_published(Path(file), decoder_heads)), name, device, dtype, (file,))
         source = HUB_NAMES.get(name, name)
         model = pretrained(SamHQModel, source, "model", instead="or lite, which is bundled")
         return cls(HqModules(model), name, device, dtype, model_files(source))
@@ -190,3 +213,29 @@ class SamHqSegmenter(SamSegmenter):
                 embedding.values, self._positions, sparse, dense, detail, guidance, multimask
             )
         )
+
+
+def _published(path: Path, decoder_heads: int) -> SamHQModel:
+    """Read a published checkpoint.
+
+    Raises:
+        WeightsError: not there, unreadable, or not one of SAM-HQ.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file; pass {parameter('model', 'sam-hq-vit-h:FILE')} with its checkpoint")
+    config, tensors = load_published(path, decoder_heads)
+    for pattern, replacement in _RENAMES:
+        tensors = {re.sub(pattern, replacement, name): tensor for name, tensor in tensors.items()}
+    early = tensors.get("mask_decoder.compress_vit_conv1.weight")
+    if early is not None:
+        vision, prompt, decoder = (part.to_dict() for part in parts_of(config))
+        for part in (vision, prompt, decoder):
+            part.pop("model_type")
+        decoder["vit_dim"] = len(early)
+        parts = SamHQConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
+        model = SamHQModel(parts)
+        expected, found = ({key: value.shape for key, value in each.items()} for each in (model.state_dict(), tensors))
+        if expected == found:
+            model.load_state_dict(tensors)
+            return model
+    raise WeightsError(f"{path}: not a checkpoint of SAM-HQ; one of SAM is passed without sam-hq before it")
