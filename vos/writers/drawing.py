@@ -15,7 +15,7 @@ _LINES_PER_PIXEL = 320
 """Lines of a frame, or columns of an upright one, for each pixel of an outline's thickness."""
 
 _COVERED = 0.1
-"""Share of objects in a place that is free for a label."""
+"""Share of other objects up to which a place is free for a label."""
 
 _PIECES_SIDE = 256
 """Most lines and columns in which the largest piece of an object is looked for."""
@@ -55,7 +55,7 @@ def draw_overlay(
             piece = largest_piece(labels, int(object_id), box)
             plate = _plate(texts[int(object_id)], str(object_id), size, colours.get(int(object_id), (255, 255, 255)))
             places = _places(labels == int(object_id), piece, plate[0].shape)
-            taken.append(_stamp(out, *plate, places, taken, labels))
+            taken.append(_stamp(out, *plate, places, taken, labels, int(object_id)))
     return out
 
 
@@ -213,19 +213,21 @@ def _stamp(
     places: Sequence[tuple[int, int]],
     taken: Sequence[tuple[int, int, int, int]],
     labels: np.ndarray,
+    object_id: int,
 ) -> tuple[int, int, int, int]:
     """Put a plate on a frame, in place; return where: its box, inclusive.
 
     Of the places those count that are in the frame up to half of the plate, into which it is then moved. It gets the
-    first of them that neither another plate nor an object has, else the first without a plate, else the first, else the
-    last of all.
+    first of them that has neither another plate nor another object, else the first without a plate, else the first,
+    else the last of all.
     """
     height, width = out.shape[:2]
     tall, wide = min(colour.shape[0], height), min(colour.shape[1], width)
     moved = [(min(max(x, 0), width - wide), min(max(y, 0), height - tall)) for x, y in places]
     near = [new for old, new in zip(places, moved, strict=True) if _moved_little(old, new, tall, wide)]
     free = [place for place in near if not any(_overlap((*place, wide, tall), other) for other in taken)]
-    clear = [(x, y) for x, y in free if np.mean(labels[y : y + tall, x : x + wide] > 0) < _COVERED]
+    others = lambda part: float(np.mean((part > 0) & (part != object_id)))
+    clear = [(x, y) for x, y in free if others(labels[y : y + tall, x : x + wide]) < _COVERED]
     x, y = (clear or free or near or moved[-1:])[0]
     place = out[y : y + tall, x : x + wide]
     weight = opacity[:tall, :wide]
