@@ -144,16 +144,15 @@ def test_the_buttons_of_the_page(tab: Any) -> None:
     tab.state("marked")
     marked = tab.changed(plain)
     page.click("#backwards")
-    tab.idle()
     page.locator("#progress", has_text="4 of 4 frames").wait_for()
+    tab.idle()
     tab.state("Frame 0 of 0–7")
     tab.state("tracked")
     page.keyboard.press("w")
-    tab.idle()
     page.locator("#progress", has_text="13 of 13 frames").wait_for()  # five back, eight forwards
+    tab.idle()
     tab.state("Frame 7 of 0–7")
     tab.state("tracked")
     page.keyboard.press("e")
     page.get_by_text("does not lie between two marked ones").first.wait_for()
-    tab.idle()
     assert not np.array_equal(marked, tab.picture()) and tab.problems == []
