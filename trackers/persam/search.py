@@ -1,8 +1,8 @@
 """Looks for objects in a whole picture by their references: coarsely first, then close to each candidate.
 
 1. The whole picture is compared with the references, and the objects are decoded in it.
-2. A model that takes the last mask sees more when an object fills its input. So each candidate, the mask found and the
-   surroundings of the best match, is encoded again from near by, and decoded from its box.
+2. A model that takes the last mask sees more when an object fills its input. So each candidate (the mask found, its
+   main piece, and the surroundings of the best match) is encoded again from near by, and decoded from its box.
 3. The candidate whose features are most like those of the references wins, and that similarity is how sure it is.
 """
 
@@ -39,6 +39,9 @@ ENLARGED = 2.0
 
 AROUND_THE_PEAK = 0.5
 """Share of the way from the map's median to its peak above which patches belong to the candidate at the peak."""
+
+REACH = 3
+"""Patches of the whole picture between two pieces of one object at most."""
 
 SAME_PLACE = 0.7
 """Overlap (IoU) of two candidates' boxes from which on they are one."""
@@ -140,13 +143,23 @@ class Searching(Segmenting):
             one, own = referred.one(referred.rows[row]), None if taken is None else taken[row : row + 1]
             candidates = [self._judged(view, one, logits[row : row + 1])]
             if self._settled.zoom:
-                boxes = _candidate_boxes(view, one, logits[row : row + 1], own)
-                candidates = [self._close(view, one, box, own) for box in boxes] or candidates
+                proposals = _proposals(view, one, logits[row : row + 1], own)
+                candidates = [each for box, mask in proposals for each in self._close(view, one, box, mask, own)]
             best.append(max(candidates, key=Candidate.rank))
         return best, decoded.explanation
 
-    def _close(self, view: View, referred: Referred, box: Tensor, taken: Tensor | None) -> Candidate:
-        """Look at a candidate from near by: decode it from its box (1, 4)."""
+    def _close(
+        self, view: View, referred: Referred, box: Tensor, whole: Tensor, taken: Tensor | None
+    ) -> list[Candidate]:
+        """Look at a candidate from near by: decode it from its box (1, 4); judge the mask of the whole picture, too.
+
+        Args:
+            view: the whole picture.
+            referred: one object.
+            box: of the candidate.
+            whole: low-res logits of the mask that was decoded in the whole picture, (1, 4h, 4w).
+            taken: see :meth:`_search`.
+        """
         region = Region.around(box, view.frame.size, ROOM, LEAST_REGION)
         fills = (region.height, region.width) == view.frame.size
         near = view.context if fills else afresh(view.context, region)  # what is encoded already serves
@@ -154,11 +167,21 @@ class Searching(Segmenting):
         logits, geometry = hinted.low_res_logits(), near.embedding.geometry
         if taken is not None:
             logits = _without(logits, geometry, taken)
+        close = View(near)
+        return [
+            self._judged_close(view, close, referred, logits, geometry),
+            self._judged_close(view, close, referred, whole, view.embedding.geometry),
+        ]
+
+    def _judged_close(
+        self, view: View, close: View, referred: Referred, logits: Tensor, geometry: Geometry
+    ) -> Candidate:
+        """Judge a mask by how much its inside is like the references, in the whole picture and from near by."""
         if not (logits > 0).any():
             return Candidate(logits, geometry, -1.0)
-        closer = _alike(mean_inside(kind_features(View(near)), logits, geometry), referred.near)
+        nearer = _alike(mean_inside(kind_features(close), logits, geometry), referred.near)
         whole = _alike(mean_inside(kind_features(view), logits, geometry), referred.whole)
-        return Candidate(logits, geometry, float(closer + whole) / 2)
+        return Candidate(logits, geometry, float(nearer + whole) / 2)
 
     def _judged(self, view: View, referred: Referred, logits: Tensor) -> Candidate:
         """Judge a mask that was decoded in the whole picture; of a model without kinds, by its best patch (E.5)."""
@@ -257,35 +280,62 @@ def _without(logits: Tensor, geometry: Geometry, taken: Tensor) -> Tensor:
     return torch.where(gone, -logits.abs(), logits)
 
 
-def _candidate_boxes(view: View, referred: Referred, logits: Tensor, taken: Tensor | None) -> list[Tensor]:
-    """Return boxes (1, 4) in frame pixels: of the mask decoded in the whole picture, and around the best match."""
-    boxes = []
-    mask = view.embedding.geometry.upsample(logits) > 0
-    if mask.any():
-        boxes.append(tight_boxes(mask))
-    peak = _box_at_peak(view, referred, taken)
-    if not boxes or _overlap(boxes[0], peak) < SAME_PLACE:
-        boxes.append(peak)
+def _proposals(view: View, referred: Referred, logits: Tensor, taken: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+    """Propose candidates: the mask decoded in the whole picture, its main piece, and what is around the best match.
+
+    Returns:
+        A box (1, 4) in frame pixels and a mask in the whole picture, low-res logits (1, 4h, 4w), for each.
+    """
+    alike = _likeness_map(view, referred, taken)
+    proposals = []
+    for mask in (logits, _main_piece(view, logits, alike)):
+        shown = view.embedding.geometry.upsample(mask) > 0
+        if shown.any():
+            proposals.append((_with_extent(tight_boxes(shown), view), mask))
+    proposals.append((_with_extent(_box_at_peak(view, alike), view), logits))
+    kept: list[tuple[Tensor, Tensor]] = []
+    for box, mask in proposals:
+        if not any(_overlap(box, other) >= SAME_PLACE for other, _ in kept):
+            kept.append((box, mask))
+    return kept
+
+
+def _with_extent(box: Tensor, view: View) -> Tensor:
+    """Widen a box (1, 4) to a few pixels at least, within the frame: a hint's box has an extent."""
     height, width = view.frame.size
-    limit = peak.new_tensor([width - 1, height - 1])
-    grown = []
-    for box in boxes:  # a hint's box has an extent
-        corner = torch.minimum(box[:, :2], limit - 2).clamp_min(0)
-        grown.append(torch.cat([corner, torch.maximum(box[:, 2:], corner + 2)], dim=1).float())
-    return grown
+    limit = box.new_tensor([width - 1, height - 1])
+    corner = torch.minimum(box[:, :2], limit - 2).clamp_min(0)
+    return torch.cat([corner, torch.maximum(box[:, 2:], corner + 2)], dim=1).float()
 
 
-def _box_at_peak(view: View, referred: Referred, taken: Tensor | None) -> Tensor:
-    """Return the box (1, 4) of the patches around the best match that match about as well."""
+def _likeness_map(view: View, referred: Referred, taken: Tensor | None) -> Tensor:
+    """Compare each patch of the whole picture with the references, smoothed, (h, w); -1 where it may not be."""
     features, geometry = place_features(view)
     alike = torch.einsum("chw,kc->khw", features[0], referred.places[0]).amax(0)
     alike = F.avg_pool2d(F.avg_pool2d(alike[None, None], 3, 1, 1, count_include_pad=False), 3, 1, 1)[0, 0]
     usable = geometry.inside().to(alike.device)
-    if taken is not None:
-        usable = usable & (geometry.coverage(taken)[0] < LEFT_OVER)
-    if not usable.any():
-        usable = geometry.inside().to(alike.device)
-    alike = alike.masked_fill(~usable, -1)
+    if taken is not None and (left := usable & (geometry.coverage(taken)[0] < LEFT_OVER)).any():
+        usable = left
+    return alike.masked_fill(~usable, -1)
+
+
+def _main_piece(view: View, logits: Tensor, alike: Tensor) -> Tensor:
+    """Keep the piece of a mask (1, 4h, 4w) that has its best match, with those that come within reach of it."""
+    if alike.shape != view.embedding.geometry.grid:
+        return logits
+    inside = F.max_pool2d((logits > 0).float()[:, None], 4)
+    within = alike.masked_fill(inside[0, 0] == 0, -2)
+    kept = (within == within.max()).float()[None, None] * inside
+    while (grown := F.max_pool2d(kept, 2 * REACH + 1, 1, REACH) * inside).sum() > kept.sum():
+        kept = grown
+    shown = F.interpolate(kept, logits.shape[1:])[:, 0] > 0
+    return torch.where(shown, logits, -logits.abs())
+
+
+def _box_at_peak(view: View, alike: Tensor) -> Tensor:
+    """Return the box (1, 4) in frame pixels of the patches around the best match that match about as well."""
+    _, geometry = place_features(view)
+    usable = alike > -1
     middle, peak = alike[usable].median(), alike.max()
     inside = (alike >= middle + AROUND_THE_PEAK * (peak - middle)).float()[None, None]
     kept = (alike == peak).float()[None, None]
