@@ -182,7 +182,7 @@ def _found(frame: Frame, instances: Sequence[_Instance], threshold: float, path:
         labels[instances[row].mask] = numbers[row]
     boxes = np.full((len(instances), 4), -1, np.int32)
     areas = np.zeros(len(instances), np.int64)
-    for row in np.flatnonzero(present):
+    for row in np.flatnonzero(present).tolist():
         mask = labels == numbers[row]
         box = tight_box(mask)
         if box is None:  # hidden by surer ones

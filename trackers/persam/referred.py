@@ -101,7 +101,7 @@ def mean_inside(features: tuple[Tensor, Geometry], logits: Tensor, geometry: Geo
     """
     values, own = features
     inside = own.resample((logits[:, None] > 0).to(values.dtype), geometry, outside=0.0)
-    covered = F.adaptive_avg_pool2d(inside, values.shape[-2:])[:, 0]
+    covered = F.adaptive_avg_pool2d(inside, (values.shape[2], values.shape[3]))[:, 0]
     covered = covered * (covered >= MOST_OF_A_CELL * covered.amax((1, 2), keepdim=True))
     return F.normalize(torch.einsum("chw,nhw->nc", values[0], at_least_one_cell(covered)), dim=1)
 

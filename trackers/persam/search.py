@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -80,10 +81,10 @@ class Searching(Segmenting):
         """Learn the objects of references, whose pictures may have any size."""
         rows = sorted({each.row for each in shown})
         learned = [self._learn_references([each for each in shown if each.row == row]) for row in rows]
-        objects = learned[0][0]
-        for more, *_ in learned[1:]:
-            objects = objects.with_more(more)
-        places, whole, near = (stacked([each[part] for each in learned]) for part in (1, 2, 3))
+        objects = reduce(Objects.with_more, [each for each, *_ in learned])
+        places = stacked([each for _, each, _, _ in learned])
+        whole = stacked([each for _, _, each, _ in learned])
+        near = stacked([each for *_, each in learned])
         return Referred(rows, objects, places, whole, near)
 
     def _learn_references(self, shown: Sequence[Shown]) -> tuple[Objects, Tensor, Tensor, Tensor]:

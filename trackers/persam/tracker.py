@@ -315,19 +315,22 @@ class PerSAM(Searching):
         if objects.appearance is not None and back:
             memory = self._observed(look.view, objects).memory
             objects = replace(objects, appearance=replace(objects.appearance, last=memory))
-        for row in back if self._referred else ():
-            if row in self._referred.rows:
+        referred = self._referred and self._referred.pick(back)
+        if referred is not None:
+            for row in referred.rows:
                 index = torch.tensor([back.index(row)], device=objects.boxes.device)
-                objects = objects.with_rows(index, self._met_again(context, result, row, objects.geometry))
+                objects = objects.with_rows(index, self._met_again(context, result, row, referred, objects.geometry))
         if back:
             self._take_back(back, objects, look.view)
 
-    def _met_again(self, context: FrameContext, result: Result, row: int, whole: Geometry) -> Objects:
+    def _met_again(
+        self, context: FrameContext, result: Result, row: int, referred: Referred, whole: Geometry
+    ) -> Objects:
         """Learn an object that its references found, from them and from the frame in which it was found."""
         object_id = result.object_ids[row]
         labels = (result.labels == object_id) * np.uint8(object_id)
         fresh = self._take(afresh(context), FirstMask(labels, (object_id,))).on(whole, -GIVEN_MASK_LOGIT)
-        known = self._referred.one(row).objects.forgotten(whole, -GIVEN_MASK_LOGIT)
+        known = referred.one(row).objects.forgotten(whole, -GIVEN_MASK_LOGIT)
         both = joined_references([known, fresh])
         if both.appearance is not None and fresh.appearance is not None:
             seen = replace(both.appearance, last=fresh.appearance.last, seen=fresh.appearance.given)

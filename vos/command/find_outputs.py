@@ -134,7 +134,8 @@ def write_coco(path: Path, entries: Sequence[Entry]) -> None:
         OutputError: it cannot be written; no file is left.
     """
     objects = sorted({row["object"] for entry in entries for row in entry["rows"]})
-    images, annotations = [], []
+    images: list[Entry] = []
+    annotations: list[Entry] = []
     for image_id, entry in enumerate(entries, start=1):
         height, width = entry["size"]
         images.append({"id": image_id, "file_name": entry["path"], "width": width, "height": height})

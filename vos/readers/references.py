@@ -9,6 +9,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import InputError, parameter
 from ..references import Reference
 from ..structures import MAX_OBJECT_ID, FirstMask, Hint
@@ -57,7 +59,7 @@ def files_of(text: str) -> list[str]:
     return [photo] if mask is None else [photo, mask]
 
 
-def load_rgb(path: Path, max_pixels: int = MAX_PIXELS):
+def load_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Decode a picture file to (H, W, 3) uint8.
 
     Raises:
@@ -84,14 +86,14 @@ def _read(text: str, max_pixels: int) -> list[Reference]:
     labels = read_labels(mask, max_pixels=max_pixels)
     if labels.values.shape != size:
         raise InputError(
-            f"{mask}: {size_text(labels.values.shape)}, but its picture {photo} is {size_text(size)};"  # type: ignore[arg-type]
+            f"{mask}: {size_text(labels.values.shape)}, but its picture {photo} is {size_text(size)};"
             " give a mask of the same size"
         )
     first = load_first_mask([mask], size, max_pixels=max_pixels)
     return [Reference(rgb, own, one, name=photo) for one, own in _numbered(mask, first, number)]
 
 
-def _numbered(mask: str, first: FirstMask, number: int | None) -> list[tuple[int, object]]:
+def _numbered(mask: str, first: FirstMask, number: int | None) -> list[tuple[int, np.ndarray]]:
     """Return the masks of a file with their ids, of which ``number`` takes the place if there is one object."""
     ids: Sequence[int] = first.object_ids
     if number is not None and len(ids) > 1:
