@@ -47,6 +47,9 @@ REACH = 3
 SAME_PLACE = 0.7
 """Overlap (IoU) of two candidates' boxes from which on they are one."""
 
+SURE = 0.7
+"""Likeness from which on no further candidate is looked at."""
+
 DOUBLED = 0.08
 """Likeness that a candidate of twice the size may lack."""
 
@@ -145,7 +148,11 @@ class Searching(Segmenting):
             candidates = [self._judged(view, one, logits[row : row + 1])]
             if self._settled.zoom:
                 proposals = _proposals(view, one, logits[row : row + 1], own)
-                candidates = [each for box, mask in proposals for each in self._close(view, one, box, mask, own)]
+                candidates = []
+                for box, mask in proposals:
+                    candidates += self._close(view, one, box, mask, own)
+                    if max(each.likeness for each in candidates) >= SURE:
+                        break
             best.append(max(candidates, key=Candidate.rank))
         return best, decoded.explanation
 

@@ -42,7 +42,7 @@ class PictureFiles:
 
     Args:
         out: the result folder.
-        saves: what to write, see :data:`.find.SAVES`.
+        saves: what to write, see :data:`.find_options.SAVES`.
 
     Raises:
         InputError: a package is missing.

@@ -22,7 +22,7 @@ from ..folder_lock import LOCK, FolderLock
 from ..readers.albums import AlbumPicture, list_pictures
 from ..readers.references import files_of, read_references
 from ..structures import Frame
-from .find import FindOptions
+from .find_options import FindOptions
 from .find_outputs import (
     FOLDER,
     Entry,
