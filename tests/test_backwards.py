@@ -198,3 +198,17 @@ def test_damage_in_the_middle_is_one_line(tmp_path: Path) -> None:
         count = len(list(reader))
     with open_reader(path) as reader, pytest.raises(InputError, match=r"a\.mp4: frame \d+ cannot be decoded where"):
         list(walk_back(reader, count - 1))
+
+
+def test_decoded_frames_need_no_garbage_collector(tmp_path: Path) -> None:
+    """A frame that is part of a circle would stay in memory until Python looks for such, which may be much later."""
+    path = encode(tmp_path / "a.mp4", "libx264", 12, {})
+    with open_reader(path) as reader:
+        list(walk_back(reader, 11, 4))
+        gc.collect()
+        gc.disable()
+        try:
+            list(walk_back(reader, 11, 4))
+            assert not [each for each in gc.get_objects() if type(each) is av.VideoFrame]
+        finally:
+            gc.enable()

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
-from typing import cast
 
 import av
 import numpy as np
@@ -127,7 +126,8 @@ def on_black(rgba: np.ndarray) -> np.ndarray:
 
 def side_data(frame: VideoFrame, name: str) -> bytes | None:
     """Look up an entry of a frame's side data by FFmpeg's name; None if there is none."""
-    entries = cast(SideDataContainer, frame.side_data)  # PyAV's stubs state another type
+    # The one that frame.side_data keeps is in a circle with the frame, which only the garbage collector would free.
+    entries = SideDataContainer(frame)  # type: ignore[call-arg]
     for place in range(len(entries)):
         entry = entries[place]
         if entry.type.name == name:
