@@ -18,7 +18,7 @@ from PIL import Image
 
 import vos
 from vos import pipeline
-from vos.command import frame_log
+from vos.command import frame_log, run
 from vos.command.cli import main
 from vos.command.journal import FOLDER
 from vos.encoders.same import SameEncoder
@@ -45,7 +45,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     segmenter = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32, files=(), name="none")
     monkeypatch.setattr(pipeline, "new_tracker", lambda *_, **__: EditableStill())
     monkeypatch.setattr(pipeline, "open_session", lambda **_: Session(EditableStill(), segmenter, SameEncoder()))
-    monkeypatch.setattr("vos.command.run.open_session", pipeline.open_session)
+    monkeypatch.setattr(run, "open_session", pipeline.open_session)
 
 
 def square(left: int, value: int = 1, top: int = 8) -> np.ndarray:

@@ -11,7 +11,7 @@ from .project import Project
 KEYS = (
     "<kbd>←</kbd> <kbd>→</kbd> frame (<kbd>Shift</kbd>: ten) · <kbd>I</kbd> <kbd>O</kbd> <kbd>B</kbd> mark · "
     "<kbd>1</kbd>–<kbd>9</kbd> object · <kbd>N</kbd> new · <kbd>Z</kbd> undo · <kbd>G</kbd> gone · "
-    "<kbd>T</kbd> track · <kbd>R</kbd> back · <kbd>W</kbd> both ways · <kbd>E</kbd> between marks · <kbd>S</kbd> stop"
+    "<kbd>T</kbd> track · <kbd>R</kbd> back · <kbd>W</kbd> both ways · <kbd>E</kbd> in between · <kbd>S</kbd> stop"
 )
 """The keys of ``page.js``, as HTML."""
 

@@ -40,7 +40,7 @@ HELP = {
 }
 """What to do with each tool."""
 
-WAYS: dict[Way, str] = {"backwards": "Track back", "both": "Both ways", "between": "Between marks"}
+WAYS: dict[Way, str] = {"backwards": "Track back", "both": "Both ways", "between": "In between"}
 """The buttons that track backwards, with their texts."""
 
 UPDATE_S = 0.25
