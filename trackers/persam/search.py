@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import torch
@@ -50,6 +50,9 @@ SAME_PLACE = 0.7
 SURE = 0.7
 """Likeness from which on no further candidate is looked at."""
 
+CLOSER = 0.05
+"""Likeness that a candidate that was decoded from near by may lack: its edges are finer."""
+
 DOUBLED = 0.08
 """Likeness that a candidate of twice the size may lack."""
 
@@ -65,16 +68,18 @@ class Candidate:
         logits: low-res logits (1, a, b).
         geometry: of the logits.
         likeness: similarity to the references of what is inside.
+        close: whether it was decoded from near by.
     """
 
     logits: Tensor
     geometry: Geometry
     likeness: float
+    close: bool = False
 
     def rank(self) -> float:
         """Return what the best candidate has most of: likeness and, as a part looks like the whole, size."""
         pixels = float((self.logits > 0).sum()) * self.geometry.pixels_per_value(4)
-        return self.likeness + DOUBLED * math.log2(max(pixels, 1.0))
+        return self.likeness + DOUBLED * math.log2(max(pixels, 1.0)) + CLOSER * self.close
 
 
 class Searching(Segmenting):
@@ -177,7 +182,7 @@ class Searching(Segmenting):
             logits = _without(logits, geometry, taken)
         close = View(near)
         return [
-            self._judged_close(view, close, referred, logits, geometry),
+            replace(self._judged_close(view, close, referred, logits, geometry), close=True),
             self._judged_close(view, close, referred, whole, view.embedding.geometry),
         ]
 
