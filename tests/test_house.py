@@ -19,6 +19,7 @@ LAYERS = (
     ("segmenters", "encoders", "point_trackers", "readers", "writers", "trackers"),
     ("engine",),
     ("pipeline", "finder"),
+    ("tracking",),
     ("command", "testing"),
     ("batch",),
     ("benchmarks", "annotate"),
@@ -29,6 +30,7 @@ FLOORS = {room: floor for floor, rooms in enumerate(LAYERS) for room in rooms}
 
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
+"""Lines of a function, its signature and docstring not counted: a public one may have many parameters."""
 
 
 def sources() -> list[Path]:
@@ -99,7 +101,8 @@ def test_files_and_functions_stay_readable(path: Path) -> None:
     assert text.count("\n") <= LONGEST_FILE
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            assert node.end_lineno - node.lineno < LONGEST_FUNCTION, f"{path}:{node.lineno} {node.name}"
+            first = node.body[1] if ast.get_docstring(node) and node.body[1:] else node.body[0]
+            assert node.end_lineno - first.lineno < LONGEST_FUNCTION, f"{path}:{node.lineno} {node.name}"
 
 
 def public(body: list[ast.stmt], inside: str = "") -> Iterator[tuple[str, ast.ClassDef | ast.FunctionDef]]:

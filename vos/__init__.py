@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from .engine.text import Words
     from .errors import VosError
     from .finder import Found, find
-    from .pipeline import open_session, track
+    from .pipeline import open_session
     from .references import Reference
     from .structures import FirstMask, Frame, Hint, Result
+    from .tracking import track
 
 _HOMES = {
     "FirstMask": "structures",
@@ -48,7 +49,7 @@ _HOMES = {
     "Words": "engine.text",
     "find": "finder",
     "open_session": "pipeline",
-    "track": "pipeline",
+    "track": "tracking",
 }
 """Module of each public name, imported when the name is first used."""
 
