@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,25 @@ def test_boxes_become_masks(either_lite, scene):
         assert overlap(mask.labels == object_id, labels == object_id) > 0.7
     result = session.start(frame, mask)
     assert result.object_ids == (1, 2)
+
+
+def test_a_box_always_gives_a_mask(either_lite, scene, monkeypatch):
+    """Where the segmenter sees nothing it is the ellipse in the box; a point alone says so little that it is refused."""
+    frame, _ = scene
+    seen = either_lite.decode
+
+    def nothing(*arguments, **options):
+        masks = seen(*arguments, **options)
+        return replace(masks, low_res_logits=-masks.low_res_logits.abs() - 1)
+
+    monkeypatch.setattr(either_lite, "decode", nothing)
+    session = Session(PerSAM(), either_lite, SameEncoder())
+    x0, y0, x1, y1 = 20.0, 30.0, 79.0, 69.0
+    mask = session.segment(frame, [Hint((x0, y0, x1, y1))]).labels
+    assert np.abs(np.subtract(box_of(mask), (x0, y0, x1, y1))).max() <= 3
+    assert mask.sum() == pytest.approx(np.pi / 4 * 60 * 40, rel=0.05)
+    with pytest.raises(InputError, match="no object was found there"):
+        session.segment(frame, [Hint(points=((50.0, 50.0, True),))])
 
 
 def test_a_point_finds_something_around_it(either_lite, scene):

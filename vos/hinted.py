@@ -37,7 +37,7 @@ LEAST_REGION = 0.15
 TOUCHED = 1 / 30
 """Radius of the disc in which a point corrects a given mask, as a share of the frame's shorter side."""
 
-POINT_BOX = 0.3
+POINT_BOX = 0.45
 """Sides of the box that stands for an object with points alone, as a share of the frame's."""
 
 CONTRAST_SHARE = 0.5
@@ -72,6 +72,11 @@ class HintedObject:
     def logits(self) -> Tensor:
         """Decode the object, (H, W) float, positive inside; negative outside of the encoded region."""
         return self._geometry.upsample(self.low_res_logits())[0]
+
+    def guess(self) -> Tensor | None:
+        """Return what stands for the mask before it is decoded, (H, W) logits; None if the segmenter takes no guess."""
+        guess = self._first_guess()
+        return None if guess is None else self._geometry.upsample(guess[:, 0])[0]
 
     def low_res_logits(self) -> Tensor:
         """Decode the object on the grid of the encoded region, (1, 4h, 4w)."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import InputError
 from ..hinted import HintedObject
@@ -22,6 +23,8 @@ def mask_from_hints(
     contexts: Sequence[FrameContext], hints: Sequence[Hint], object_ids: Sequence[int] | None = None
 ) -> FirstMask:
     """Segment each object from its box and points; where objects overlap, the larger logit wins.
+
+    A box always gives a mask, if the segmenter takes a guess: where it sees nothing, that is the ellipse in the box.
 
     Args:
         contexts: of one frame, one for each object; a fresh one where the segmenter encodes a region for
@@ -36,7 +39,7 @@ def mask_from_hints(
         raise InputError("neither a mask nor a box or point was given")
     object_ids = tuple(object_ids or range(1, len(hints) + 1))
     hints = fit_hints(hints, contexts[0].frame.size, object_ids)
-    logits = torch.stack([HintedObject(context, hint).logits() for context, hint in zip(contexts, hints, strict=True)])
+    logits = torch.stack([_logits(context, hint) for context, hint in zip(contexts, hints, strict=True)])
     best, row = logits.max(dim=0)
     ids = torch.tensor(object_ids, dtype=torch.uint8, device=row.device)
     labels = torch.where(best > 0, ids[row], 0).cpu().numpy()
@@ -46,6 +49,16 @@ def mask_from_hints(
                 f"object {object_id} ({_words(hint)}): no object was found there; give a box around it, or more points"
             )
     return FirstMask(labels, object_ids)
+
+
+def _logits(context: FrameContext, hint: Hint) -> Tensor:
+    """Decode one object, (H, W); take the guess instead if there is a box and the mask is empty."""
+    hinted = HintedObject(context, hint)
+    logits = hinted.logits()
+    if hint.box is None or (logits > 0).any():
+        return logits
+    guess = hinted.guess()
+    return logits if guess is None else guess
 
 
 def fit_hints(

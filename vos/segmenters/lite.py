@@ -1,8 +1,9 @@
-"""``lite``: the bundled model as a segmenter; its network is :mod:`vos.segmenters.lite_network`."""
+"""``lite`` and ``lite-large``: the bundled model as a segmenter; its network is :mod:`vos.segmenters.lite_network`."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -31,13 +32,17 @@ class LiteSegmenter:
     Tensors of the image's size have the precision of :func:`~vos.private_api.fast_dtype`; tokens are float32.
     """
 
+    kind = "lite"
+    image_size: int | None = None
+    """Long side of the input in pixels; None: that of the training."""
+
     wants_prior_maps = True
     wants_last_mask = True
 
     def __init__(self, network: LiteNetwork, device: torch.device, dtype: torch.dtype, files: tuple[str, ...] = ()):
         self.network = network.eval().requires_grad_(False)
         self.network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's gap
-        self.name = "lite"
+        self.name = self.kind
         self.device = device
         self.dtype = dtype
         self.files = files
@@ -62,7 +67,8 @@ class LiteSegmenter:
         path = Path(own) if own else LITE
         try:
             with safe_open(path, "pt") as file:
-                network = LiteNetwork(LiteConfig(**json.loads(file.metadata()["config"])))
+                config = LiteConfig(**json.loads(file.metadata()["config"]))
+                network = LiteNetwork(replace(config, image_size=cls.image_size or config.image_size))
                 tensors = {key: file.get_tensor(key).float() for key in file.keys()}  # noqa: SIM118
             network.load_state_dict(tensors)
         except Exception as error:
@@ -107,6 +113,13 @@ class LiteSegmenter:
             multimask,
         )
         return Masks(logits, scores)
+
+
+class LargeLiteSegmenter(LiteSegmenter):
+    """The same network and weights with a larger input, for those who can wait: half as many pixels more."""
+
+    kind = "lite-large"
+    image_size = 640
 
 
 class _ConvolutionReLU6(nn.Module):
