@@ -44,8 +44,23 @@ def test_a_situation_reaches_the_tests(
     assert passed and outcome == "1 passed" and seconds > 0
     failed = everywhere.run(found["1 thread, bfloat16"], [str(tmp_path / "test_tiny.py")])
     assert failed[:2] == (False, "1 failed") and "assert" in capsys.readouterr().err
-    page = everywhere.table([(found["1 thread, bfloat16"], *failed)])
-    assert "| 1 thread, bfloat16 | 1 failed |" in page
+
+
+def test_a_matrix_may_be_run_in_parts(
+    everywhere: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = tmp_path / "page.md"
+    outcomes = iter([(True, "3 passed", 1.0), (False, "1 failed", 2.0), (True, "4 passed", 3.0)])
+    monkeypatch.setattr(everywhere, "run", lambda *_: next(outcomes))
+    for only, status in (("2 threads, float32", 0), ("1 thread, float32", 1), ("2 threads, float32", 0)):
+        monkeypatch.setattr(sys, "argv", ["test_everywhere.py", "-o", str(page), "--only", only])
+        assert everywhere.main() == status
+    rows = [line for line in page.read_text().splitlines() if " passed | " in line or " failed | " in line]
+    assert [row.rsplit(" | ", 1)[0] for row in rows] == [
+        "| 1 thread, float32 | 1 failed | 2",
+        "| 2 threads, float32 | 4 passed | 3",
+    ]
+    assert "1 thread, float32: 1 failed in 2 s" in capsys.readouterr().out
 
 
 def test_a_parent_that_ignores_ctrl_c_and_busy_neighbours_leave_nothing_behind(

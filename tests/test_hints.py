@@ -49,7 +49,7 @@ def test_boxes_become_masks(either_lite, scene):
 
 
 def test_a_box_always_gives_a_mask(either_lite, scene, monkeypatch):
-    """Where the segmenter sees nothing it is the ellipse in the box; a point alone says so little that it is refused."""
+    """Where the segmenter sees nothing it is the ellipse in the box; a point alone says so little: it is refused."""
     frame, _ = scene
     seen = either_lite.decode
 

@@ -323,16 +323,21 @@ def test_a_malicious_checkpoint_is_one_line(
 
 
 def test_every_loader_of_weights_is_a_safe_one() -> None:
-    """``torch.load`` only with ``weights_only=True``; no pickle, no ``allow_pickle=True``."""
+    """``torch.load`` only with ``weights_only=True``; no pickle, no ``allow_pickle=True``.
+
+    Annotations of one-shot sets are published as pickles; the one reader of these allows containers and arrays alone.
+    """
     import re
 
     root = Path(__file__).parents[1]
+    plain = root / "benchmarks/oneshot/files.py"
+    assert "def find_class(" in plain.read_text(encoding="utf-8")
     for path in [
         path for folder in ("vos", "trackers", "benchmarks", "tools") for path in (root / folder).rglob("*.py")
     ]:
         text = path.read_text(encoding="utf-8")
         for call in re.findall(r"(?<!safetensors\.)torch\.load\((?:[^()]|\([^()]*\))*\)", text):
             assert "weights_only=True" in call, path
-        assert not re.search(
+        assert path == plain or not re.search(
             r"^\s*(import|from) (pickle|dill|joblib|shelve)\b|allow_pickle=True", text, re.MULTILINE
         ), path

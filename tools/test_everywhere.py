@@ -133,8 +133,23 @@ def processor() -> str:
     return f"{name} ({', '.join(extra) or 'no vector instructions known'}), {os.cpu_count()} cores"
 
 
-def table(outcomes: Sequence[tuple[Situation, bool, str, float]]) -> str:
-    """Write the page: the machine, and for each situation what :func:`run` returned."""
+def commit() -> str:
+    """Name the commit that is tested."""
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def earlier(page: Path | None) -> dict[str, str]:
+    """Read the rows of a page by the situation's name, so that a matrix can be run in parts."""
+    if page is None or not page.exists():
+        return {}
+    lines = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    return {line.split(" | ")[0].removeprefix("| "): line for line in lines[1:]}
+
+
+def table(rows: Sequence[str]) -> str:
+    """Write the page: the machine, and a row for each situation."""
     lines = [
         "# Tested on",
         "",
@@ -143,29 +158,36 @@ def table(outcomes: Sequence[tuple[Situation, bool, str, float]]) -> str:
         "",
         f"{date.today().isoformat()}: {processor()}, torch {torch.__version__}, Python {platform.python_version()}.",
         "",
-        "| situation | outcome | seconds |",
-        "|---|---|---|",
+        "| situation | outcome | seconds | commit |",
+        "|---|---|---|---|",
     ]
-    lines += [f"| {each.name} | {outcome} | {seconds:.0f} |" for each, _, outcome, seconds in outcomes]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *rows]) + "\n"
 
 
 def main() -> int:
     """Run the command; return 1 if a situation failed, else 0."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("-o", "--output", type=Path, metavar="PAGE", help="write the table there")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="PAGE",
+        help="write the table there; rows of situations that are not run stay",
+    )
     parser.add_argument("--only", default="", metavar="TEXT", help="situations with this in their names")
     parser.add_argument("pytest", nargs="*", help="further arguments of pytest, after --")
     options = parser.parse_args()
-    outcomes = []
+    rows, failed = earlier(options.output), False
     for situation in situations():
         if options.only in situation.name:
             passed, outcome, seconds = run(situation, options.pytest)
-            outcomes.append((situation, passed, outcome, seconds))
+            failed |= not passed
             print(f"{situation.name}: {outcome} in {seconds:.0f} s", flush=True)
+            rows[situation.name] = f"| {situation.name} | {outcome} | {seconds:.0f} | {commit()} |"
             if options.output:
-                options.output.write_text(table(outcomes), encoding="utf-8")
-    return 0 if all(passed for _, passed, _, _ in outcomes) else 1
+                known = [rows[each.name] for each in situations() if each.name in rows]
+                options.output.write_text(table(known), encoding="utf-8")
+    return int(failed)
 
 
 if __name__ == "__main__":
