@@ -15,7 +15,7 @@ import argparse
 import csv
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -146,9 +146,9 @@ def run(options: argparse.Namespace) -> int:
     with FolderLock(options.output, "vos-oneshot"):
         made = Finding.chosen(options)
         began = time.perf_counter()
-        with episode_table(options.output / f"episodes-{options.set}.csv") as writer:
+        with episode_table(options.output / f"episodes-{options.set}.csv") as write_row:
             pairs = [(fold, seed) for fold in folds for seed in dict.fromkeys(options.seed)]
-            measured = [measure_fold(made, opened, fold, seed, options, writer) for fold, seed in pairs]
+            measured = [measure_fold(made, opened, fold, seed, options, write_row) for fold, seed in pairs]
         write_results(options, [score for score, _ in measured])
         count = sum(sum(score.episodes.values()) for score, _ in measured)
         spent = time.perf_counter() - began
@@ -157,12 +157,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 @contextmanager
-def episode_table(path: Path) -> Iterator[csv.DictWriter[str]]:
-    """Open the table of episodes, which appears once it is complete."""
+def episode_table(path: Path) -> Iterator[Callable[[Mapping[str, object]], object]]:
+    """Open the table of episodes, which appears once it is complete; yield a function that writes a row."""
     with output_errors(path), atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        yield writer
+        yield writer.writerow
 
 
 def measure_fold(
@@ -171,7 +171,7 @@ def measure_fold(
     fold: int,
     seed: int,
     options: argparse.Namespace,
-    writer: csv.DictWriter[str],
+    write_row: Callable[[Mapping[str, object]], object],
 ) -> tuple[FoldScore, Session]:
     """Run the episodes of one fold that a seed draws; write a row for each, and print now and then how far it is.
 
@@ -194,7 +194,7 @@ def measure_fold(
         )
         supports = " ".join(each.name for each in episode.supports)
         cells = (fold, seed, index, episode.class_name, episode.query.name, supports, overlap.shared, overlap.either)
-        writer.writerow(dict(zip(COLUMNS, (*cells, f"{overlap.iou:.6f}", f"{presence:.6f}"), strict=True)))
+        write_row(dict(zip(COLUMNS, (*cells, f"{overlap.iou:.6f}", f"{presence:.6f}"), strict=True)))
         if (index + 1) % PROGRESS == 0:
             print(f"fold {fold}, seed {seed}: {index + 1} episodes, mIoU {scored.miou:.3f}", flush=True)
     if session is None:
