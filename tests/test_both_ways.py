@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 import vos
-from vos import pipeline
+from vos import pipeline, tracking
 from vos.command import frame_log, run
 from vos.command.cli import main
 from vos.command.journal import FOLDER
@@ -44,8 +44,8 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let ``vos.track`` and the command use a tracker that leaves every mask where it was given."""
     segmenter = SimpleNamespace(device=torch.device("cpu"), dtype=torch.float32, files=(), name="none")
     monkeypatch.setattr(pipeline, "new_tracker", lambda *_, **__: EditableStill())
-    monkeypatch.setattr(pipeline, "open_session", lambda **_: Session(EditableStill(), segmenter, SameEncoder()))
-    monkeypatch.setattr(run, "open_session", pipeline.open_session)
+    for module in (tracking, run):
+        monkeypatch.setattr(module, "open_session", lambda **_: Session(EditableStill(), segmenter, SameEncoder()))
 
 
 def square(left: int, value: int = 1, top: int = 8) -> np.ndarray:
