@@ -8,9 +8,8 @@ import functools
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from ..command.option_values import positive
+from ..command.option_values import Parser, positive
 from ..command.options import Options, build_parser, parse_options
 from ..errors import InputError
 from ..version import __version__
@@ -69,17 +68,9 @@ class BatchOptions(argparse.Namespace):
     shared: list[str]
 
 
-class _Parser(argparse.ArgumentParser):
-    """Tells a mistake in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Print the message and leave with status 2."""
-        self.exit(2, f"{self.prog}: {message}; see --help\n")
-
-
 def parse_batch(arguments: Sequence[str]) -> BatchOptions:
     """Parse the arguments of the command line; leave with status 2 and one line if there is a mistake."""
-    parser = _Parser(
+    parser = Parser(
         prog="vos-batch",
         usage="%(prog)s MANIFEST -o OUT [options] [options of vos-track]",
         description="Follow objects through many videos.",

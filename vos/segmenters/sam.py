@@ -79,16 +79,49 @@ class GuidedSam(SamModel):
     def encode_prompts(
         self, points: Tensor, labels: Tensor, boxes: Tensor | None, masks: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        sparse, dense = self.prompt_encoder(
-            points[:, None], labels[:, None], None if boxes is None else boxes[:, None], masks
-        )
-        return sparse[:, 0], dense
+        return _encoded(self.prompt_encoder, points, labels, boxes, masks)
 
     def positions(self) -> Tensor:
         return self.get_image_wide_positional_embeddings()
 
     def positional_modules(self) -> nn.Module:
         return nn.ModuleList([self.prompt_encoder, self.shared_image_embedding])
+
+
+class LibraryModules(nn.Module):
+    """A model of ``transformers`` with the parts of SAM, called one by one. See :class:`SamModules`.
+
+    A subclass sets ``library`` and ``mask_decoder``, and says how the levels of a picture are encoded.
+    """
+
+    library: Any  # whose outputs are not annotated
+
+    def encode_levels(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Encode normalised pixels (1, 3, S, S) as image embedding (1, C, h, w) and finer or earlier levels."""
+        raise NotImplementedError
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        return self.encode_levels(pixels)[0]
+
+    def encode_prompts(
+        self, points: Tensor, labels: Tensor, boxes: Tensor | None, masks: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        return _encoded(self.library.prompt_encoder, points, labels, boxes, masks)
+
+    def positions(self) -> Tensor:
+        positions: Tensor = self.library.get_image_wide_positional_embeddings()
+        return positions
+
+    def positional_modules(self) -> nn.Module:
+        return nn.ModuleList([self.library.prompt_encoder, self.library.shared_image_embedding])
+
+
+def _encoded(
+    encoder: nn.Module, points: Tensor, labels: Tensor, boxes: Tensor | None, masks: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Call a prompt encoder of ``transformers``, which has a dimension more: objects within pictures."""
+    sparse, dense = encoder(points[:, None], labels[:, None].long(), None if boxes is None else boxes[:, None], masks)
+    return sparse[:, 0], dense
 
 
 class SamSegmenter:

@@ -21,7 +21,7 @@ from ..method.guidance import Guidance
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights import model_files, pretrained
 from .mask_decoder import GuidedMaskDecoder, depth_to_space, space_to_depth
-from .sam import SamSegmenter
+from .sam import LibraryModules, SamSegmenter
 from .sam_parts import DecoderSizes
 
 HUB_NAMES = {f"sam2-{size}": f"facebook/sam2.1-hiera-{size}" for size in ("tiny", "small", "base-plus", "large")}
@@ -102,7 +102,7 @@ class Sam2MaskDecoder(GuidedMaskDecoder):
         return logits[objects, row][:, None], scores[objects, row][:, None]
 
 
-class Sam2Modules(nn.Module):
+class Sam2Modules(LibraryModules):
     """``transformers``' encoders with the guided decoder. See :class:`~vos.segmenters.sam.SamModules`."""
 
     mask_decoder: Sam2MaskDecoder
@@ -126,24 +126,6 @@ class Sam2Modules(nn.Module):
         """
         at_stride4, at_stride8, embedding = self.library.get_image_embeddings(pixels)
         return embedding, at_stride8, at_stride4
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        return self.encode_levels(pixels)[0]
-
-    def encode_prompts(
-        self, points: Tensor, labels: Tensor, boxes: Tensor | None, masks: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        sparse, dense = self.library.prompt_encoder(
-            points[:, None], labels[:, None].long(), None if boxes is None else boxes[:, None], masks
-        )
-        return sparse[:, 0], dense
-
-    def positions(self) -> Tensor:
-        positions: Tensor = self.library.get_image_wide_positional_embeddings()
-        return positions
-
-    def positional_modules(self) -> nn.Module:
-        return nn.ModuleList([self.library.prompt_encoder, self.library.shared_image_embedding])
 
 
 class Sam2ImageSegmenter(SamSegmenter):

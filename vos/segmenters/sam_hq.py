@@ -24,7 +24,7 @@ from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights import model_files, pretrained
 from .checkpoint import decoder_sizes, load_published, parts_of
 from .mask_decoder import GuidedMaskDecoder, depth_to_space, space_to_depth
-from .sam import SamSegmenter
+from .sam import LibraryModules, SamSegmenter
 from .sam_parts import DecoderSizes, MapNorm, Perceptron
 
 HUB_NAMES = {
@@ -132,7 +132,7 @@ class HqMaskDecoder(GuidedMaskDecoder):
         return logits.float() + fine[:, None].float(), self._scores(tokens, chosen)
 
 
-class HqModules(nn.Module):
+class HqModules(LibraryModules):
     """``transformers``' encoders with the guided decoder. See :class:`~vos.segmenters.sam.SamModules`."""
 
     mask_decoder: HqMaskDecoder
@@ -152,24 +152,6 @@ class HqModules(nn.Module):
         """Encode normalised pixels (1, 3, S, S) as image embedding (1, C, h, w) and its first global block's output."""
         output = self.library.vision_encoder(pixels)
         return output.last_hidden_state, output.intermediate_embeddings[0].permute(0, 3, 1, 2)
-
-    def encode(self, pixels: Tensor) -> Tensor:
-        return self.encode_levels(pixels)[0]
-
-    def encode_prompts(
-        self, points: Tensor, labels: Tensor, boxes: Tensor | None, masks: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        sparse, dense = self.library.prompt_encoder(
-            points[:, None], labels[:, None], None if boxes is None else boxes[:, None], masks
-        )
-        return sparse[:, 0], dense
-
-    def positions(self) -> Tensor:
-        positions: Tensor = self.library.get_image_wide_positional_embeddings()
-        return positions
-
-    def positional_modules(self) -> nn.Module:
-        return nn.ModuleList([self.library.prompt_encoder, self.library.shared_image_embedding])
 
 
 class SamHqSegmenter(SamSegmenter):
