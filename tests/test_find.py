@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import vos
 import vos.finder
 from vos.command import find_run
 from vos.command.find import main
+from vos.engine.side_by_side import AHEAD, AT_ONCE, side_by_side
 from vos.errors import InputError
 from vos.interfaces import FrameContext
 from vos.readers.albums import list_pictures
@@ -195,7 +197,7 @@ def test_a_stopped_run_goes_on(
 
     def counted(finder: vos.finder.Finder, frame: vos.Frame, path: Path | None = None) -> vos.Found:
         looked.append(frame.name)
-        if len(looked) == 3:
+        if frame.name == "b" and looked.count("b") == 1:
             raise KeyboardInterrupt
         return find(finder, frame, path)
 
@@ -207,13 +209,64 @@ def test_a_stopped_run_goes_on(
     assert main([*arguments, "--resume", "--many"]) == 2
     assert "begun with --many false, not true" in capfd.readouterr().err
     assert main([*arguments, "--resume"]) == 0
-    assert looked == ["a1", "a10", "b", "b", "c"]
+    assert sorted(looked) == ["a1", "a10", "b", "b", "c"]  # what was begun with b was finished, and counts
     assert [row["name"] for row in rows()] == ["a1", "a10", "b", "c"]
     assert main([*arguments, "--resume"]) == 0
     assert "is finished already" in capfd.readouterr().err
     Path("out/own.txt").write_text("kept")
     assert main([*arguments, "--overwrite", "--save", "csv"]) == 0
     assert Path("out/own.txt").exists() and not Path("out/masks/a1.png").exists()
+
+
+def test_pictures_are_searched_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two are in work at a time if torch has two threads, each with one of these; results come in order."""
+    together, threads = Barrier(2, timeout=30), []
+    find = vos.finder.Finder.find
+
+    def meeting(finder: vos.finder.Finder, frame: vos.Frame, path: Path | None = None) -> vos.Found:
+        threads.append(torch.get_num_threads())
+        together.wait()
+        return find(finder, frame, path)
+
+    monkeypatch.setattr(vos.finder.Finder, "find", meeting)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        pictures = [painted((30, 30 + each), (5, 5, 10 + each, RED)) for each in range(6)]
+        found = list(vos.find(pictures, red()))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert [each.areas.tolist() for each in found] == [[(10 + each) ** 2] for each in range(6)]
+    assert threads == [1] * 6
+
+
+def test_what_fails_on_a_thread_fails_at_its_turn() -> None:
+    def halved(value: int) -> int:
+        if value % 2:
+            raise InputError(f"{value} is odd")
+        return value // 2
+
+    results = side_by_side(halved, [0, 2, 4, 5, 6])
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(InputError, match="5 is odd"):
+        next(results)
+    assert list(results) == []
+
+
+def test_little_is_done_ahead() -> None:
+    """However many things there are, only a few are taken before the first result is."""
+    taken = []
+
+    def things() -> Iterator[int]:
+        for each in range(1000):
+            taken.append(each)
+            yield each
+
+    results = side_by_side(lambda each: each, things())
+    assert next(results) == 0 and len(taken) <= AT_ONCE + AHEAD
+    results.close()
+    assert len(taken) <= AT_ONCE + AHEAD
 
 
 @pytest.mark.parametrize(

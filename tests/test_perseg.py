@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vos.benchmarks import finding, mirrored, perseg, subjects
+from vos.benchmarks import find_speed, finding, mirrored, perseg, subjects
 from vos.benchmarks.boundary_iou import boundary_iou, rim
 from vos.benchmarks.models import Models
 from vos.benchmarks.overlap import Overlap
@@ -325,6 +325,18 @@ def test_damaged_subjects_are_one_clear_line(
     assert subjects.main(["--root", str(photographs)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_speed_of_vos_find(photographs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert find_speed.main(["--count", "3", "--repeats", "1"]) == 0
+    drawn = capsys.readouterr().out.splitlines()[-1].split("|")
+    assert drawn[1].strip() == "3" and all(float(cell) > 0 for cell in drawn[2:6])
+    reference = f"{photographs / 'can/00.jpg'}@10,10,60,60"
+    arguments = ["--pictures", str(photographs / "can"), str(photographs / "pen"), "--reference", reference]
+    assert find_speed.main([*arguments, "--repeats", "1", "--count", "4"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("| 4 | ")
+    assert find_speed.main(["--pictures", str(photographs / "none"), "--reference", reference]) == 2
+    assert "none of the pictures" in capsys.readouterr().err
 
 
 def test_mirrored_frames(davis: Path, capsys: pytest.CaptureFixture[str]) -> None:

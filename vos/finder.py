@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -15,9 +16,10 @@ from .boxes import tight_box
 from .engine.device import pick_device, pick_dtype
 from .engine.models import defer_encoder, defer_segmenter, new_tracker
 from .engine.session import Session
+from .engine.side_by_side import side_by_side
 from .errors import InputError
-from .interfaces import FrameContext, PriorEncoder, Segmenter, Tracker
-from .readers.albums import ImageLike, list_pictures
+from .interfaces import FrameContext, PriorEncoder, Seconds, Segmenter, Tracker
+from .readers.albums import AlbumPicture, ImageLike, list_pictures
 from .readers.limits import MAX_PIXELS
 from .readers.references import ReferenceLike, read_references
 from .references import PRESENT, Reference
@@ -80,7 +82,7 @@ class Found:
 
 
 class Finder:
-    """Finds the objects of references in pictures.
+    """Finds the objects of references in pictures; several threads may use one at a time.
 
     Args:
         tracker: takes objects from references, see :class:`~vos.references.ReferringTracker`; a fresh one.
@@ -115,6 +117,7 @@ class Finder:
         self.session.learn()
         self.object_ids = self.session.object_ids
         self._many = many
+        self._counting = Lock()
         self.threshold = PRESENT if threshold is None else threshold
 
     def __enter__(self) -> Finder:
@@ -135,7 +138,8 @@ class Finder:
             frame: the picture; its index and name are its own.
             path: its file.
         """
-        context = self.session.context(frame)
+        session, seconds = self.session, Seconds()
+        context = FrameContext(frame, session.segmenter, session.encoder, seconds)
         best = self._look(context)
         instances = list(best)
         taken = np.zeros((len(best), *frame.size), bool)
@@ -148,6 +152,9 @@ class Finder:
             best = self._look(context, taken)
             instances += [each for each in best if each.presence >= self.threshold and each.mask.any()]
         instances.sort(key=lambda each: each.object_id)
+        with self._counting:
+            for stage, spent in seconds.items():
+                session.seconds[stage] += spent
         return _found(frame, instances, self.threshold, path, self._many)
 
     def _look(self, context: FrameContext, taken: np.ndarray | None = None) -> list[_Instance]:
@@ -257,12 +264,23 @@ def find(
     precision = pick_dtype(dtype, chosen)
     segmenter, encoder = defer_segmenter(model, chosen, precision), defer_encoder(prior, chosen, precision)
     with Finder(new_tracker(tracker), segmenter, encoder, read, many=many, threshold=threshold) as finder:
-        for index, picture in enumerate(pictures):
+
+        def found_in(numbered: tuple[int, AlbumPicture, np.ndarray | None]) -> Found | InputError:
+            index, picture, rgb = numbered
             try:
-                rgb = picture.rgb()
+                rgb = picture.rgb() if rgb is None else rgb
             except InputError as error:
-                if picture.path is None:
-                    raise
-                _log.warning("%s; it is left out", error)
-                continue
-            yield finder.find(Frame(index, 0.0, rgb, name=picture.name), picture.path)
+                return error
+            return finder.find(Frame(index, 0.0, rgb, name=picture.name), picture.path)
+
+        for found in side_by_side(found_in, _numbered(pictures)):
+            if isinstance(found, Found):
+                yield found
+            else:
+                _log.warning("%s; it is left out", found)
+
+
+def _numbered(pictures: Iterable[AlbumPicture]) -> Iterator[tuple[int, AlbumPicture, np.ndarray | None]]:
+    """Number pictures, and take the pixels of those that were handed over; None: they are still to be read."""
+    for index, picture in enumerate(pictures):
+        yield index, picture, picture.rgb() if picture.path is None else None

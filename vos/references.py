@@ -118,6 +118,8 @@ class ReferringTracker(Tracker, Protocol):
     def search(self, context: FrameContext, taken: Tensor | None = None) -> Sighting:
         """Look for all referenced objects in a picture of any size; nothing is remembered.
 
+        It is called on several threads at a time, each with a picture of its own.
+
         Args:
             context: of the picture.
             taken: pixels of each object that count no longer, (N, H, W) bool; None: there are none.

@@ -12,6 +12,7 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ Entry = dict[str, Any]
 
 
 class PictureFiles:
-    """Writes the files of each picture.
+    """Writes the files of each picture; several threads may write at a time, each a picture of its own.
 
     Args:
         out: the result folder.
@@ -166,7 +167,7 @@ def write_coco(path: Path, entries: Sequence[Entry]) -> None:
 
 
 class Notes:
-    """The entries of the pictures that are done, on disk as soon as each is.
+    """The entries of the pictures that are done, on disk as soon as each is, whichever thread it was done on.
 
     Args:
         folder: ``OUT/.find``, which exists.
@@ -178,6 +179,7 @@ class Notes:
 
     def __init__(self, folder: Path, entries: Sequence[Entry]) -> None:
         self._path = folder / "pictures.jsonl"
+        self._writing = Lock()
         with output_errors(self._path):
             self._path.write_text("".join(json.dumps(each) + "\n" for each in entries), encoding="ascii")
             self._file = self._path.open("a", encoding="ascii", buffering=1)
@@ -188,7 +190,7 @@ class Notes:
         Raises:
             OutputError: it cannot be written.
         """
-        with output_errors(self._path):
+        with output_errors(self._path), self._writing:
             self._file.write(json.dumps(entry) + "\n")
 
     def close(self) -> None:

@@ -6,15 +6,13 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
-
-import numpy as np
 
 from ..engine.device import keep_freed_memory, pick_device, pick_dtype
 from ..engine.models import defer_encoder, defer_segmenter, new_tracker
+from ..engine.side_by_side import side_by_side
 from ..errors import InputError, OutputError
 from ..files import atomic_path, make_folder, output_errors
 from ..finder import Finder
@@ -100,39 +98,29 @@ class FindRun:
         notes = Notes(self._out / FOLDER, list(done.values()))
         stack.callback(notes.close)
         progress = stack.enter_context(Progress(len(self._pictures), sys.stderr, quiet=self._options.quiet))
-        entries = []
-        for index, (picture, rgb) in enumerate(self._read(done)):
-            entry = done.get(str(picture.path))
-            if rgb is not None:
-                found = finder.find(Frame(index, 0.0, rgb, picture.name), picture.path)
-                entry = files.write(found)
-                notes.add(entry)
-            if entry is not None:
-                entries.append(entry)
-            progress.update(index + 1)
-        return entries
 
-    def _read(self, done: dict[str, Entry]) -> Iterator[tuple[AlbumPicture, np.ndarray | None]]:
-        """Decode pictures one ahead, on a thread; None for those that are done or cannot be read, which is told."""
-        with ThreadPoolExecutor(1) as thread:
-            ahead: Future[np.ndarray] | None = None
-            for index, picture in enumerate(self._pictures):
-                now, ahead = ahead, None
-                if str(picture.path) in done:
-                    yield picture, None
-                    continue
-                now = now or thread.submit(picture.rgb)
-                following = self._pictures[index + 1] if index + 1 < len(self._pictures) else None
-                if following is not None and str(following.path) not in done:
-                    ahead = thread.submit(following.rgb)
-                try:
-                    rgb = now.result()
-                except InputError as error:
+        def entry_of(numbered: tuple[int, AlbumPicture]) -> Entry | InputError:
+            index, picture = numbered
+            if str(picture.path) in done:
+                return done[str(picture.path)]
+            try:
+                rgb = picture.rgb()
+            except InputError as error:
+                return error
+            entry = files.write(finder.find(Frame(index, 0.0, rgb, picture.name), picture.path))
+            notes.add(entry)
+            return entry
+
+        entries = []
+        with closing(side_by_side(entry_of, enumerate(self._pictures))) as made:
+            for count, entry in enumerate(made, start=1):
+                if isinstance(entry, InputError):
                     self._unreadable += 1
-                    say(f"vos-find: {error}; it is left out", 0)
-                    yield picture, None
-                    continue
-                yield picture, rgb
+                    say(f"vos-find: {entry}; it is left out", 0)
+                else:
+                    entries.append(entry)
+                progress.update(count)
+        return entries
 
     def _finder(self) -> Finder:
         options = self._options
