@@ -162,7 +162,7 @@ def test_uploads_other_hosts_and_large_requests_are_refused(server: tuple[int, P
 
 def test_serving_asks_no_other_host(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "page"))
-    from vos.annotate.page import serve
+    from vos.annotate.server import serve
 
     asked = []
     for name in ("connect", "connect_ex"):

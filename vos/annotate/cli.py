@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
         for name in ("no_proxy", "NO_PROXY"):  # for the server's own request, by which it checks that it is up
             os.environ[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1,localhost,::1")))
         os.environ |= {"GRADIO_TEMP_DIR": f"{folder}/page", "GRADIO_ANALYTICS_ENABLED": "False"}
-        from .page import serve  # reads these variables
+        from .server import serve  # reads these variables
 
         blocks, url = serve(project, options.host, options.port)
         try:

@@ -1,0 +1,76 @@
+"""What the handlers of the page's events share: options, warnings and progress. :mod:`.page` and its panels use it."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from typing import Literal, TypedDict
+
+import gradio as gr
+
+from ..command.progress import Progress
+from ..errors import InputError, VosError
+
+UPDATE_S = 0.25
+"""Time between two updates of the page while tracking, seconds."""
+
+Update = tuple[object, ...]
+"""New values of an event's outputs, one for each component, in their order."""
+
+
+class _Private(TypedDict):
+    """Options of events that are not part of an interface for other programs."""
+
+    show_progress: Literal["hidden"]
+    api_visibility: Literal["private"]
+
+
+class _Quick(_Private):
+    """Options of events that are handled one after another, so that answers come in the order of the clicks."""
+
+    concurrency_id: str
+    concurrency_limit: int
+
+
+PRIVATE: _Private = {"show_progress": "hidden", "api_visibility": "private"}
+"""Options of all events."""
+
+QUICK: _Quick = {**PRIVATE, "concurrency_id": "quick", "concurrency_limit": 1}
+"""Options of the events that are handled one after another."""
+
+
+def chosen(object_id: int | None) -> int:
+    """Return the chosen object.
+
+    Raises:
+        InputError: none is chosen.
+    """
+    if object_id is None:
+        raise InputError("no object is chosen; add one first")
+    return object_id
+
+
+@contextmanager
+def warned() -> Iterator[None]:
+    """Show an error of the block as a warning on the page, instead of raising it."""
+    try:
+        yield
+    except VosError as error:
+        gr.Warning(html.escape(str(error)), title="")
+
+
+def with_progress(run: Generator[int, None, None], total: int) -> Iterator[tuple[int, tuple[int, str]]]:
+    """Run to the end; yield how far it is, what it yielded last and a line of progress, now and then and at the end."""
+    line = io.StringIO()
+    done = value = 0
+    with closing(run), Progress(total, line, interval_s=UPDATE_S, is_terminal=False) as progress:
+        for done, value in enumerate(run, start=1):
+            progress.update(done)
+            if line.getvalue():
+                yield done, (value, line.getvalue())
+                line.seek(0)
+                line.truncate()
+    if done:
+        yield done, (value, line.getvalue())
