@@ -8,7 +8,10 @@ DAVIS 2016 only: with a single object, painting over has one meaning.
 
 ``--cuts`` measures scene cuts instead: clips of two sequences, A, B and A again. The object of A is followed, with its
 first mask as a reference and without; nothing of it is in B, and it has to be found again. Once more with two objects:
-that of B joins there, and is gone when A comes back.
+that of B joins there, and is gone when A comes back. B is the sequence after A in the set; ``--pairs`` names others,
+such as those that show the same kind of thing:
+
+    python -m vos.benchmarks.robustness --cuts --pairs dog=dog-agility car-shadow=car-roundabout --davis DAVIS_ROOT
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from PIL import Image
 
 from ..engine.models import new_tracker
 from ..engine.session import Session
+from ..errors import InputError
 from ..readers.images import image_paths
 from ..references import Reference
 from ..structures import Frame, first_mask_from_array
@@ -94,16 +98,19 @@ CONDITIONS = (
 CUT = 12
 """Frames of each of the three parts of a clip with scene cuts."""
 
+REFERENCES = ("none", "first-mask")
+"""What the object of a clip with scene cuts may have as a reference."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the benchmark."""
     options = parse(arguments)
     davis = Davis.chosen(options)
     loaded = Models.load(options.model, options.device)
-    names = dataset.chosen_names(options)
     if options.cuts:
-        measure_cuts(options, davis, loaded, names)
+        measure_cuts(options, davis, loaded, options.pairs or in_turn(dataset.chosen_names(options)))
         return
+    names = dataset.chosen_names(options)
     lines = ["| condition | J&F | J | F | frames until found again |", "|---|---|---|---|---|"]
     print("\n".join(lines), flush=True)
     for condition in CONDITIONS:
@@ -133,6 +140,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--prior", default="same")
     parser.add_argument("--max-frames", type=int)
     parser.add_argument("--cuts", action="store_true", help="measure scene cuts instead")
+    parser.add_argument("--pairs", nargs="+", type=pair, metavar="A=B", help="sequences of the clips of --cuts")
+    parser.add_argument("--objects", nargs="+", type=int, choices=(1, 2), default=(1, 2), help="of --cuts")
+    parser.add_argument("--refer", nargs="+", choices=REFERENCES, default=REFERENCES, help="references of --cuts")
     parser.add_argument("--output", type=Path, help="a Markdown file")
     options = parser.parse_args(arguments)
     if options.year != 2016:
@@ -165,29 +175,48 @@ def follow(
         yield region(labels, truth), boundary(labels, truth), index in away
 
 
-def measure_cuts(options: argparse.Namespace, davis: Davis, loaded: Models, names: Sequence[str]) -> None:
-    """Measure clips of each sequence with the one after it in between, and print a Markdown table."""
+def pair(text: str) -> tuple[str, str]:
+    """Read two sequences, ``A=B``."""
+    name, _, other = text.partition("=")
+    if not (name and other):
+        raise argparse.ArgumentTypeError(f"{text}: two sequences are meant, A=B")
+    return name, other
+
+
+def in_turn(names: Sequence[str]) -> list[tuple[str, str]]:
+    """Pair each sequence with the one after it."""
+    return list(zip(names, [*names[1:], names[0]], strict=True))
+
+
+def measure_cuts(options: argparse.Namespace, davis: Davis, loaded: Models, pairs: Sequence[tuple[str, str]]) -> None:
+    """Measure clips of the first sequence of each pair with the second in between, and print a Markdown table."""
     head = "| references | objects | A, cut by B | J before | false in B | J after | J of B | false of B after |"
     lines = [head, "|---|---|---|---|---|---|---|---|"]
     print("\n".join(lines), flush=True)
-    for refer in (False, True):
-        for objects in (1, 2):
+    for refer in (each != REFERENCES[0] for each in options.refer):
+        for objects in options.objects:
             measured = []
-            for name, other in zip(names, [*names[1:], names[0]], strict=True):
+            for name, other in pairs:
                 parts = [cut_part(davis, name, 0), cut_part(davis, other, 0), cut_part(davis, name, CUT)]
                 measured.append(follow_cuts(options, loaded, parts, objects == 2, refer))
                 lines.append(cut_row(refer, objects, f"{name}, {other}", measured[-1]))
                 print(lines[-1], flush=True)
-            lines.append(cut_row(refer, objects, "mean", np.nanmean(measured, axis=0)))
+            lines.append(cut_row(refer, objects, "mean", np.mean(measured, axis=0)))
             print(lines[-1], flush=True)
     if options.output:
         options.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def cut_part(davis: Davis, name: str, start: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Read a part of a clip: frames, and the masks of their objects, (H, W) bool."""
+    """Read a part of a clip: frames, and the masks of their objects, (H, W) bool.
+
+    Raises:
+        InputError: the sequence is too short.
+    """
     images, annotations = davis.folders(name)
     paths = image_paths(images)[start : start + CUT]
+    if not paths:
+        raise InputError(f"{images}: has no frame {start}, so it cannot come back after a cut")
     return [
         (np.asarray(Image.open(path).convert("RGB")), foreground(annotations / f"{path.stem}.png")) for path in paths
     ]
@@ -234,7 +263,7 @@ def follow_cuts(
 def cut_row(refer: bool, objects: int, clip: str, measured: Sequence[float]) -> str:
     """Make a line of the table of scene cuts; what was not measured is left out."""
     shown = ["" if np.isnan(value) else f"{value:.4f}" for value in measured]
-    return f"| {'first mask' if refer else 'none'} | {objects} | {clip} | " + " | ".join(shown) + " |"
+    return f"| {REFERENCES[refer]} | {objects} | {clip} | " + " | ".join(shown) + " |"
 
 
 def painted_over(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:

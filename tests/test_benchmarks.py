@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vos.benchmarks import ablation, hints, quick, robustness, speed
+from vos.errors import InputError
 
 
 def test_quick(davis: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,6 +65,26 @@ def test_robustness(davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     robustness.main(["--davis", str(davis), "--tracker", "persam", "--output", str(table)])
     assert table.read_text().count("\n") == 2 + len(robustness.CONDITIONS)
     assert table.read_text() in capsys.readouterr().out
+
+
+def test_scene_cuts(
+    davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "cuts.md"
+    arguments = ["--davis", str(davis), "--tracker", "persam", "--cuts", "--output", str(table)]
+    with pytest.raises(InputError, match="has no frame 12"):
+        robustness.main(arguments)
+    monkeypatch.setattr(robustness, "CUT", 2)
+    robustness.main([*arguments, "--pairs", "cat=cat", "--objects", "2", "--refer", "first-mask"])
+    lines = table.read_text().splitlines()
+    assert [line.split(" | ")[:3] for line in lines[2:]] == [
+        ["| first-mask", "2", each] for each in ("cat, cat", "mean")
+    ]
+    assert lines[2].split("|")[4:] == lines[3].split("|")[4:]  # the mean of one
+    assert 0.5 < float(lines[2].split("|")[4]) <= 1
+    with pytest.raises(SystemExit):
+        robustness.main([*arguments, "--pairs", "cat"])
+    assert "cat: two sequences are meant, A=B" in capsys.readouterr().err
 
 
 def test_frames_until_an_object_is_found_again() -> None:
