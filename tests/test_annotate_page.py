@@ -357,6 +357,38 @@ def test_from_a_click_to_the_downloaded_masks(tab: Tab, clip: Path, tmp_path: Pa
     assert '"1": "fur & <b>"' in (ours / "annotation.json").read_text()
 
 
+LATE = """
+const ask = window.fetch;
+window.fetch = async (...request) => {
+  const response = await ask(...request);
+  if (!String(request[0].url || request[0]).includes("queue/data")) return response;
+  const late = new TransformStream({
+    async transform(chunk, stream) { await new Promise(done => setTimeout(done, 200)); stream.enqueue(chunk); }
+  });
+  return new Response(response.body.pipeThrough(late), response);
+};
+"""
+"""Makes the answers of the server come late, as on a busy machine; those to requests come as fast as ever."""
+
+
+def test_no_click_is_lost_when_answers_come_late(tab: Tab) -> None:
+    page = tab.page
+    page.add_init_script(LATE)
+    page.reload()
+    tab.state("no masks yet")
+    tab.problems.clear()  # the first page's stream of answers was cut off
+    for count in (1, 2):
+        page.locator("#name textarea").press_sequentially("fur")
+        page.locator("#objects", has_text=f"{count} fur").wait_for()
+        page.click("#new")
+        page.locator("#objects label").nth(count).wait_for(timeout=30_000)
+    page.locator("#name textarea").press_sequentially("paw")
+    page.click("#objects label:nth-of-type(1)")  # at once: the name belongs to the object that it was typed for
+    page.locator("#objects", has_text="3 paw").wait_for()
+    assert page.locator("#objects label").all_inner_texts() == ["1 fur", "2 fur", "3 paw"]
+    assert tab.problems == []
+
+
 def test_an_object_is_marked_as_gone(tab: Tab) -> None:
     page = tab.page
     tab.click(150, 130)

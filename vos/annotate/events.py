@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 import io
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import Literal, TypedDict
 
@@ -15,6 +16,9 @@ from ..errors import InputError, VosError
 
 UPDATE_S = 0.25
 """Time between two updates of the page while tracking, seconds."""
+
+HELD_S = 30
+"""Time after which :func:`keep_open` looks whether its page is still there, seconds."""
 
 Update = tuple[object, ...]
 """New values of an event's outputs, one for each component, in their order."""
@@ -39,6 +43,17 @@ PRIVATE: _Private = {"show_progress": "hidden", "api_visibility": "private"}
 
 QUICK: _Quick = {**PRIVATE, "concurrency_id": "quick", "concurrency_limit": 1}
 """Options of the events that are handled one after another."""
+
+
+async def keep_open() -> AsyncIterator[None]:
+    """Handle an event that never ends, so that the stream of answers to a page stays open as long as the page.
+
+    The framework closes the stream after the last answer that is due, and opens a new one with the next event. An event
+    that is sent before the browser has noticed the end would never get its answer, and a click be lost.
+    """
+    while True:
+        await asyncio.sleep(HELD_S)
+        yield
 
 
 def chosen(object_id: int | None) -> int:

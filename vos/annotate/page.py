@@ -14,7 +14,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from .events import PRIVATE, QUICK, Update, chosen, warned, with_progress
+from .events import PRIVATE, QUICK, Update, chosen, keep_open, warned, with_progress
 from .markup import frame_state, progress_line
 from .panels import BOX, HELP, INSIDE, Download, Marks, Objects, Stage, Tracking
 from .picture import draw_frame, enlargement
@@ -80,11 +80,13 @@ class Page:
         view = [stage.picture, stage.state]
         whole = [stage.slider, *view, objects.list, objects.name]
         busy = [*whole, tracking.progress, *self._buttons()]
+        self.blocks.load(keep_open, None, None, concurrency_limit=None, **PRIVATE)
         self.blocks.load(self._load, None, busy, **QUICK)
         stage.slider.input(self._show, stage.slider, view, trigger_mode="always_last", **QUICK)
         objects.list.input(lambda each: self._project.names.get(each, ""), objects.list, objects.name, **QUICK)
         named = [objects.name.input, objects.name.blur]
-        gr.on(named, self._rename, [objects.list, objects.name], objects.list, trigger_mode="always_last", **QUICK)
+        # each with the values of its moment: one that waits would take the name to the object that is chosen by then
+        gr.on(named, self._rename, [objects.list, objects.name], objects.list, trigger_mode="multiple", **QUICK)
         objects.new.click(self._new, where, whole, **QUICK)
         objects.delete.click(self._delete, where, whole, **QUICK)
         marks.tool.input(lambda tool: HELP[tool], marks.tool, marks.help, **QUICK)
@@ -148,8 +150,11 @@ class Page:
         return index, *self._show(index), gr.update(choices=self._choices(), value=object_id), name
 
     def _rename(self, object_id: int | None, name: str) -> object:
+        before = self._choices()
         with warned():
             self._project.rename(chosen(object_id), name)
+        if self._choices() == before:
+            return gr.skip()
         return gr.update(choices=self._choices())  # another object may be chosen by now
 
     def _choices(self) -> list[tuple[str, int]]:
