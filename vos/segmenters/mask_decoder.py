@@ -100,11 +100,7 @@ class GuidedMaskDecoder(MaskDecoderLayers):
         for block in self.transformer.layers:
             assert isinstance(block, TwoWayBlock)
             tokens = tokens + target
-            if block.skip_first_layer_pe:
-                tokens = attend(block.self_attn, tokens, tokens, tokens)
-            else:
-                tokens = tokens + attend(block.self_attn, tokens + places, tokens + places, tokens)
-            tokens = block.layer_norm1(tokens)
+            tokens = block.layer_norm1(self._attend_among_tokens(block, tokens, places))
             placed = image + positions
             tokens = tokens + attend_to_image(block.cross_attn_token_to_image, tokens + places, placed, image, bias)
             tokens = block.layer_norm2(tokens)
@@ -116,6 +112,12 @@ class GuidedMaskDecoder(MaskDecoderLayers):
             bias = None
         attended = attend_to_image(last, tokens + target + places, image + positions, image, bias)
         return self.transformer.layer_norm_final_attn(tokens + attended), image
+
+    def _attend_among_tokens(self, block: TwoWayBlock, tokens: Tensor, places: Tensor) -> Tensor:
+        """Let tokens (N, n, C) attend to each other; in the first block without their places (N, n, C), and anew."""
+        if block.skip_first_layer_pe:
+            return attend(block.self_attn, tokens, tokens, tokens)
+        return tokens + attend(block.self_attn, tokens + places, tokens + places, tokens)
 
     def _upscaled(self, image: Tensor, fine: tuple[Tensor, Tensor] | None = None) -> Tensor:
         """Up-sample patches (N, P, C) to 4 x 4 cells each, (N, P, 16, C / 8), in the order of :func:`depth_to_space`.
