@@ -26,6 +26,9 @@ Encode = Callable[[Tensor], Tensor]
 PLAIN, GRAPH, COMPILED, COMPILED_GRAPH = MODES = ("plain", "graph", "compiled", "compiled graph")
 """Ways to run an encoder: as the session does, as a CUDA graph, through ``torch.compile``, and both."""
 
+MOST_ERROR = 0.02
+"""Difference between a graph's features and the encoder's own, relative to their norm: bfloat16 rounds by 0.004."""
+
 
 class AheadSam(SamSegmenter):
     """SAM that may encode frames before they are asked for. See :class:`~vos.interfaces.Segmenter`.
@@ -140,9 +143,22 @@ def run_in(mode: str, ahead: Ahead, frames: Sequence[Frame]) -> Tensor:
         if pixels.device.type != "cuda":
             raise RuntimeError("a CUDA graph needs a CUDA device")
         ahead.run = Graph(at_home, pixels)
+        check(ahead.run, at_home, pixels.flip(-1))
     else:
         ahead.run = encode if mode == PLAIN else at_home
     return pixels
+
+
+def check(run: Encode, encode: Encode, pixels: Tensor) -> None:
+    """Check that an encoder gives what another one does, so that nothing wrong is timed.
+
+    Raises:
+        RuntimeError: features differ by more than :data:`MOST_ERROR`.
+    """
+    expected = encode(pixels).float()
+    error = float((run(pixels).float() - expected).norm() / expected.norm())
+    if not error <= MOST_ERROR:
+        raise RuntimeError(f"the graph's features differ from the encoder's by {error:.1%}")
 
 
 def compile_blocks(network: nn.Module, backend: str | Callable[..., object]) -> None:

@@ -7,6 +7,9 @@ Prints a Markdown table. Only steps are timed: no reading, no first mask, no wri
 while, then the next, and so on for several rounds, so that whatever else slows the machine slows all of them. The
 weights of the others are random, of the published sizes: they take as long as trained ones, and their masks mean
 nothing. A peer that this environment cannot build is named with the reason.
+
+``lite`` chooses its precision by the processor, and the environment variable ``VOS_LITE_DTYPE`` overrides that; the
+others run in float32 on a processor unless ``--dtype`` says otherwise.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from ..engine.device import DTYPES
 from ..engine.models import new_tracker
+from ..private_api import fast_dtype
 from ..structures import Frame
 from ..testing.clip import clip, discs
 from .machine import device_name
@@ -75,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    models = Models.load(LITE, options.device)
+    models = Models.load(LITE, options.device, options.dtype)
     lines: list[str] = []
 
     def say(line: str) -> None:
@@ -83,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         lines.append(line)
 
     height, width = options.size
-    say(f"{device_name(models.device)}, torch {torch.__version__}, frames of {width} x {height}\n")
+    precisions = f"peers in {short(models.dtype)}, {LITE} in {short(fast_dtype(models.device))}"
+    say(f"{device_name(models.device)}, torch {torch.__version__}, {precisions}, frames of {width} x {height}\n")
     say(f"{HEAD}\n{'|---' * HEAD.count(' | ')}|---|")
     with tempfile.TemporaryDirectory() as folder:
         built: dict[str, Built] = {}
@@ -109,6 +115,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS), help=f"{LITE} must be one of them")
     parser.add_argument("--objects", type=int, nargs="+", default=[1, 3])
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", choices=("auto", *DTYPES), default="auto", help=f"of the others; not of {LITE}")
     parser.add_argument("--threads", type=int, help="of torch (default: as many as it takes by itself)")
     parser.add_argument("--size", type=int, nargs=2, default=(480, 854), metavar=("H", "W"), help="of the frames")
     parser.add_argument("--warm-up", type=int, default=8, help="steps of each before the first turn: memories fill")
@@ -227,6 +234,7 @@ def random_video_model(name: str, folder: Path) -> Built:
     torch.manual_seed(0)
     model = classes[name](CONFIGURATIONS[name]())
     path = folder / name
+    transformers.utils.logging.disable_progress_bar()
     model.save_pretrained(path)
     return Built(f"{name}:{path}", size_of(model))
 
@@ -245,6 +253,11 @@ def edgetam() -> PreTrainedConfig:
     maps = {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]}
     backbone = TimmWrapperConfig(architecture="repvit_m1.dist_in1k", model_args=maps)
     return EdgeTamVideoConfig(vision_config=EdgeTamVisionConfig(backbone_config=backbone))
+
+
+def short(dtype: torch.dtype) -> str:
+    """Return the name of a precision."""
+    return str(dtype).removeprefix("torch.")
 
 
 def size_of(network: nn.Module) -> int:

@@ -253,6 +253,14 @@ def test_a_graph_keeps_its_own_input_and_gives_copies(monkeypatch: pytest.Monkey
     assert first.tolist() == [[1, 1, 1]]
 
 
+def test_a_graph_that_gives_something_else_is_not_timed() -> None:
+    pixels = torch.ones(1, 3)
+    gpu_encoders.check(lambda given: given * 1.01, lambda given: given, pixels)
+    for wrong in (1.03, float("nan")):
+        with pytest.raises(RuntimeError, match="the graph's features differ"):
+            gpu_encoders.check(lambda given, wrong=wrong: given * wrong, lambda given: given, pixels)
+
+
 MILLIONS = {"sam-vit-b": 91, "sam-vit-l": 308, "sam-vit-h": 636, "dinov2-large": 304}
 """Parameters of the image encoders, as the papers of SAM and DINOv2 give them."""
 

@@ -60,7 +60,7 @@ def test_the_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     finally:
         torch.set_num_threads(before)
     assert page.read_text() == capsys.readouterr().out
-    assert ", 1 threads, torch " in page.read_text()
+    assert ", 1 threads, torch " in page.read_text() and ", peers in float32, lite in " in page.read_text()
     table = [line.split(" | ") for line in page.read_text().splitlines() if line.startswith("| ")]
     assert [line[0].removeprefix("| ") for line in table] == ["tracker", *peers.PEERS]
     assert {len(line) for line in table} == {6}
