@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,10 +21,9 @@ import pytest
 import torch
 from PIL import Image
 
-from vos.batch import cli, results
+from vos.batch import cli, lengths, results
 from vos.batch.arguments import parse_batch, split
 from vos.batch.drive import drive
-from vos.batch.lengths import frames_of
 from vos.batch.local import LocalExecutor
 from vos.batch.manifest import read_rows
 from vos.batch.progress import BatchProgress
@@ -32,6 +32,7 @@ from vos.batch.serve import Worker, answer
 from vos.batch.storage import Place, Storage, upload
 from vos.batch.worker import VideoWorker, video_request
 from vos.command.cli import main as vos_track
+from vos.command.options import Options
 from vos.engine.model_cache import ModelCache
 from vos.errors import InputError, OutputError, VosError
 from vos.segmenters.lite import LiteSegmenter
@@ -223,7 +224,7 @@ def test_a_mistake_on_the_command_line_is_one_line(
 # ---------------------------------------------------------------- worker processes
 
 ODD_WORKER = """
-import os, pathlib, time
+import os, pathlib, signal, time
 from vos.errors import InputError
 
 class Odd:
@@ -248,6 +249,10 @@ class Odd:
             except KeyboardInterrupt:
                 pathlib.Path(request["mark"]).write_text("stopped")
                 raise
+        if what == "hang":
+            for each in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(each, signal.SIG_IGN)
+            time.sleep(60)
         print("printed")
         return {"tasks": self.tasks, "threads": os.environ["OMP_NUM_THREADS"]}
 """
@@ -263,9 +268,12 @@ def odd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Worker]:
     return importlib.import_module("odd_worker").Odd
 
 
-def driven(executor: LocalExecutor, requests: Mapping[str, Mapping], tries: int = 3) -> list[Try]:
+def driven(
+    executor: LocalExecutor, requests: Mapping[str, Mapping], tries: int = 3, limit_s: float | None = None
+) -> list[Try]:
     ended: list[Try] = []
-    drive(Scheduler([Task(name, request) for name, request in requests.items()], tries), executor, ended.append)
+    scheduler = Scheduler([Task(name, request) for name, request in requests.items()], tries)
+    drive(scheduler, executor, ended.append, limit_s=limit_s)
     return ended
 
 
@@ -292,6 +300,46 @@ def test_workers_are_reused_and_a_lost_or_broken_one_is_replaced(odd: type[Worke
         ended = driven(executor, {"error": {"what": "error"}}, tries=2)
         assert [each.event.error for each in ended] == ["--resize-mask: not this one"] * 2
         assert ended[0].event.worker == ended[1].event.worker
+
+
+def test_a_try_that_takes_too_long_is_ended_and_has_failed(odd: type[Worker], tmp_path: Path) -> None:
+    """One hears Ctrl-C, by which it is asked to end, the other does not; the rest of the batch goes on."""
+    mark = tmp_path / "mark"
+    with LocalExecutor(odd, 1) as executor:
+        requests = {"waits": {"what": "wait", "mark": str(mark)}, "hangs": {"what": "hang"}, "good": {"what": ""}}
+        ended = driven(executor, requests, tries=1, limit_s=0.8)
+        [pid] = executor.pids()
+    assert [(each.task.name, each.event.outcome, each.event.error, each.last) for each in ended] == [
+        ("waits", "failed", "took longer than --video-timeout 0.8 s", True),
+        ("hangs", "failed", "took longer than --video-timeout 0.8 s", True),
+        ("good", "done", "", True),
+    ]
+    assert mark.read_text() == "stopped"
+    workers = {each.event.reply["where"].rpartition(":")[2] for each in ended}
+    assert len(workers) == 3 and str(pid) in workers  # the last one is the one that did the good task
+
+
+def test_a_video_that_hangs_fails_alone(
+    odd: type[Worker],
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(cli.Batch, "_executor", lambda self: LocalExecutor(odd, 1))
+    monkeypatch.setattr(
+        "vos.batch.worker.video_request", lambda place, arguments: {"what": "wait", "mark": str(tmp_path / "mark")}
+    )
+    out = tmp_path / "out"
+    line = [str(videos / "v0.mp4"), "-o", str(out), "--first-mask", str(videos / "first.png"), *MODE]
+    assert cli.main([*line, "--tries", "2", "--video-timeout", "1"]) == 1
+    told = capsys.readouterr().err
+    assert "v0: took longer than --video-timeout 1 s; it is tried again" in told
+    assert "v0: took longer than --video-timeout 1 s; given up after 2 tries" in told
+    assert [each["outcome"] for each in table(out / "tries.csv")] == ["failed", "failed"]
+    [failed] = table(out / "failed.csv")
+    assert (failed["name"], failed["tries"], failed["error"]) == ("v0", "2", "took longer than --video-timeout 1 s")
+    assert failed["command"].endswith("--resume")
 
 
 def test_closing_stops_a_busy_worker_as_ctrl_c_does(odd: type[Worker], tmp_path: Path) -> None:
@@ -610,13 +658,31 @@ def test_an_address_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the rest
 
 
+def test_a_header_that_is_never_read_is_not_waited_for(
+    videos: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+    length = lengths.frames_of
+
+    def frames_of(options: Options) -> float:
+        if options.video.endswith("v1.mp4"):
+            released.wait()
+        return length(options)
+
+    monkeypatch.setattr(lengths, "frames_of", frames_of)
+    rows = read_rows([str(videos / f"v{index}.mp4") for index in range(3)], [f"--first-mask={videos / 'first.png'}"])
+    assert lengths.lengths(rows, patience_s=2) == [FRAMES, float("inf"), FRAMES + 2]
+    released.set()
+    assert lengths.lengths(rows, patience_s=60) == [FRAMES, FRAMES + 1, FRAMES + 2]
+
+
 def test_lengths_are_told_by_headers(videos: Path, folder: Path) -> None:
     [row] = read_rows([str(videos / "v2.mp4")], [f"--first-mask={videos / 'first.png'}"])
-    assert frames_of(row.options) == FRAMES + 2
+    assert lengths.frames_of(row.options) == FRAMES + 2
     [row] = read_rows([str(videos / "v2.mp4")], [f"--first-mask={videos / 'first.png'}", "--stride=2"])
-    assert frames_of(row.options) == (FRAMES + 3) // 2
+    assert lengths.frames_of(row.options) == (FRAMES + 3) // 2
     [row] = read_rows(["dog.mp4"], ["--first-mask=dog.png"])
-    assert frames_of(row.options) == float("inf")
+    assert lengths.frames_of(row.options) == float("inf")
 
 
 class Stream:

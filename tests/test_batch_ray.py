@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +31,14 @@ class Method:
     """A method of an actor: a call returns the function that does the work, in place of a reference."""
 
     def __init__(self, work: Callable) -> None:
-        self.remote = lambda *arguments: lambda: work(*arguments)
+        self._work = work
+
+    def remote(self, *arguments: object) -> Callable:
+        def reference() -> object:
+            return self._work(*arguments)
+
+        reference.hangs = bool(arguments) and isinstance(arguments[0], dict) and arguments[0].get("what") == "hang"
+        return reference
 
 
 class StandInRay:
@@ -66,7 +74,10 @@ class StandInRay:
         return make
 
     def wait(self, references: list, num_returns: int, timeout: float) -> tuple[list, list]:
-        return references[:num_returns], references[num_returns:]
+        ended = [each for each in references if not each.hangs]
+        if len(ended) < num_returns:
+            time.sleep(timeout)
+        return ended[:num_returns], []
 
     def get(self, reference: Callable) -> object:
         return reference()
@@ -114,10 +125,10 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> StandInRay:
     torch.set_num_threads(threads)
 
 
-def driven(executor: RayExecutor, *kinds: str) -> list[Try]:
+def driven(executor: RayExecutor, *kinds: str, limit_s: float | None = None) -> list[Try]:
     tasks = [Task(f"{index}{what}", {"what": what, "name": f"{index}{what}"}) for index, what in enumerate(kinds)]
     ended: list[Try] = []
-    drive(Scheduler(tasks), executor, ended.append)
+    drive(Scheduler(tasks), executor, ended.append, limit_s=limit_s)
     return ended
 
 
@@ -135,6 +146,18 @@ def test_a_lost_actor_is_replaced_and_its_task_tried_on_another(stand_in: StandI
     assert len(stand_in.asked) == 3 + len(lost) + len(bugs)  # one for each core, and one for each that was replaced
     assert set(map(str, stand_in.asked)) == {str({"max_restarts": 0, "num_cpus": 1})}
     assert stand_in.shut and len(stand_in.killed) == len(stand_in.asked)
+
+
+def test_an_actor_that_takes_too_long_is_ended_and_replaced(stand_in: StandInRay) -> None:
+    executor = RayExecutor(Odd)
+    ended = driven(executor, "", "hang", "", limit_s=0.3)
+    hung = [each for each in ended if each.task.name == "1hang"]
+    assert [(each.event.outcome, each.event.error) for each in hung] == [
+        ("failed", "took longer than --video-timeout 0.3 s")
+    ] * 3
+    assert len({each.event.worker for each in hung}) == 3
+    assert sorted(each.task.name for each in ended if each.event.outcome == "done") == ["0", "2"]
+    assert len(stand_in.killed) == 3 and len(stand_in.asked) == 6 and len(executor.workers) <= 3
 
 
 def test_there_is_an_actor_for_each_gpu(stand_in: StandInRay) -> None:

@@ -60,6 +60,7 @@ class BatchOptions(argparse.Namespace):
     output: str
     workers: int | None
     tries: int
+    video_timeout: int | None
     shard: tuple[int, int]
     ray: str | None
     scratch: Path | None
@@ -100,6 +101,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--tries", metavar="N", type=positive, default=3, help="how often a video is tried (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--video-timeout",
+        metavar="SECONDS",
+        type=positive,
+        help="end a try that takes longer; the next one goes on where it was (default: no limit)",
     )
     parser.add_argument(
         "--shard", metavar="I/N", type=shard, default=(1, 1), help="do the I-th of N parts of the manifest only"

@@ -109,6 +109,7 @@ class Batch:
                     executor,
                     lambda ended: self._tried(ended, progress),
                     lambda: progress.show(len(scheduler.running)),
+                    self._options.video_timeout,
                 )
         finally:
             progress.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -31,6 +32,10 @@ class Executor(Protocol):
         """
         ...
 
+    def stop(self, worker: str, why: str) -> list[Event]:
+        """End a busy worker at once, and replace it; tell that its task has failed, and why."""
+        ...
+
     def close(self) -> None:
         """End all workers; those that are busy finish the frame at hand, and leave what a later run needs."""
         ...
@@ -41,6 +46,7 @@ def drive(
     executor: Executor,
     tried: Callable[[Try], None],
     looked: Callable[[], None] = lambda: None,
+    limit_s: float | None = None,
 ) -> None:
     """Have workers do all tasks of a scheduler.
 
@@ -49,10 +55,12 @@ def drive(
         executor: has the workers; is not closed.
         tried: told of each try that has ended.
         looked: called each time the loop looks up.
+        limit_s: seconds that a try may take; a worker that takes longer is ended, and the try has failed.
 
     Raises:
         VosError: workers cannot be started.
     """
+    given_s: dict[str, float] = {}
     while not scheduler.is_finished:
         workers = executor.workers
         for worker in workers:
@@ -60,6 +68,13 @@ def drive(
                 task = scheduler.next_for(worker, workers)
                 if task is not None:
                     executor.give(worker, task.request)
-        for event in executor.wait(WAIT_S):
+                    given_s[worker] = time.monotonic()
+        events = executor.wait(WAIT_S)
+        if limit_s is not None:
+            ended = {event.worker for event in events}
+            for worker in [each for each in scheduler.running if each not in ended]:
+                if time.monotonic() - given_s[worker] > limit_s:
+                    events += executor.stop(worker, f"took longer than --video-timeout {limit_s:g} s")
+        for event in events:
             tried(scheduler.take(event))
         looked()

@@ -78,6 +78,14 @@ class LocalExecutor:
                 events += self._event(*self._news.get_nowait())
         return events
 
+    def stop(self, worker: str, why: str) -> list[Event]:
+        for process in self._seats:
+            if process.name == worker and process.busy:
+                process.kill()
+                self._seats[process.seat] = self._start(process.seat)
+                return [Event(worker, "failed", {"where": str(process.pid)}, why)]
+        return []
+
     def close(self) -> None:
         for process in self._seats:
             process.end()
@@ -193,7 +201,10 @@ class _Process:
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(1.0)  # one that is ending has a status of its own
         self._process.kill()
-        status = self._process.wait()
+        try:
+            status = self._process.wait(PATIENCE_S)
+        except subprocess.TimeoutExpired:  # it waits for a disk that does not answer
+            return "the worker process cannot be ended"
         for thread in self._threads:
             thread.join(1.0)  # a child that it left behind may keep the pipe open
         how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"

@@ -85,6 +85,11 @@ class RayExecutor:
         more, _ = self._ray.wait(waiting, num_returns=len(waiting), timeout=0)
         return [event for each in dict.fromkeys([*ended, *more]) for event in self._event(each)]
 
+    def stop(self, worker: str, why: str) -> list[Event]:
+        self._waiting = {reference: each for reference, each in self._waiting.items() if each != worker}
+        self._replace(worker)
+        return [Event(worker, "failed", {}, why)]
+
     def close(self) -> None:
         for actor in self._actors.values():
             with suppress(Exception):  # its node may be gone
