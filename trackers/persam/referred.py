@@ -46,6 +46,8 @@ class Referred:
         kept = [index for index, row in enumerate(self.rows) if row in rows]
         if not kept:
             return None
+        if len(kept) == len(self.rows):
+            return self
         own = [self.rows[index] for index in kept]
         return Referred(own, self.objects.rows(kept), self.places[kept], self.whole[kept], self.near[kept])
 

@@ -2,7 +2,8 @@
 
 1. The whole picture is compared with the references, and the objects are decoded in it.
 2. A model that takes the last mask sees more when an object fills its input. So each candidate (the mask found, its
-   main piece, and the surroundings of the best match) is encoded again from near by, and decoded from its box.
+   main piece, and the surroundings of the best match) is encoded again from near by, and decoded: first from its box
+   alone, then by what the references say of the object, and this picture of what is around it.
 3. The candidate whose features are most like those of the references wins, and that similarity is how sure it is.
 """
 
@@ -24,13 +25,13 @@ from ...references import PRESENT, Shown, Sighting
 from ...structures import Explanation, Hint, Tracked
 from ...weights.presence import calibration_of
 from .absence import CLEARER, EMPTY_LOGIT, Absent, Look, mixed, seen
-from .looks import View, afresh
+from .looks import View, afresh, evidence_of
 from .objects import Objects
 from .referred import Referred, kind_features, mean_inside, place_features, stacked, together
 from .segmenting import GIVEN_MASK_LOGIT, Segmenting
 
-ROUNDS = 2
-"""Decodings of a candidate."""
+FILLS = 0.8
+"""Share of the picture's sides from which on a region is not encoded again: it would be hardly larger."""
 
 SMALL = 0.5
 """Length of an object's longer side, as a share of the picture's, below which its reference is learned enlarged too."""
@@ -174,17 +175,42 @@ class Searching(Segmenting):
             taken: see :meth:`_search`.
         """
         region = Region.around(box, view.frame.size, ROOM, LEAST_REGION)
-        fills = (region.height, region.width) == view.frame.size
-        near = view.context if fills else afresh(view.context, region)  # what is encoded already serves
-        hinted = HintedObject(near, Hint(box=tuple(box[0].tolist())), ROUNDS, look=False)
-        logits, geometry = hinted.low_res_logits(), near.embedding.geometry
+        fills = region.height >= FILLS * view.frame.size[0]
+        close = View(view.context if fills else afresh(view.context, region))  # what is encoded already serves
+        hint = Hint(box=tuple(box[0].tolist()))
+        guess = HintedObject(close.context, hint, rounds=1, look=False).low_res_logits()
+        logits, geometry = self._decode_close(close, referred, box, guess, taken), close.embedding.geometry
         if taken is not None:
             logits = _without(logits, geometry, taken)
-        close = View(near)
         return [
             replace(self._judged_close(view, close, referred, logits, geometry), close=True),
             self._judged_close(view, close, referred, whole, view.embedding.geometry),
         ]
+
+    def _decode_close(
+        self, close: View, referred: Referred, box: Tensor, guess: Tensor, taken: Tensor | None
+    ) -> Tensor:
+        """Decode a candidate from near by as if it had been followed there; return low-res logits (1, 4h, 4w).
+
+        What surrounds it here is known from the guess, and stands in for the surroundings in the references, which
+        mean little in a picture from elsewhere.
+
+        Args:
+            close: what is near by.
+            referred: one object.
+            box: of the candidate, (1, 4).
+            guess: low-res logits of its mask, (1, 4h, 4w).
+            taken: see :meth:`_search`.
+        """
+        forgotten = referred.objects.forgotten(close.embedding.geometry, -GIVEN_MASK_LOGIT)
+        last = guess[:, None].clamp(-GIVEN_MASK_LOGIT, GIVEN_MASK_LOGIT)
+        objects, known = replace(forgotten, boxes=box, mask_logits=last), forgotten.appearance
+        if known is not None:
+            here = self._observed(close, objects)
+            surroundings = {name: getattr(here.memory, name) for name in ("background", "background_weight")}
+            first, seen = replace(known.first, **surroundings), evidence_of(close, here.moments)
+            objects = replace(objects, appearance=replace(known, first=first, last=here.memory, seen=seen))
+        return self._decode(close, objects, taken=taken).logits
 
     def _judged_close(
         self, view: View, close: View, referred: Referred, logits: Tensor, geometry: Geometry
@@ -301,7 +327,8 @@ def _proposals(view: View, referred: Referred, logits: Tensor, taken: Tensor | N
     """
     alike = _likeness_map(view, referred, taken)
     proposals = []
-    for mask in (logits, _main_piece(view, logits, alike)):
+    piece = _main_piece(view, logits, alike)
+    for mask in (logits,) if torch.equal(piece > 0, logits > 0) else (logits, piece):
         shown = view.embedding.geometry.upsample(mask) > 0
         if shown.any():
             proposals.append((_with_extent(tight_boxes(shown), view), mask))

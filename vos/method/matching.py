@@ -105,16 +105,18 @@ def matching_maps(
     """
     height, width = features.shape[-2:]
     patches = features.flatten(2).transpose(1, 2).expand(len(confidence), -1, -1)
-    best = [
-        _best_match(patches, bank, weight).unflatten(1, (height, width))
-        for bank, weight in (
-            (first.foreground, first.foreground_weight),
-            (first.background, first.background_weight),
-            (last.foreground, last.foreground_weight),
-            (last.background, last.background_weight),
-        )
-    ]
-    return torch.stack([confidence, *best, last_mask], dim=1)
+
+    def match(bank: Tensor, weight: Tensor) -> Tensor:
+        return _best_match(patches, bank, weight).unflatten(1, (height, width))
+
+    foreground = match(first.foreground, first.foreground_weight)
+    background = match(first.background, first.background_weight)
+    last_foreground, last_background = foreground, background  # of one memory in the place of both
+    if last.foreground is not first.foreground:
+        last_foreground = match(last.foreground, last.foreground_weight)
+    if last.background is not first.background:
+        last_background = match(last.background, last.background_weight)
+    return torch.stack([confidence, foreground, background, last_foreground, last_background, last_mask], dim=1)
 
 
 def contrasts(matching: Tensor) -> Tensor:
