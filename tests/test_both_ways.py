@@ -113,6 +113,18 @@ def test_what_cannot_be_planned_is_one_line() -> None:
         BothWays({3: mask(4)}, {3: [1]})
 
 
+def test_objects_of_references_are_looked_for_on_both_ways() -> None:
+    """Object 1 has masks and a reference, object 7 a reference alone, which either way looks for."""
+    plan = BothWays({2: mask(4), 8: mask(8)}, {5: [1, 7], 9: [7]}, referred=(1, 7))
+    assert shares(plan, 7, 0, 2, 3, 8, 10) == [0.5] * 5
+    assert shares(plan, 1, 1, 3, 7, 9) == [0, 1, 0, 1]
+    assert plan.forwards.gone == {5: [1, 7], 9: [7]} and plan.backwards.gone == {3: [1, 7]}
+    with pytest.raises(InputError, match=r"`gone` 8: both ways begin on .* look for object 7 by its references there"):
+        BothWays({2: mask(4), 8: mask(8)}, {8: [7]}, referred=(7,))
+    with pytest.raises(InputError, match=r"`gone` 5: there is no object 9 on any frame; there are: 1"):
+        BothWays({2: mask(4)}, {5: [9]}, referred=(7,))
+
+
 def test_two_masks_of_one_frame() -> None:
     both = with_first(3, first_mask_from_array(square(4) + square(40, 2)), {3: mask(8), 5: mask(4)})
     assert both[3].object_ids == (1, 2)

@@ -42,6 +42,7 @@ class BothWays:
     Args:
         masks: true masks by frame index; one without objects says that all are gone.
         gone: ids of objects that a frame does not show, by its index.
+        referred: ids of the objects that have references; those without a mask are looked for on both ways.
 
     Attributes:
         first: index of the first frame whose mask has an object.
@@ -53,12 +54,18 @@ class BothWays:
         InputError: there is no mask with an object, or an object is gone that no other frame shows.
     """
 
-    def __init__(self, masks: Mapping[int, FirstMask], gone: Mapping[int, Collection[int]] | None = None) -> None:
+    def __init__(
+        self,
+        masks: Mapping[int, FirstMask],
+        gone: Mapping[int, Collection[int]] | None = None,
+        referred: Collection[int] = (),
+    ) -> None:
         shown = [at for at, mask in masks.items() if mask.object_ids]
         if not shown:
             raise InputError(f"{parameter('masks_at')}: all masks are empty; give one that shows an object")
         self.first, self.last = min(shown), max(shown)
-        self._marks = _marks(masks, gone or {})
+        self._referred = frozenset(referred)
+        self._marks = {each: {} for each in referred} | _marks(masks, gone or {})
         for at, ids in (gone or {}).items():
             for object_id in ids:
                 self._check_gone(at, object_id)
@@ -70,9 +77,11 @@ class BothWays:
 
         Between two masks it falls evenly from 1 at the first to 0 at the second. Where only one of the two ways begins
         at a mask of the object, that one counts alone: before its first mask and after its last one, and beside a frame
-        on which it is gone.
+        on which it is gone. An object without a mask is found by its references on either way, which count the same.
         """
         marks = self._marks[object_id]
+        if not any(marks.values()):
+            return 0.5
         before = max((at for at in marks if at <= index), default=None)
         after = min((at for at in marks if at >= index), default=None)
         shown_before = before is not None and marks[before]
@@ -88,7 +97,8 @@ class BothWays:
         known: set[int] = set()
         absent: dict[int, list[int]] = {}
         for at in sorted({*masks, *gone}, key=lambda at: at * step):
-            ids = [each for each in gone.get(at, ()) if each in known]
+            sought = self._referred if (at - start) * step > 0 else ()
+            ids = [each for each in gone.get(at, ()) if each in known or each in sought]
             if ids:
                 absent[(at - origin) * step] = ids
             known |= set(masks[at].object_ids) if at in masks else set()
@@ -98,9 +108,28 @@ class BothWays:
         name, marks = parameter("gone"), self._marks.get(object_id, {})
         if marks.get(at):
             raise InputError(f"{name} {at}: object {object_id} is in the mask of this very frame")
-        if not any(marks.values()):
+        if object_id in self._referred:
+            if at in (self.first, self.last):
+                raise InputError(
+                    f"{name} {at}: both ways begin on the first and the last frame with a mask, and look for object "
+                    f"{object_id} by its references there; give another frame"
+                )
+        elif not any(marks.values()):
             there = ", ".join(str(each) for each, known in sorted(self._marks.items()) if any(known.values()))
             raise InputError(f"{name} {at}: there is no object {object_id} on any frame; there are: {there}")
+
+
+def check_begins_at_a_mask(both_ways: bool, marked: bool, referred: bool) -> None:
+    """Check that a run in both directions has a mask, or what one is made from, beside references.
+
+    Raises:
+        InputError: it has references alone.
+    """
+    if both_ways and referred and not marked:
+        raise InputError(
+            f"{parameter('both_ways')}: begins at a mask of the video, and there are {parameter('references')} alone, "
+            "which are looked for in every frame anyway; give a mask of some frame, or leave it out"
+        )
 
 
 def with_first(first_frame: int, first_mask: FirstMask, masks_at: Mapping[int, FirstMask]) -> dict[int, FirstMask]:
