@@ -35,6 +35,7 @@ from . import dataset, models
 from .dataset import Davis
 from .mask_folder import foreground
 from .models import Models
+from .pictures import read_rgb
 from .scoring import boundary, dilate, region
 
 AWAY = 10
@@ -197,7 +198,9 @@ def measure_cuts(options: argparse.Namespace, davis: Davis, loaded: Models, pair
         for objects in options.objects:
             measured = []
             for name, other in pairs:
-                parts = [cut_part(davis, name, 0), cut_part(davis, other, 0), cut_part(davis, name, CUT)]
+                before = cut_part(davis, name, 0)
+                between = cut_part(davis, other, 0, before[0][1].shape)
+                parts = [before, between, cut_part(davis, name, CUT)]
                 measured.append(follow_cuts(options, loaded, parts, objects == 2, refer))
                 lines.append(cut_row(refer, objects, f"{name}, {other}", measured[-1]))
                 print(lines[-1], flush=True)
@@ -207,8 +210,16 @@ def measure_cuts(options: argparse.Namespace, davis: Davis, loaded: Models, pair
         options.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def cut_part(davis: Davis, name: str, start: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def cut_part(
+    davis: Davis, name: str, start: int, size: Sequence[int] | None = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """Read a part of a clip: frames, and the masks of their objects, (H, W) bool.
+
+    Args:
+        davis: has the sequence.
+        name: of it.
+        start: index of the first frame.
+        size: (H, W) to which frames and masks are brought; None: they stay as they are.
 
     Raises:
         InputError: the sequence is too short.
@@ -217,9 +228,8 @@ def cut_part(davis: Davis, name: str, start: int) -> list[tuple[np.ndarray, np.n
     paths = image_paths(images)[start : start + CUT]
     if not paths:
         raise InputError(f"{images}: has no frame {start}, so it cannot come back after a cut")
-    return [
-        (np.asarray(Image.open(path).convert("RGB")), foreground(annotations / f"{path.stem}.png")) for path in paths
-    ]
+    shown = [(read_rgb(path), foreground(annotations / f"{path.stem}.png")) for path in paths]
+    return [(brought_to(rgb, size), brought_to(mask, size)) for rgb, mask in shown]
 
 
 def follow_cuts(
@@ -276,11 +286,15 @@ def painted_over(rgb: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 def resized(image: np.ndarray, scale: float) -> np.ndarray:
     """Resize a frame (bilinear, antialiased) or a mask (nearest neighbour)."""
-    if scale == 1:
+    return brought_to(image, (round(image.shape[0] * scale), round(image.shape[1] * scale)))
+
+
+def brought_to(image: np.ndarray, size: Sequence[int] | None) -> np.ndarray:
+    """Resize a frame (bilinear, antialiased) or a mask (nearest neighbour) to (H, W); None: leave it as it is."""
+    if size is None or image.shape[:2] == tuple(size):
         return image
-    size = round(image.shape[1] * scale), round(image.shape[0] * scale)
     filter_ = Image.Resampling.NEAREST if image.dtype == np.bool_ else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(image).resize(size, filter_))
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), filter_))
 
 
 def frames_until_found(regions: np.ndarray, away: np.ndarray) -> int | None:

@@ -21,6 +21,10 @@ from vos.readers.references import files_of, read_references
 from vos.references import Reference
 from vos.segmenters.lite import LiteSegmenter
 from vos.structures import Frame
+from vos.trackers.persam import PerSAM, search
+from vos.trackers.persam.decoded import Decoded
+from vos.trackers.persam.looks import View
+from vos.trackers.persam.objects import Objects
 from vos.weights.presence import Calibration, calibration_of
 
 SIZE = (120, 160)
@@ -146,6 +150,49 @@ def test_the_reference_itself_is_found(lite: LiteSegmenter) -> None:
     assert found.areas.tolist() == [mask.sum()]
 
 
+def test_surroundings_are_those_of_the_picture_that_is_searched(
+    lite: LiteSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Near by, the object is known from the reference and its background from the picture, whatever the reference's."""
+    used: list[tuple[bool, Objects]] = []
+    decode = PerSAM._decode
+
+    def seen(tracker: PerSAM, view: View, objects: Objects, *arguments: object, **options: object) -> Decoded:
+        used.append((view.context.region is None, objects))
+        return decode(tracker, view, objects, *arguments, **options)
+
+    monkeypatch.setattr(PerSAM, "_decode", seen)
+    made = finder(lite, Reference(picture(60), disc(60, 60, 10)))
+    made.find(Frame(0, 0.0, picture(110)[::-1].copy()))
+    reference = made.session.tracker._referred.objects.appearance
+    assert used[0][0]
+    near = [objects.appearance for _, objects in used[1:]]
+    assert near
+    for known in near:
+        assert known.first.foreground is reference.first.foreground and known.given is reference.given
+        assert known.first.background is known.last.background
+        assert known.first.background is not reference.first.background
+
+
+def test_an_object_that_fills_the_picture_is_encoded_once(lite: LiteSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The region around a large object is hardly smaller than the picture, so what is encoded serves."""
+    made = finder(lite, Reference(picture(60), disc(60, 60)))
+    whole = torch.tensor([[10.0, 10.0, 95.0, 100.0]])
+    monkeypatch.setattr(search, "_proposals", lambda view, one, logits, taken: [(whole, logits)])
+    regions = []
+    embed = type(lite).embed
+    monkeypatch.setattr(type(lite), "embed", lambda self, *given: (regions.append(given[1]), embed(self, *given))[1])
+    made.find(Frame(0, 0.0, picture(70)))
+    assert regions == [None]
+
+
+def test_a_small_object_is_also_learned_as_it_will_be_followed(lite: LiteSegmenter) -> None:
+    """From near by as it is and mirrored; the region that is encoded to follow a small one is much larger than that."""
+    large = finder(lite, Reference(picture(60), disc(60, 60, 40)))
+    small = finder(lite, Reference(picture(60), disc(60, 60, 5)))
+    assert [len(made.session.tracker._referred.near[0]) for made in (large, small)] == [2, 3]
+
+
 def test_several_references_give_the_largest_confidence(lite: LiteSegmenter) -> None:
     """D.3: one map for each reference, of which the pixel-wise maximum counts."""
     references = [Reference(picture(60), disc(60, 60)), Reference(picture(100, 50, (20, 60, 200)), disc(100, 50))]
@@ -155,8 +202,6 @@ def test_several_references_give_the_largest_confidence(lite: LiteSegmenter) -> 
     features = context.features.values
     maps = [prior.similarity(features, objects.prototypes[:, index]) for index in range(objects.prototypes.shape[1])]
     assert len(maps) >= 2
-    from vos.trackers.persam.looks import View
-
     torch.testing.assert_close(objects.confidence(View(context)), torch.stack(maps).amax(0))
 
 

@@ -25,7 +25,7 @@ from ...references import PRESENT, Shown, Sighting
 from ...structures import Explanation, Hint, Tracked
 from ...weights.presence import calibration_of
 from .absence import CLEARER, EMPTY_LOGIT, Absent, Look, mixed, seen
-from .looks import View, afresh, evidence_of
+from .looks import View, afresh, evidence_of, region_around
 from .objects import Objects
 from .referred import Referred, kind_features, mean_inside, place_features, stacked, together
 from .segmenting import GIVEN_MASK_LOGIT, Segmenting
@@ -38,6 +38,9 @@ SMALL = 0.5
 
 ENLARGED = 2.0
 """Length of the sides of that enlarged region, as a multiple of the object's."""
+
+FURTHER = 1.5
+"""How much larger a region that is followed must be than one from near by for a reference to be learned in it, too."""
 
 AROUND_THE_PEAK = 0.5
 """Share of the way from the map's median to its peak above which patches belong to the candidate at the peak."""
@@ -114,6 +117,9 @@ class Searching(Segmenting):
             region = Region.around(box, size, ROOM, LEAST_REGION)
             near.append((View(afresh(each.context, region)), mask))
             near.append((View(afresh(each.context, region, mirrored=True)), mask.flip(2)))
+            followed = region_around(self._settled, each.context, box)
+            if followed is not None and followed.height > FURTHER * region.height:
+                near.append((View(afresh(each.context, followed)), mask))
         whole = list(zip(views, masks, strict=True))
         objects = self._learn_together(whole)
         return (
