@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -19,15 +19,20 @@ from .marks import Gone
 
 
 def write_archive(
-    path: Path, results: Iterable[Result], fps: float | None, annotation: Mapping[str, object]
+    path: Path,
+    results: Iterable[Result],
+    fps: float | None,
+    annotation: Mapping[str, object],
+    write_more: Callable[[Path], None],
 ) -> Generator[int, None, None]:
-    """Write ``masks/``, ``overlay.mp4``, ``objects.csv`` and ``annotation.json`` into a zip.
+    """Write ``masks/``, ``overlay.mp4``, ``objects.csv``, ``annotation.json`` and further files into a zip.
 
     Args:
         path: of the zip; its folder is made, and while the zip is written a folder beside it.
         results: of the frames that have masks; at least one.
         fps: frames per second as the video states it, or None.
         annotation: content of ``annotation.json``.
+        write_more: writes further files into a folder.
 
     Yields:
         How many results are done.
@@ -50,6 +55,7 @@ def write_archive(
         with output_errors(path):
             text = json.dumps(annotation, indent=2, ensure_ascii=False) + "\n"
             (work / "annotation.json").write_text(text, encoding="utf-8")
+            write_more(work)
             with atomic_path(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
                 for file in sorted(file for file in work.rglob("*") if file.is_file()):
                     archive.write(file, file.relative_to(work))
@@ -62,6 +68,7 @@ def annotation_record(
     options: Mapping[str, str],
     names: Mapping[int, str],
     hints: Mapping[int, Mapping[int, Hint]],
+    references: Mapping[int, object],
 ) -> dict[str, object]:
     """Collect the content of ``annotation.json``.
 
@@ -70,6 +77,7 @@ def annotation_record(
         options: tracker and models.
         names: names of the objects by id.
         hints: hints by frame index and object id.
+        references: photographs by object id; without any they are left out.
     """
     return {
         "video": Path(frames.name).name,
@@ -80,6 +88,7 @@ def annotation_record(
             index: {each: _record_of(hint) for each, hint in sorted(hinted.items())}
             for index, hinted in sorted(hints.items())
         },
+        **({"references": references} if references else {}),
     }
 
 

@@ -52,6 +52,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--port", type=int, help="port to serve on (default: the first free one from 7860 on)")
     add_model_options(parser)
+    parser.add_argument(
+        "--text-model",
+        metavar="NAME",
+        help="detector for objects named in words: hub name or folder of Grounding DINO "
+        "(default: IDEA-Research/grounding-dino-tiny)",
+    )
+    parser.add_argument(
+        "--text-threshold", metavar="T", type=float, help="least score of an object named in words (default: 0.35)"
+    )
     parser.add_argument("--traceback", action="store_true", help="show where an error came from")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
@@ -72,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
 
     keep_freed_memory()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    names = ("tracker", "model", "prior", "device")
+    names = ("tracker", "model", "prior", "device", "text_model", "text_threshold")
     chosen = {name: getattr(options, name) for name in names}
     with (
         tempfile.TemporaryDirectory(prefix="vos-annotate-") as folder,
@@ -84,12 +93,12 @@ def run(options: argparse.Namespace) -> int:
         os.environ |= {"GRADIO_TEMP_DIR": f"{folder}/page", "GRADIO_ANALYTICS_ENABLED": "False"}
         from .server import serve  # reads these variables
 
-        blocks, url = serve(project, options.host, options.port)
+        page, url = serve(project, options.host, options.port)
         try:
             print(f"{url}  (Ctrl-C ends it)", flush=True)
             threading.Event().wait()
         finally:
-            blocks.close(verbose=False)
+            page.close()
     return 0
 
 

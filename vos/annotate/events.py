@@ -7,18 +7,23 @@ import html
 import io
 from collections.abc import AsyncIterator, Generator, Iterator
 from contextlib import closing, contextmanager
+from itertools import count
 from typing import Literal, TypedDict
 
 import gradio as gr
 
 from ..command.progress import Progress
+from ..command.status import with_flags
 from ..errors import InputError, VosError
 
 UPDATE_S = 0.25
 """Time between two updates of the page while tracking, seconds."""
 
-HELD_S = 30
-"""Time after which :func:`keep_open` looks whether its page is still there, seconds."""
+LOOK_S = 0.25
+"""Longest time that an open page delays the end of the server, seconds."""
+
+LOOKS = 120
+"""So many times ``LOOK_S`` after a page was closed, nothing is kept for it any longer."""
 
 Update = tuple[object, ...]
 """New values of an event's outputs, one for each component, in their order."""
@@ -45,15 +50,28 @@ QUICK: _Quick = {**PRIVATE, "concurrency_id": "quick", "concurrency_limit": 1}
 """Options of the events that are handled one after another."""
 
 
-async def keep_open() -> AsyncIterator[None]:
-    """Handle an event that never ends, so that the stream of answers to a page stays open as long as the page.
+class KeptOpen:
+    """Keeps the stream of answers to each page open as long as the page, by an event that does not end before.
 
     The framework closes the stream after the last answer that is due, and opens a new one with the next event. An event
     that is sent before the browser has noticed the end would never get its answer, and a click be lost.
     """
-    while True:
-        await asyncio.sleep(HELD_S)
-        yield
+
+    def __init__(self) -> None:
+        self._over = False
+
+    def end(self) -> None:
+        """End the event of all pages, so that the server can stop at once."""
+        self._over = True
+
+    async def wait(self) -> AsyncIterator[None]:
+        """Handle the event of one page; each value gives the framework an occasion to see that the page is gone."""
+        for waited in count(1):
+            if self._over:
+                break
+            await asyncio.sleep(LOOK_S)
+            if waited % LOOKS == 0:
+                yield
 
 
 def chosen(object_id: int | None) -> int:
@@ -73,7 +91,7 @@ def warned() -> Iterator[None]:
     try:
         yield
     except VosError as error:
-        gr.Warning(html.escape(str(error)), title="")
+        gr.Warning(html.escape(with_flags(str(error))), title="")
 
 
 def with_progress(run: Generator[int, None, None], total: int) -> Iterator[tuple[int, tuple[int, str]]]:

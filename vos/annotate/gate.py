@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
@@ -12,14 +12,20 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST_BODY = 64 * 1024
-"""Largest body of a request, bytes; the page sends clicks and names, there are no uploads."""
+"""Largest body of a request, bytes; the page sends clicks and names."""
+
+LARGEST_UPLOAD = 32 * 1024 * 1024
+"""Largest body of an upload, a photograph or its mask, bytes."""
+
+UPLOAD = "/gradio_api/upload"
+"""Path that takes uploads."""
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Names of this machine that no other machine can use."""
 
 _NEEDED = re.compile(
     r"/|/(config|theme\.css|favicon\.ico|manifest\.json)/?|/(assets|static|svelte)/.*"
-    r"|/gradio_api/(info|startup-events|queue/join|queue/data|cancel|reset|heartbeat/\w+|app_id)/?|/gradio_api/file=/.*"
+    rf"|{UPLOAD}|/gradio_api/(info|startup-events|queue/join|queue/data|cancel|reset|heartbeat/\w+|app_id)/?|/gradio_api/file=/.*"
 )
 """Paths that the page asks for."""
 
@@ -44,7 +50,9 @@ def middleware(host: str) -> list[Middleware]:
 
 
 class Gate:
-    """Refuses paths that the page does not need and large requests; adds headers that keep the browser to this server.
+    """Refuses paths that the page does not need, large requests, and uploads that other web sites send.
+
+    It adds headers that keep the browser to this server.
 
     Args:
         app: the application behind it.
@@ -62,13 +70,13 @@ class Gate:
         if refusal:
             await PlainTextResponse(refusal[1], refusal[0])(scope, receive, send)
             return
-        received = 0
+        received, limit = 0, _limit(scope)
 
         async def receive_bounded() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            return message if received <= LARGEST_BODY else {"type": "http.disconnect"}
+            return message if received <= limit else {"type": "http.disconnect"}
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -86,7 +94,16 @@ class Gate:
             return 404, "not found"
         if not _NEEDED.fullmatch(unquote(scope["path"])):
             return 404, "not found"
-        length = Headers(scope=scope).get("content-length", "0")
-        if not length.isdecimal() or int(length) > LARGEST_BODY:
-            return 413, f"more than {LARGEST_BODY} bytes"
+        headers, limit = Headers(scope=scope), _limit(scope)
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > limit:
+            return 413, f"more than {limit} bytes"
+        # Unlike all else that the page sends, a browser would let a form of any web site send an upload.
+        if scope["path"] == UPLOAD and urlsplit(headers.get("origin", "")).netloc != headers.get("host"):
+            return 403, "uploads are taken from the page itself only"
         return None
+
+
+def _limit(scope: Scope) -> int:
+    """Return the largest body of a request, bytes."""
+    return LARGEST_UPLOAD if scope["path"] == UPLOAD else LARGEST_BODY

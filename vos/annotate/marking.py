@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import replace
+from collections.abc import Collection, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, RLock
 from typing import Any, Self
 
 import numpy as np
 
-from ..errors import InputError
+from ..engine.device import pick_device
+from ..engine.text import SAME_OBJECT, Words, hints_of_words, overlap
+from ..errors import InputError, parameter
 from ..pipeline import open_session
 from ..readers.seek import VideoFrames
 from ..structures import MAX_OBJECT_ID, Hint, Result
 from .guesses import Guesses
 from .label_maps import LabelMaps, result_with_scores
-from .marks import SMALLEST_BOX, Gone, clean_name
+from .marks import Gone, box_between, clean_name, with_point
+from .photographs import Photographs
+
+_ALL_NUMBERS_USED = f"at most {MAX_OBJECT_ID} objects can be numbered; start again for more"
 
 
 class Marking:
@@ -35,6 +40,8 @@ class Marking:
         video: a video file, or a folder of numbered images.
         folder: an empty folder that nothing else writes to.
         tracker: name of an installed tracker.
+        text_model: weights of the detector that finds objects by words; None: its default.
+        text_threshold: least score of an object that is found by words; None: the default.
         **session_options: ``model``, ``prior``, ``device``, see :func:`vos.pipeline.open_session`.
 
     Attributes:
@@ -42,12 +49,22 @@ class Marking:
         names: names of the objects by id, in the order in which they were added.
         hints: hints by frame index and object id.
         corner: first corner of an unfinished box: frame index, object id, x, y; or None.
+        photographs: pictures of the objects from elsewhere; changed inside :meth:`changed_photographs` alone.
 
     Raises:
         VosError: the video cannot be read, or a name is unknown.
     """
 
-    def __init__(self, video: str | Path, folder: Path, *, tracker: str = "persam-f", **session_options: Any) -> None:
+    def __init__(
+        self,
+        video: str | Path,
+        folder: Path,
+        *,
+        tracker: str = "persam-f",
+        text_model: str | None = None,
+        text_threshold: float | None = None,
+        **session_options: Any,
+    ) -> None:
         self.frames = VideoFrames(video)
         self.names: dict[int, str] = {}
         self.hints: dict[int, dict[int, Hint]] = {}
@@ -56,6 +73,8 @@ class Marking:
         self._session = open_session(**self._options)
         self._given, self._tracked = LabelMaps(folder / "given"), LabelMaps(folder / "tracked")
         self._guesses = Guesses(folder / "guesses", self.frames.size)
+        self.photographs = Photographs(folder / "photographs", self._session.segment)
+        self._words = Words.of("anything", text_threshold, text_model)
         self._scores: dict[int, dict[int, float]] = {}  # of the tracked frames, by frame index and object id
         self._history: list[tuple[int, int, Hint | None]] = []  # frame index, object id, the hint before the mark
         self._last_id = 0
@@ -94,7 +113,7 @@ class Marking:
         with self._lock:
             self._refuse_while_tracking()
             if self._last_id == MAX_OBJECT_ID:
-                raise InputError(f"at most {MAX_OBJECT_ID} objects can be numbered; start again for more")
+                raise InputError(_ALL_NUMBERS_USED)
             self._last_id += 1
             self.names[self._last_id] = clean_name(name)
             return self._last_id
@@ -120,6 +139,7 @@ class Marking:
             for index in [index for index, hints in self.hints.items() if object_id in hints]:
                 self._set_hint(index, object_id, None)
             self._history = [entry for entry in self._history if entry[1] != object_id]
+            self.photographs.drop(object_id)
             del self.names[object_id]  # it stays in tracked/, from where only objects with a name are read
             self._forget_run()
 
@@ -144,10 +164,7 @@ class Marking:
                 self._guesses.take(self.frames.frame(index), object_id, found, x, y, others)
             if not inside and hint == Hint() and not self._guesses.read(index, [object_id]).any():
                 raise InputError("mark the object itself first: a point inside it, or a box around it")
-            if hint.box is not None and inside:
-                x0, y0, x1, y1 = hint.box
-                hint = replace(hint, box=(min(x0, x), min(y0, y), max(x1, x), max(y1, y)))
-            self._mark(index, object_id, replace(hint, points=(*hint.points, (float(x), float(y), bool(inside)))))
+            self._mark(index, object_id, with_point(hint, x, y, inside))
 
     def add_corner(self, index: int, object_id: int, x: float, y: float) -> None:
         """Mark a corner of a box around an object; the second one makes the box, which replaces the frame's marks.
@@ -163,9 +180,7 @@ class Marking:
                 return
             *_, x0, y0 = self.corner
             self.corner = None
-            if min(abs(x - x0), abs(y - y0)) < SMALLEST_BOX:
-                raise InputError("the box is too small: click two opposite corners of it")
-            self._mark(index, object_id, Hint((min(x0, x), min(y0, y), max(x0, x), max(y0, y))))
+            self._mark(index, object_id, Hint(box_between(x0, y0, x, y)))
 
     def mark_gone(self, index: int, object_id: int) -> None:
         """Mark that a frame does not show an object, in the place of its other marks there; its mask is empty.
@@ -211,6 +226,57 @@ class Marking:
             self._set_hint(index, object_id, before)
             return index
 
+    def find(self, index: int, object_id: int | None, words: str) -> list[int]:
+        """Mark all that words name on a frame by a box each, as objects with these words as their name.
+
+        Args:
+            index: of the frame.
+            object_id: the chosen object, which is the first of them if nothing is known of it yet.
+            words: such as ``the brown dog``.
+
+        Returns:
+            The ids of the objects.
+
+        Raises:
+            InputError: nothing of the kind is seen that is not marked yet, there are too many objects, or tracking is
+                running; nothing is changed.
+            WeightsError: the detector's weights are missing or do not fit.
+        """
+        asked = Words.of(words, self._words.threshold, self._words.weights)
+        try:
+            hints = hints_of_words(self.frames.frame(index), asked, pick_device(self._options.get("device", "auto")))
+        except InputError as error:
+            raise InputError(str(error).removeprefix(f"{parameter('text')} ")) from error
+        with self._lock:
+            self._refuse_while_tracking()
+            marked = [hint.box for hint in self.hints.get(index, {}).values() if hint.box is not None]
+            boxes = [hint.box for hint in hints if hint.box is not None]
+            fresh = [Hint(box) for box in boxes if all(overlap(box, other) <= SAME_OBJECT for other in marked)]
+            if not fresh:
+                raise InputError(f"{words!r}: all that is found on this frame has its box already")
+            blank = [object_id] if object_id is not None and self._is_blank(object_id) else []
+            ids = [*blank, *range(self._last_id + 1, self._last_id + 1 + len(fresh) - len(blank))]
+            if max(ids) > MAX_OBJECT_ID:
+                raise InputError(_ALL_NUMBERS_USED)
+            self._set_hints(index, dict(zip(ids, fresh, strict=True)))
+            self._last_id = max(self._last_id, *ids)
+            self.names |= dict.fromkeys(ids, clean_name(words))
+            self._history += [(index, each, None) for each in ids]
+            return ids
+
+    @contextmanager
+    def changed_photographs(self, object_id: int) -> Iterator[Photographs]:
+        """Give the photographs for a change of those of an object.
+
+        Raises:
+            InputError: there is no such object, or tracking is running.
+        """
+        with self._lock:
+            self._refuse_while_tracking()
+            self._check_object(object_id)
+            yield self.photographs
+            self._forget_run()
+
     # Masks
 
     @property
@@ -234,12 +300,16 @@ class Marking:
         Raises:
             InputError: there is no such frame, or it cannot be decoded.
         """
+        return self._result(index, self.names)
+
+    def _result(self, index: int, tracked: Collection[int]) -> Result:
+        """Return the objects of a frame, but the tracked masks of some objects alone."""
         frame = self.frames.frame(index)
         with self._lock:
             labels = np.zeros(frame.size, np.uint8)
             scores: dict[int, float] = {}
             if index in self._scores:
-                scores = {each: score for each, score in self._scores[index].items() if each in self.names}
+                scores = {each: score for each, score in self._scores[index].items() if each in tracked}
                 labels = self._tracked.read(index, scores)
             if index in self.hints:
                 hinted = self.hints[index]
@@ -259,10 +329,12 @@ class Marking:
         self._history.append((index, object_id, before))
 
     def _set_hint(self, index: int, object_id: int, hint: Hint | None) -> None:
-        """Replace one hint, None: remove it, and make the frame's given masks anew; on an error nothing is changed."""
-        hints = {each: other for each, other in self.hints.get(index, {}).items() if each != object_id}
-        if hint is not None:
-            hints[object_id] = hint
+        """Replace one hint as :meth:`_set_hints` does."""
+        self._set_hints(index, {object_id: hint})
+
+    def _set_hints(self, index: int, changed: Mapping[int, Hint | None]) -> None:
+        """Replace hints, None: remove it, and make the frame's given masks anew; on an error nothing is changed."""
+        hints = {each: hint for each, hint in {**self.hints.get(index, {}), **changed}.items() if hint is not None}
         if hints:
             frame = self.frames.frame(index)
             ids = tuple(each for each in sorted(hints) if hints[each] != Gone())
@@ -288,6 +360,11 @@ class Marking:
         """Raise an ``InputError`` if there is no such object."""
         if object_id not in self.names:
             raise InputError(f"there is no object {object_id}; add one first")
+
+    def _is_blank(self, object_id: int) -> bool:
+        """Tell whether nothing is known of an object."""
+        known = {each for marks in (self.hints, self._scores) for of_frame in marks.values() for each in of_frame}
+        return self.names.get(object_id) == "" and object_id not in known and not self.photographs.of(object_id)
 
     def _forget_run(self) -> None:
         """Drop a stopped run, which can then no longer be resumed."""

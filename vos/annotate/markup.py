@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Sequence
 
 from ..palette import bright_palette
+from .photographs import Photograph
 from .picture import enlargement
 from .project import Project
 
@@ -14,6 +16,27 @@ KEYS = (
     "<kbd>T</kbd> track · <kbd>R</kbd> back · <kbd>W</kbd> both ways · <kbd>E</kbd> in between · <kbd>S</kbd> stop"
 )
 """The keys of ``page.js``, as HTML."""
+
+
+def choices(project: Project) -> list[tuple[str, int]]:
+    """List the objects as the page shows them, with their ids."""
+    listed = []
+    for object_id, name in tuple(project.names.items()):
+        shown = "(photograph)" if project.photographs.of(object_id) else ""
+        listed.append((" ".join(filter(None, (str(object_id), name, shown))), object_id))
+    return listed
+
+
+def photograph_state(photographs: Sequence[Photograph]) -> str:
+    """Write as HTML what the photographs of an object are good for, and what to do with the last one."""
+    if not photographs:
+        return "<p>A photograph from anywhere: the object is looked for in the video, without any mark there.</p>"
+    last, others = photographs[-1], len(photographs) - 1
+    more = f" With {others} more." if others else ""
+    text = "Mark the object in it with the tools above, or upload its mask."
+    if last.mask is not None:
+        text = "The object is looked for from the frame that you track from."
+    return f"<p><b>{html.escape(last.name)}</b>{more} {text}</p>"
 
 
 def progress_line(text: str = "", share: float | None = None) -> str:

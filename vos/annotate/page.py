@@ -14,9 +14,10 @@ from pathlib import Path
 
 import gradio as gr
 
-from .events import PRIVATE, QUICK, Update, chosen, keep_open, warned, with_progress
-from .markup import frame_state, progress_line
-from .panels import BOX, HELP, INSIDE, Download, Marks, Objects, Stage, Tracking
+from .events import PRIVATE, QUICK, KeptOpen, Update, chosen, warned, with_progress
+from .markup import choices, frame_state, progress_line
+from .panels import BOX, HELP, INSIDE, Download, Marks, Objects, Stage, Tracking, Words
+from .photograph_panel import PhotographPanel
 from .picture import draw_frame, enlargement
 from .project import Project
 from .ways import Way
@@ -44,6 +45,7 @@ class Page:
     def __init__(self, project: Project) -> None:
         self._project = project
         self._shown = count()
+        self._kept_open = KeptOpen()
         name = Path(project.frames.name).name
         with gr.Blocks(
             title=f"{name} - vos-annotate", analytics_enabled=False, fill_width=True, delete_cache=(60, KEPT_S)
@@ -54,6 +56,11 @@ class Page:
                 with gr.Column(scale=1, min_width=300, elem_id="steps"):
                     self._add_steps(name)
             self._wire()
+
+    def close(self) -> None:
+        """Stop serving the page."""
+        self._kept_open.end()
+        self.blocks.close(verbose=False)
 
     def _add_steps(self, name: str) -> None:
         """Add the four steps; ``name`` is the video's."""
@@ -66,6 +73,8 @@ class Page:
         self._objects = Objects()
         gr.HTML("<h2>2 · Mark it in the picture</h2>")
         self._marks = Marks()
+        self._photographs = PhotographPanel(self._project)
+        self._words = Words()
         gr.HTML("<h2>3 · Track</h2>")
         self._tracking = Tracking()
         gr.HTML("<h2>4 · Download</h2>")
@@ -78,12 +87,13 @@ class Page:
         )  # fmt: skip
         where = [stage.slider, objects.list]
         view = [stage.picture, stage.state]
-        whole = [stage.slider, *view, objects.list, objects.name]
+        described = [objects.name, *self._photographs.outputs]
+        whole = [stage.slider, *view, objects.list, *described]
         busy = [*whole, tracking.progress, *self._buttons()]
-        self.blocks.load(keep_open, None, None, concurrency_limit=None, **PRIVATE)
+        self.blocks.load(self._kept_open.wait, None, None, concurrency_limit=None, **PRIVATE)
         self.blocks.load(self._load, None, busy, **QUICK)
         stage.slider.input(self._show, stage.slider, view, trigger_mode="always_last", **QUICK)
-        objects.list.input(lambda each: self._project.names.get(each, ""), objects.list, objects.name, **QUICK)
+        objects.list.input(self._describe, objects.list, described, **QUICK)
         named = [objects.name.input, objects.name.blur]
         # each with the values of its moment: one that waits would take the name to the object that is chosen by then
         gr.on(named, self._rename, [objects.list, objects.name], objects.list, trigger_mode="multiple", **QUICK)
@@ -94,6 +104,9 @@ class Page:
         marks.undo.click(self._undo, where, whole, **QUICK)
         marks.clear.click(self._clear, where, view, **QUICK)
         marks.gone.click(self._gone, where, view, **QUICK)
+        self._photographs.wire(objects.list, marks.tool)
+        asked = [self._words.find.click, self._words.text.submit]
+        gr.on(asked, self._find, [*where, self._words.text], busy, **PRIVATE)
         tracking.track.click(self._track, where, busy, **PRIVATE)
         for way, button in tracking.ways.items():
             button.click(partial(self._track_back, way), where, busy, **PRIVATE)
@@ -102,11 +115,11 @@ class Page:
         prepared = download.prepare.click(self._export, None, shown, **PRIVATE)
         prepared.success(None, None, None, js="() => document.querySelector('#download').click()", **PRIVATE)
 
-    def _buttons(self) -> list[gr.Button]:
+    def _buttons(self) -> list[gr.components.Component]:
         """List the buttons that wait while work is under way; the last one stops it."""
         objects, marks, tracking = self._objects, self._marks, self._tracking
-        quiet = [objects.new, objects.delete, marks.undo, marks.clear, marks.gone, tracking.track]
-        return [*quiet, *tracking.ways.values(), self._download.prepare, tracking.stop]
+        quiet = [objects.new, objects.delete, marks.undo, marks.clear, marks.gone, self._words.find, tracking.track]
+        return [*quiet, *self._photographs.buttons, *tracking.ways.values(), self._download.prepare, tracking.stop]
 
     def _enabled(self, busy: bool) -> list[object]:
         """Enable the buttons, or while busy the last one alone, which stops the work."""
@@ -146,20 +159,21 @@ class Page:
         names = self._project.names
         if object_id not in names:
             object_id = next(iter(names), None)
-        name = "" if object_id is None else names.get(object_id, "")
-        return index, *self._show(index), gr.update(choices=self._choices(), value=object_id), name
+        listed = gr.update(choices=choices(self._project), value=object_id)
+        return index, *self._show(index), listed, *self._describe(object_id)
+
+    def _describe(self, object_id: int | None) -> Update:
+        """Show the name and the photograph of an object."""
+        name = "" if object_id is None else self._project.names.get(object_id, "")
+        return name, *self._photographs.shown(object_id)
 
     def _rename(self, object_id: int | None, name: str) -> object:
-        before = self._choices()
+        before = choices(self._project)
         with warned():
             self._project.rename(chosen(object_id), name)
-        if self._choices() == before:
+        if choices(self._project) == before:
             return gr.skip()
-        return gr.update(choices=self._choices())  # another object may be chosen by now
-
-    def _choices(self) -> list[tuple[str, int]]:
-        """List the objects as the page shows them, with their ids."""
-        return [(f"{each} {name}".strip(), each) for each, name in tuple(self._project.names.items())]
+        return gr.update(choices=choices(self._project))  # another object may be chosen by now
 
     def _new(self, index: int, object_id: int | None) -> Update:
         with warned():
@@ -199,10 +213,19 @@ class Page:
             self._project.mark_gone(index, chosen(object_id))
         return self._show(index)
 
+    def _find(self, index: int, object_id: int | None, words: str) -> Iterator[Update]:
+        yield *self._whole(index, object_id), progress_line(f"Looking for {words} …"), *self._enabled(busy=True)
+        text = ""
+        with warned():
+            found = self._project.find(index, object_id, words)
+            object_id, text = found[0], f"Found {len(found)}: look at the masks, then track."
+        yield *self._whole(index, object_id), progress_line(text), *self._enabled(busy=False)
+
     def _track(self, index: int, object_id: int | None) -> Iterator[Update]:
-        total = len(self._project.frames) - 1 - index
-        text = "" if total else "This is the last frame: nothing is left to track."
-        yield from self._follow(lambda: (self._project.track(index), total), index, object_id, text)
+        last = index == len(self._project.frames) - 1
+        text = "This is the last frame: nothing is left to track." if last else ""
+        started = lambda: (self._project.track(index), self._project.frames_from(index))
+        yield from self._follow(started, index, object_id, text)
 
     def _track_back(self, way: Way, index: int, object_id: int | None) -> Iterator[Update]:
         project = self._project
@@ -212,13 +235,13 @@ class Page:
 
     def _follow(self, start: Callable[[], Started], index: int, object_id: int | None, text: str) -> Iterator[Update]:
         """Show a run while it goes on; ``text`` if there is nothing to be done."""
-        reached = index
+        reached, unchanged = index, [gr.skip()] * (2 + len(self._photographs.outputs))
         yield *self._whole(index, object_id), progress_line("Starting …"), *self._enabled(busy=True)
         with warned():
             run, total = start()
             for done, (reached, text) in with_progress(run, total):
                 shown = progress_line(text, done / max(1, total))
-                yield reached, *self._show(reached), gr.skip(), gr.skip(), shown, *self._unchanged()
+                yield reached, *self._show(reached), *unchanged, shown, *self._unchanged()
         yield *self._whole(reached, object_id), progress_line(text), *self._enabled(busy=False)
 
     def _export(self) -> Iterator[Update]:

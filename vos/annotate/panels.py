@@ -73,6 +73,18 @@ class Marks:
             self.gone = gr.Button("Gone", size="sm", min_width=90, elem_id="gone")
 
 
+class Words:
+    """The field that says in words what to look for."""
+
+    def __init__(self) -> None:
+        with gr.Accordion("Or say what it is", open=False, elem_id="words"), gr.Row():
+            self.text = gr.Textbox(
+                placeholder="the brown dog", show_label=False, container=False, max_length=LONGEST_NAME, min_width=140,
+                scale=3, elem_id="text",
+            )  # fmt: skip
+            self.find = gr.Button("Find here", size="sm", min_width=80, elem_id="find")
+
+
 class Tracking:
     """The buttons that start and stop a run, and the line that tells how far it is."""
 

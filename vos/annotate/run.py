@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 
 import numpy as np
 
@@ -15,7 +15,10 @@ from .marks import Gone
 
 
 def masks_for_run(
-    result: Result, hints: Mapping[int, Mapping[int, Hint]], given: Callable[[int, Iterable[int]], np.ndarray]
+    result: Result,
+    hints: Mapping[int, Mapping[int, Hint]],
+    given: Callable[[int, Iterable[int]], np.ndarray],
+    referred: Collection[int] = (),
 ) -> tuple[dict[int, FirstMask], dict[int, list[int]]]:
     """Collect the masks that a run from a frame is given, and the ids of objects that are gone, by frame index.
 
@@ -27,6 +30,7 @@ def masks_for_run(
         result: the frame's own masks.
         hints: by frame index and object id.
         given: reads the labels (H, W) of some objects from the masks made from the hints, by frame index.
+        referred: ids of the objects that have references, which the run looks for from its first frame on.
     """
     index = result.frame.index
     present = {each for each, area in zip(result.object_ids, result.areas, strict=True) if area}
@@ -38,8 +42,10 @@ def masks_for_run(
             wanted -= present | _marked(hints, other, index)
         if wanted and other != index:
             masks[other] = FirstMask(given(other, wanted), tuple(sorted(wanted)))
+    first = min({index, *masks})
     for other, hinted in sorted(hints.items()):
-        known = {each for at, mask in masks.items() if at < other for each in mask.object_ids}
+        known = set(referred) if other >= first else set()
+        known |= {each for at, mask in masks.items() if at < other for each in mask.object_ids}
         absent = [each for each, hint in hinted.items() if hint == Gone() and each in known]
         if absent:
             gone[other] = absent
@@ -64,7 +70,8 @@ def results_from(
     Args:
         index: of the frame that the run starts from.
         frames: the video.
-        masks: from :func:`masks_for_run`; at least one, of ``index`` or an earlier frame.
+        masks: from :func:`masks_for_run`; at least one, of ``index`` or an earlier frame; the first may be without
+            objects if the session has references.
         gone: from there, too.
         session: a fresh one; closed at the end, also if the generator is closed before.
     """

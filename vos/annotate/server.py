@@ -8,7 +8,7 @@ from pathlib import Path
 import gradio as gr
 
 from ..errors import InputError, parameter
-from .gate import LARGEST_BODY, middleware
+from .gate import LARGEST_UPLOAD, middleware
 from .markup import colours_css, picture_css
 from .page import Page
 from .project import Project
@@ -17,11 +17,12 @@ HERE = Path(__file__).parent
 """Folder of ``page.css`` and ``page.js``."""
 
 
-def serve(project: Project, host: str = "127.0.0.1", port: int | None = None) -> tuple[gr.Blocks, str]:
-    """Serve the page of a project from background threads, until the returned blocks are closed.
+def serve(project: Project, host: str = "127.0.0.1", port: int | None = None) -> tuple[Page, str]:
+    """Serve the page of a project from background threads, until it is closed.
 
     The pictures that the browser fetches are in the folder that the environment variable ``GRADIO_TEMP_DIR`` names;
-    no other file is served. The variable must be set before this module is imported.
+    no other file is served. Uploads lie there, too, until the project takes them over. The variable must be set before
+    this module is imported.
 
     Args:
         project: the project that is shown.
@@ -36,8 +37,8 @@ def serve(project: Project, host: str = "127.0.0.1", port: int | None = None) ->
     """
     host = host.strip("[]")
     _check_address(host, port)
-    blocks = Page(project).blocks
-    _, url, _ = blocks.launch(
+    page = Page(project)
+    _, url, _ = page.blocks.launch(
         server_name=f"[{host}]" if ":" in host else host,
         server_port=port,
         share=False,
@@ -46,7 +47,7 @@ def serve(project: Project, host: str = "127.0.0.1", port: int | None = None) ->
         quiet=True,
         footer_links=[],
         allowed_paths=[],
-        max_file_size=LARGEST_BODY,
+        max_file_size=LARGEST_UPLOAD,
         ssr_mode=False,
         enable_monitoring=False,
         app_kwargs={"middleware": middleware(host), "docs_url": None, "redoc_url": None},
@@ -54,7 +55,7 @@ def serve(project: Project, host: str = "127.0.0.1", port: int | None = None) ->
         css=(HERE / "page.css").read_text(encoding="utf-8") + picture_css(*project.frames.size) + colours_css(),
         head=f"<script>{(HERE / 'page.js').read_text(encoding='utf-8')}</script>",
     )
-    return blocks, url
+    return page, url
 
 
 def _check_address(host: str, port: int | None) -> None:
