@@ -33,10 +33,10 @@ from vos.batch.storage import Place, Storage, upload
 from vos.batch.worker import VideoWorker, video_request
 from vos.command.cli import main as vos_track
 from vos.command.options import Options
-from vos.engine.model_cache import ModelCache
 from vos.errors import InputError, OutputError, VosError
 from vos.segmenters.lite import LiteSegmenter
 from vos.testing.clip import clip, disc_labels
+from vos.weights.model_cache import ModelCache
 
 SIZE = (64, 96)
 FRAMES = 5

@@ -21,7 +21,6 @@ from .engine.given import (
 )
 from .engine.joining import join
 from .engine.kept import KeptResults
-from .engine.model_cache import ModelCache
 from .engine.models import defer_encoder, defer_segmenter, new_tracker
 from .engine.session import Session
 from .errors import InputError, parameter
@@ -30,6 +29,7 @@ from .readers.prefetch import prefetch
 from .readers.source import SourceReader
 from .references import Reference, check_takes_references
 from .structures import FirstMask, Frame, Result
+from .weights.model_cache import ModelCache
 
 _log = logging.getLogger(__name__)
 

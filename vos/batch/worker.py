@@ -10,9 +10,9 @@ from typing import Any
 from .. import plugins
 from ..command.run import track
 from ..command.saved import read_json
-from ..engine.model_cache import ModelCache
 from ..errors import OutputError
 from ..files import output_errors
+from ..weights.model_cache import ModelCache
 from .arguments import read_options
 from .storage import RECORD, Place, as_request, from_request, upload
 

@@ -21,7 +21,6 @@ from ..engine.given import (
     read_first_mask,
     read_mask,
 )
-from ..engine.model_cache import ModelCache
 from ..engine.session import Session
 from ..errors import InputError, OutputError, ViewerGone
 from ..folder_lock import FolderLock
@@ -34,6 +33,7 @@ from ..readers.prefetch import read_ahead
 from ..readers.references import read_references
 from ..readers.source import SourceReader, faults_line
 from ..structures import FirstMask, Result
+from ..weights.model_cache import ModelCache
 from ..writers.open import open_writers
 from ..writers.outputs import DEBUG_FOLDER, OUTPUTS, need_soft_edges
 from ..writers.thread import WriterThread

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from ..engine.model_cache import ModelCache
 from ..engine.session import Session
 from ..pipeline import open_session
+from ..weights.model_cache import ModelCache
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
