@@ -3,9 +3,9 @@
     python -m vos.benchmarks.find_speed
     python -m vos.benchmarks.find_speed --pictures DAVIS_ROOT/JPEGImages/480p/dog --reference dog.jpg=dog.png
 
-Without ``--pictures`` it draws its own, as JPEG. The whole command runs, from the list of files to the tables, with a
-model that is loaded; between two runs the encoder alone passes over the same pictures, which are in memory then, with
-all threads. Prints a Markdown table, a line for each run.
+Without ``--pictures`` it draws its own, as JPEG. The command reads, searches and writes them all; that it loads a model
+and learns the reference, once a run, is not counted. Between two runs the encoder alone passes over the same pictures,
+which are in memory then, with all threads. Prints a Markdown table, a line for each run.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from PIL import Image
 
 from ..command.find_options import DEFAULT_SAVES, FindOptions, build_parser
+from ..command.find_outputs import Entry
 from ..command.find_run import FindRun
 from ..command.status import exit_status
 from ..engine.models import new_tracker
@@ -103,22 +105,32 @@ def encode_all(loaded: Models, files: Sequence[str]) -> float:
 def find_all(loaded: Models, files: Sequence[str], reference: str, out: Path) -> float:
     """Run the command on pictures; return the seconds of one."""
     arguments = [*files, "--reference", reference, "-o", str(out), "--quiet"]
-    options = build_parser().parse_args(arguments, FindOptions())
-    began = time.perf_counter()
-    _LoadedRun(options, loaded).run()
-    return (time.perf_counter() - began) / len(files)
+    timed = _TimedRun(build_parser().parse_args(arguments, FindOptions()), loaded)
+    timed.run()
+    return timed.seconds / len(files)
 
 
-class _LoadedRun(FindRun):
-    """A run of the command whose models are loaded already."""
+class _TimedRun(FindRun):
+    """A run of the command whose models are loaded already.
+
+    Attributes:
+        seconds: from the first picture to the last one.
+    """
 
     def __init__(self, options: FindOptions, loaded: Models) -> None:
         super().__init__(options, DEFAULT_SAVES.split(","))
         self._loaded = loaded
+        self.seconds = 0.0
 
     def _finder(self) -> Finder:
         models = self._loaded
         return Finder(new_tracker(self._options.tracker), models.segmenter, models.encoder("same"), self._references)
+
+    def _entries(self, stack: ExitStack, finder: Finder, done: dict[str, Entry]) -> list[Entry]:
+        began = time.perf_counter()
+        entries = super()._entries(stack, finder, done)
+        self.seconds = time.perf_counter() - began
+        return entries
 
 
 if __name__ == "__main__":
