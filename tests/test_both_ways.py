@@ -376,6 +376,19 @@ def test_standard_input_cannot_be_walked_back(tmp_path: Path) -> None:
     assert done.returncode == 2 and "can be read forwards only, like all that is live" in line
 
 
+def counted_steps(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let every session note the frames that it steps to, by their indices."""
+    stepped: list[int] = []
+    step = Session.step
+
+    def noted(session: Session, frame: Frame, *more: object) -> Result:
+        stepped.append(frame.index)
+        return step(session, frame, *more)
+
+    monkeypatch.setattr(Session, "step", noted)
+    return stepped
+
+
 KILLED = """
 import os, signal, sys
 from vos.command import frame_log
@@ -401,9 +414,7 @@ def test_killed_on_the_way_back_it_goes_on_there(tmp_path: Path, monkeypatch: py
     assert done.returncode == -9, done.stderr
     assert len(list((out / FOLDER / "backwards/labels").glob("[0-9]*.png"))) == 5
     assert main([*line, "-o", str(out)]) == 2  # it is not taken without --resume
-    stepped = []
-    step = Session.step
-    monkeypatch.setattr(Session, "step", lambda self, frame: (stepped.append(frame.index), step(self, frame))[1])
+    stepped = counted_steps(monkeypatch)
     assert main([*line, "-o", str(out), "--resume"]) == 0
     assert stepped == [*range(stepped[0], 11), *range(4, COUNT)] and 3 <= stepped[0] <= 5
     assert written(out) == written(whole)
@@ -427,9 +438,7 @@ def test_stopped_on_the_way_forwards_it_goes_on_there(
     with monkeypatch.context() as patch:
         patch.setattr(MaskWriter, "write", fail)
         assert main([*line, "-o", str(out)]) == 2
-    stepped = []
-    step = Session.step
-    monkeypatch.setattr(Session, "step", lambda self, frame: (stepped.append(frame.index), step(self, frame))[1])
+    stepped = counted_steps(monkeypatch)
     assert main([*line, "-o", str(out), "--resume"]) == 0
     assert stepped == list(range(stepped[0], COUNT)) and 4 <= stepped[0] <= 7
     assert written(out) == written(whole)
