@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +49,15 @@ def oracle(name: str) -> dict[str, np.ndarray]:
     """Load all arrays of one file of the published outputs."""
     with np.load(DATA / f"{name}.npz") as file:
         return {key: file[key] for key in file.files}
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Several threads add up in an order of their own, and what that changes grows over the frames."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

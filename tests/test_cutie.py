@@ -22,6 +22,7 @@ from vos.command.cli import main
 from vos.errors import PluginError, WeightsError
 from vos.testing.clip import clip, disc_labels, discs, sway
 from vos.trackers import cutie
+from vos.weights.model_cache import ModelCache
 
 SIZE = (97, 131)
 
@@ -97,6 +98,24 @@ def session(weights):
 
 def frames(count: int, size: tuple[int, int] = SIZE):
     return list(itertools.islice(clip(size), count))
+
+
+def test_sessions_share_what_a_cache_keeps(weights, monkeypatch):
+    loads, models = [], ModelCache()
+    load = cutie.load_network
+    monkeypatch.setattr(cutie, "load_network", lambda file: (loads.append(file), load(file))[1])
+    first, *later = frames(3)
+    results = []
+    for _ in range(2):
+        with vos.open_session(tracker=weights, device="cpu", models=models) as session:
+            session.start(first, discs(1, SIZE))
+            results.append([session.step(frame).logits for frame in later])
+            assert session.tracker.files == (weights.partition(":")[2],)
+    assert len(loads) == 1
+    assert all(np.array_equal(*pair) for pair in zip(*results, strict=True))
+    with vos.open_session(tracker=weights, device="cpu") as session:  # with a cache of its own
+        session.start(first, discs(1, SIZE))
+    assert len(loads) == 2
 
 
 def test_labels_are_those_of_the_packages_own_script(weights, session):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import types
 
 import numpy as np
 import pytest
@@ -17,6 +16,8 @@ from PIL import Image
 from transformers import EdgeTamVideoConfig, Sam2VideoConfig
 
 import vos
+from vos.batch.storage import Place
+from vos.batch.worker import VideoWorker, video_request
 from vos.command.cli import main
 from vos.engine import models
 from vos.errors import InputError, WeightsError
@@ -24,20 +25,28 @@ from vos.geometry import Geometry
 from vos.structures import FirstMask, Frame
 from vos.testing.clip import clip, disc_labels, discs, sway
 
-SIZE = (45, 77)
+from .streaming import (
+    SIZE,
+    Library,
+    assert_librarys_logits,
+    assert_loaded_once,
+    change_without,
+    frames,
+    low_res,
+    model_class,
+    pixels,
+    session_class,
+)
+
 SIDE = 64
 FRAMES = 24
 CLOSE = {"rtol": 1e-4, "atol": 2e-3}
 """Of logits up to 25: these weights multiply rounding from frame to frame, so that memory shows in the logits."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Several threads add up in an order of their own, and what that changes grows over the frames."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+NAMES = ("sam2", "edgetam")
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def small_config(name: str):
@@ -81,16 +90,13 @@ def small_config(name: str):
     )
 
 
-MODELS = {"sam2": "Sam2VideoModel", "edgetam": "EdgeTamVideoModel"}
-
-
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=NAMES)
 def weights(request, tmp_path_factory) -> str:
     """``NAME:FOLDER`` of a model whose logits depend on all that it remembers."""
     generator = torch.Generator().manual_seed(1)
     with torch.random.fork_rng():
         torch.manual_seed(2)  # the position embedding is drawn here, and some draws multiply rounding a hundredfold
-        model = getattr(transformers, MODELS[request.param])(small_config(request.param))
+        model = model_class(request.param)(small_config(request.param))
     for name, parameter in model.named_parameters():
         if "norm" not in name:
             deviation = 1.5 / parameter[0].numel() ** 0.5 if parameter.ndim > 1 else 0.3
@@ -105,7 +111,7 @@ FOLLOWED = (1, 13, 28, 39)
 """Discs that training follows: so many that one answer for all of them would overlap each by a quarter."""
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=NAMES)
 def trained(request, tmp_path_factory, mask_loss) -> str:
     """``NAME:FOLDER`` of a model that follows one of several like discs, which only its memory can tell it.
 
@@ -118,7 +124,7 @@ def trained(request, tmp_path_factory, mask_loss) -> str:
         config.perceiver_resampler_num_latents_2d, config.memory_attention_rope_k_sizes = 16, [4, 4]
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
-        model = getattr(transformers, MODELS[request.param])(config).eval()
+        model = model_class(request.param)(config).eval()
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(std=parameter[0].numel() ** -0.5)
@@ -131,7 +137,7 @@ def trained(request, tmp_path_factory, mask_loss) -> str:
 
     size, generator = (120, 200), torch.Generator().manual_seed(0)
     geometry = Geometry.stretched(size, SIDE, 16)
-    seen = [pixels(frame) for frame in itertools.islice(clip(size), 16)]
+    seen = [pixels(frame, request.param, SIDE) for frame in frames(16, size)]
     labels = [torch.tensor(disc_labels(size, max(FOLLOWED), sway(size, at))) for at in range(len(seen))]
     truth = torch.stack([torch.stack([each == disc for disc in FOLLOWED]) for each in labels])
     forward = type(model).forward.__wrapped__  # without its inference mode
@@ -140,7 +146,7 @@ def trained(request, tmp_path_factory, mask_loss) -> str:
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1, 0.05, 40)
     for _ in range(40):
         first, later = torch.randint(len(seen), (2,), generator=generator).tolist()
-        session = getattr(transformers, MODELS[request.param].replace("Model", "InferenceSession"))(dtype=torch.float32)
+        session = session_class(request.param)(dtype=torch.float32)
         for row, mask in enumerate(geometry.input_masks(truth[first])):
             session.add_mask_inputs(session.obj_id_to_idx(row), 0, mask[None, None].float())
         session.obj_with_new_inputs = list(range(len(FOLLOWED)))
@@ -161,78 +167,16 @@ def session(weights):
         yield session
 
 
-def frames(count: int = FRAMES) -> list[Frame]:
-    return list(itertools.islice(clip(SIZE), count))
-
-
-def pixels(frame: Frame) -> torch.Tensor:
-    """A frame as the image encoder takes it."""
-    image = np.asarray(Image.fromarray(frame.rgb).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-    normal = (image / np.float32(255) - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
-    return torch.tensor(normal).permute(2, 0, 1)
-
-
-class Library:
-    """The library's own streaming session, as its documentation runs it; nothing is ever forgotten.
-
-    Written apart from the tracker: only the weights and the order of the frames are common.
-    """
-
-    def __init__(self, weights: str):
-        name, folder = weights.split(":")
-        self.model = getattr(transformers, MODELS[name]).from_pretrained(folder).eval()
-        self.session = getattr(transformers, MODELS[name].replace("Model", "InferenceSession"))()
-        self.session.dtype = torch.float32
-
-    def give(self, at: int, masks: dict[int, np.ndarray]) -> None:
-        from transformers.models.sam2_video.processing_sam2_video import Sam2VideoProcessor
-
-        processor = types.SimpleNamespace(target_size=SIDE)  # the real one needs torchvision for its images
-        Sam2VideoProcessor.process_new_mask_for_video_frame(
-            processor, self.session, at, list(masks), [mask.astype(np.uint8) for mask in masks.values()]
-        )
-
-    def logits(self, frame: Frame, at: int) -> np.ndarray:
-        output = self.model(self.session, frame_idx=at, frame=pixels(frame))
-        return output.pred_masks[:, 0].numpy()
-
-
-def low_res(result) -> np.ndarray:
-    return result.tracked.logits.numpy()
-
-
 @pytest.mark.parametrize("count", [1, 2])
 def test_logits_are_those_of_the_librarys_own_session(weights, session, count):
     """Beyond the memory's length: 6 memories and 15 pointers of the last frames."""
-    library, first = Library(weights), discs(count, SIZE)
-    library.give(0, dict(enumerate(first.masks(), start=1)))
-    seen = frames()
-    library.logits(seen[0], 0)
-    session.start(seen[0], first)
-    for at, frame in enumerate(seen[1:], start=1):
-        expected = library.logits(frame, at)
-        assert expected.std() > 0.1
-        np.testing.assert_allclose(low_res(session.step(frame)), expected, **CLOSE)
-    assert len(library.session.output_dict_per_obj[0]["non_cond_frame_outputs"]) == FRAMES - 1
+    assert_librarys_logits(weights, session, frames(FRAMES), count, **CLOSE)
 
 
 @pytest.mark.parametrize("forgotten", ["object_pointer", "maskmem_features"])
 def test_the_oldest_thing_that_is_kept_matters(weights, forgotten):
     """So that agreement with the library says that not too much is forgotten."""
-    results = []
-    for forget in (False, True):
-        with vos.open_session(tracker=weights, device="cpu") as session:
-            *seen, last = frames()
-            session.start(seen[0], discs(1, SIZE))
-            for frame in seen[1:]:
-                session.step(frame)
-            tracked = session.tracker._objects[0].output_dict_per_obj[0]["non_cond_frame_outputs"]
-            oldest = min(at for at, output in tracked.items() if forgotten in output)
-            assert oldest == FRAMES - 1 - {"object_pointer": 15, "maskmem_features": 6}[forgotten]
-            if forget:
-                tracked[oldest][forgotten] = torch.zeros_like(tracked[oldest][forgotten])
-            results.append(low_res(session.step(last)))
-    assert np.abs(results[0] - results[1]).max() > 1e-3
+    assert change_without(weights, frames(FRAMES), forgotten) > 1e-3
 
 
 def held(value: object, seen: set[int]) -> list[torch.Tensor]:
@@ -344,7 +288,7 @@ def clip_frame(index: int) -> Frame:
 def test_a_corrected_mask_is_a_second_true_one_and_the_mistakes_are_forgotten(weights, session):
     library, first, true = Library(weights), discs(1, SIZE), disc_labels(SIZE, 9) == 9
     library.give(0, {1: first.masks()[0]})
-    seen = frames()
+    seen = frames(FRAMES)
     library.logits(seen[0], 0)
     session.start(seen[0], first)
     for at in range(1, 10):
@@ -411,6 +355,28 @@ def test_it_conforms(trained, conforms):
     conforms("--tracker", trained, "--memory-frames", "90")
 
 
+def test_sessions_share_what_a_cache_keeps(weights, monkeypatch):
+    assert_loaded_once(weights, monkeypatch)
+
+
+def test_a_worker_of_vos_batch_loads_it_once(weights, tmp_path, monkeypatch):
+    loads = []
+    kind = model_class(weights)
+    load = kind.from_pretrained
+    monkeypatch.setattr(kind, "from_pretrained", lambda *given, **how: (loads.append(1), load(*given, **how))[1])
+    (tmp_path / "clip").mkdir()
+    for frame in frames(3):
+        Image.fromarray(frame.rgb).save(tmp_path / "clip" / f"{frame.index:05d}.png")
+    Image.fromarray(disc_labels(SIZE, 1)).save(tmp_path / "mask.png")
+    worker = VideoWorker()
+    given = ("--first-mask", str(tmp_path / "mask.png"), "--tracker", weights, "--device", "cpu")
+    for name in ("one", "two", "three"):
+        assert worker.run(video_request(Place(name, tmp_path / name), (str(tmp_path / "clip"), *given)))["frames"] == 3
+    assert len(loads) == 1
+    masks = [[(tmp_path / name / f"masks/{at:05d}.png").read_bytes() for at in range(3)] for name in ("one", "three")]
+    assert masks[0] == masks[1]
+
+
 def test_the_command_and_its_record(weights, tmp_path):
     for frame in frames(5):
         tmp_path.joinpath("clip").mkdir(exist_ok=True)
@@ -458,8 +424,7 @@ def test_an_encoder_whose_package_is_missing_is_named(weights, monkeypatch):
     def needs_timm(*_, **__):
         raise ImportError("TimmWrapperModel requires the timm library but it was not found")
 
-    name = weights.partition(":")[0]
-    monkeypatch.setattr(f"transformers.{MODELS[name]}.from_pretrained", needs_timm)
+    monkeypatch.setattr(model_class(weights), "from_pretrained", needs_timm)
     with vos.open_session(tracker=weights, device="cpu") as session, pytest.raises(WeightsError, match="timm library"):
         session.start(frames(1)[0], discs(1, SIZE))
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
-import types
 
 import numpy as np
 import pytest
 import torch
 import transformers
-from PIL import Image
 
 import vos
 from vos.errors import WeightsError
-from vos.structures import Frame
-from vos.testing.clip import clip, disc_labels, discs
+from vos.testing.clip import disc_labels, discs
 
-SIZE = (45, 77)
+from .streaming import SIZE, assert_librarys_logits, assert_loaded_once, change_without, frames, low_res
+
 SIDE = 56
 FRAMES = 18
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -50,13 +47,7 @@ TRACKER = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Several threads add up in an order of their own, and what that changes grows over the frames."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def drawn(model: torch.nn.Module) -> torch.nn.Module:
@@ -87,67 +78,20 @@ def session(folder):
         yield session
 
 
-def frames(count: int = FRAMES) -> list[Frame]:
-    return list(itertools.islice(clip(SIZE), count))
-
-
-def low_res(result) -> np.ndarray:
-    return result.tracked.logits.numpy()
-
-
-class Library:
-    """The library's own streaming session, as its documentation runs it; nothing is ever forgotten."""
-
-    def __init__(self, folder: str):
-        self.model = transformers.Sam3TrackerVideoModel.from_pretrained(folder).eval()
-        self.session = transformers.Sam3TrackerVideoInferenceSession()
-        self.session.dtype = torch.float32
-
-    def give(self, at: int, masks: dict[int, np.ndarray]) -> None:
-        from transformers.models.sam3_tracker_video.processing_sam3_tracker_video import Sam3TrackerVideoProcessor
-
-        processor = types.SimpleNamespace(target_size=SIDE)  # the real one needs torchvision for its images
-        Sam3TrackerVideoProcessor.process_new_mask_for_video_frame(
-            processor, self.session, at, list(masks), [mask.astype(np.uint8) for mask in masks.values()]
-        )
-
-    def logits(self, frame: Frame, at: int) -> np.ndarray:
-        image = np.asarray(Image.fromarray(frame.rgb).resize((SIDE, SIDE), Image.Resampling.BILINEAR))
-        pixels = torch.tensor(image / np.float32(127.5) - 1).permute(2, 0, 1)
-        return self.model(self.session, frame_idx=at, frame=pixels).pred_masks[:, 0].numpy()
-
-
 @pytest.mark.parametrize("count", [1, 2])
 def test_logits_are_those_of_the_librarys_own_session(folder, session, count):
     """Beyond the memory's length: 6 memories and 15 pointers of the last frames."""
-    library, first = Library(folder), discs(count, SIZE)
-    library.give(0, dict(enumerate(first.masks(), start=1)))
-    seen = frames()
-    library.logits(seen[0], 0)
-    session.start(seen[0], first)
-    for at, frame in enumerate(seen[1:], start=1):
-        expected = library.logits(frame, at)
-        assert expected.std() > 0.1
-        np.testing.assert_allclose(low_res(session.step(frame)), expected, **CLOSE)
-    assert len(library.session.output_dict_per_obj[0]["non_cond_frame_outputs"]) == FRAMES - 1
+    assert_librarys_logits(f"sam3:{folder}", session, frames(FRAMES), count, **CLOSE)
 
 
 @pytest.mark.parametrize("forgotten", ["object_pointer", "maskmem_features"])
 def test_the_oldest_thing_that_is_kept_matters(folder, forgotten):
     """So that agreement with the library says that not too much is forgotten."""
-    results = []
-    *seen, last = frames()
-    for forget in (False, True):
-        with vos.open_session(tracker=f"sam3:{folder}", device="cpu") as session:
-            session.start(seen[0], discs(1, SIZE))
-            for frame in seen[1:]:
-                session.step(frame)
-            tracked = session.tracker._objects[0].output_dict_per_obj[0]["non_cond_frame_outputs"]
-            oldest = min(at for at, output in tracked.items() if forgotten in output)
-            if forget:
-                tracked[oldest][forgotten] = torch.zeros_like(tracked[oldest][forgotten])
-            results.append(low_res(session.step(last)))
-    assert np.abs(results[0] - results[1]).max() > 5 * CLOSE["atol"]
+    assert change_without(f"sam3:{folder}", frames(FRAMES), forgotten) > 5 * CLOSE["atol"]
+
+
+def test_sessions_share_what_a_cache_keeps(folder, monkeypatch):
+    assert_loaded_once(f"sam3:{folder}", monkeypatch)
 
 
 def test_what_is_held_does_not_grow(session):

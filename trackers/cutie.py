@@ -19,6 +19,7 @@ from ..errors import PluginError, WeightsError, parameter
 from ..geometry import Geometry
 from ..interfaces import FrameContext
 from ..structures import FirstMask, Result, Tracked
+from ..weights.model_cache import ModelCache
 from ..weights.tensors import read_tensors
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Cutie:
 
     Attributes:
         files: weight files in use, after ``start``.
+        models: keeps the network, see :class:`~vos.weights.model_cache.Borrowing`.
     """
 
     Options = CutieOptions
@@ -61,12 +63,14 @@ class Cutie:
     def __init__(self, options: CutieOptions | None = None):
         self.options = options or self.Options()
         self.files: tuple[str, ...] = ()
+        self.models = ModelCache()
         self._network: nn.Module | None = None
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
         if self._network is None:
             weights = self.options.weights
-            self._network = load_network(weights).to(context.device)
+            key = ("tracker", "cutie", weights, context.device)
+            self._network = self.models.get(key, lambda: load_network(weights).to(context.device))
             self.files = (weights,) if weights else ()
         from cutie.inference.inference_core import InferenceCore
 

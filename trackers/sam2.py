@@ -23,6 +23,7 @@ from ..interfaces import FrameContext
 from ..structures import FirstMask, Result, Tracked
 from ..weights import model_files, pretrained
 from ..weights.licences import tell_licence
+from ..weights.model_cache import ModelCache
 
 CONDITIONING_FRAMES = 8
 """True masks that are kept of one object: the first, and the latest corrections."""
@@ -91,6 +92,7 @@ class Sam2:
 
     Attributes:
         files: weight files in use, after ``start``.
+        models: keeps the model, see :class:`~vos.weights.model_cache.Borrowing`.
         mean: of red, green and blue on a scale of 0 to 1, which the input is normalised by.
         deviation: standard deviation, likewise.
     """
@@ -105,6 +107,7 @@ class Sam2:
     def __init__(self, options: Sam2Options | None = None):
         self.options = options or self.Options()
         self.files: tuple[str, ...] = ()
+        self.models = ModelCache()
         self._loaded: PreTrainedModel | None = None
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
@@ -156,11 +159,17 @@ class Sam2:
         return self._loaded
 
     def _load(self, context: FrameContext) -> None:
-        """Load the weights onto the session's device, in its precision.
+        """Get the model on the session's device, in its precision.
 
         Raises:
             WeightsError: the weights, or a package that their encoder needs, are not there.
         """
+        key = ("tracker", self.name, self.options.weights, context.device, context.dtype)
+        self._loaded = self.models.get(key, lambda: self._read(context))
+        self.files = model_files(self.options.weights)
+
+    def _read(self, context: FrameContext) -> PreTrainedModel:
+        """Load the weights; see :meth:`_load`."""
         source = self.options.weights
         try:
             model = pretrained(getattr(transformers, self.model_class), source, "tracker", f"{self.name}:FOLDER")
@@ -168,8 +177,7 @@ class Sam2:
             reason = " ".join(str(error).split())
             raise WeightsError(f"{source}: its image encoder cannot be used here: {reason}") from error
         tell_licence(self.name, self.name)
-        self._loaded = model.to(device=context.device, dtype=context.dtype).eval().requires_grad_(False)
-        self.files = model_files(source)
+        return model.to(device=context.device, dtype=context.dtype).eval().requires_grad_(False)
 
     def _session(self) -> Inference:
         """Make a session of the library's, with nothing in it."""

@@ -29,7 +29,7 @@ from .readers.prefetch import prefetch
 from .readers.source import SourceReader
 from .references import Reference, check_takes_references
 from .structures import FirstMask, Frame, Result
-from .weights.model_cache import ModelCache
+from .weights.model_cache import Borrowing, ModelCache, lend
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +82,7 @@ def open_session(
     where = chosen, pick_dtype(dtype, chosen)
     cache = models or ModelCache()
     fresh = new_tracker(tracker, points=points)
+    lend(cache, fresh)
     if references:
         check_takes_references(fresh)
     return Session(
@@ -103,7 +104,10 @@ def another_session(session: Session, *, tracker: str = "persam-f", points: str 
     Raises:
         VosError: a name is unknown.
     """
-    other = Session(new_tracker(tracker, points=points), session.segmenter, session.encoder)
+    fresh = new_tracker(tracker, points=points)
+    if isinstance(session.tracker, Borrowing):
+        lend(session.tracker.models, fresh)
+    other = Session(fresh, session.segmenter, session.encoder)
     other.seconds = session.seconds
     return other
 

@@ -1,14 +1,18 @@
-"""Keeps models loaded from one session to the next, for processes that follow many videos."""
+"""Keeps models loaded from one session to the next, for processes that follow many videos.
+
+:func:`vos.open_session` puts segmenters and prior encoders there, and trackers their networks, if they are
+:class:`Borrowing`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 Model = TypeVar("Model")
 
-KEPT = 4
-"""Models that are kept: a segmenter and a prior encoder each for two kinds of session."""
+KEPT = 6
+"""Models that are kept: a segmenter, a prior encoder and a tracker's network each for two kinds of session."""
 
 
 class ModelCache:
@@ -39,3 +43,20 @@ class ModelCache:
         while len(self._models) > self._kept:
             del self._models[next(iter(self._models))]
         return model  # type: ignore[return-value]
+
+
+@runtime_checkable
+class Borrowing(Protocol):
+    """A tracker with a network of its own, which it gets from a cache when it starts.
+
+    Attributes:
+        models: the cache; one of the tracker's own, until the session's takes its place.
+    """
+
+    models: ModelCache
+
+
+def lend(models: ModelCache, borrower: object) -> None:
+    """Let a tracker get its network from a cache that others use too, if it has one."""
+    if isinstance(borrower, Borrowing):
+        borrower.models = models
