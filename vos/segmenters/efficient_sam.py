@@ -47,8 +47,8 @@ _NORMALISATION = ("pixel_mean", "pixel_std")
 class EfficientSamSegmenter(SamSegmenter):
     """EfficientSAM. See :class:`~vos.interfaces.Segmenter`.
 
-    Its single mask was not trained well, as its authors say; who asks for one gets the best of the three by score. Of
-    the prompts it takes points inside and boxes, see :class:`~vos.segmenters.efficient_sam_network.PromptEncoder`.
+    Who asks for a single mask gets the best of the three by score, as its authors advise. Of the prompts it takes
+    points inside and boxes, see :class:`~vos.segmenters.efficient_sam_network.PromptEncoder`.
     """
 
     @classmethod
