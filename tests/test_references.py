@@ -267,6 +267,29 @@ def test_a_first_mask_and_a_reference_together(lite: LiteSegmenter) -> None:
         assert session.step(Frame(2, 0.0, picture(60))).object_ids == (2,)
 
 
+def test_both_ways_look_for_what_references_show(lite: LiteSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Object 1 has a mask on frame 2, object 2 a reference alone: it is looked for on the way back, too."""
+    looked = []
+    search_in = PerSAM._search
+
+    def noted(tracker: PerSAM, view: View, *arguments: object) -> object:
+        looked.append((tracker, int(view.frame.time_s)))
+        return search_in(tracker, view, *arguments)
+
+    monkeypatch.setattr(PerSAM, "_search", noted)
+    labels = disc(130, 100, 12).astype(np.uint8)
+    reference = Reference(picture(60), disc(60, 60), 2)
+    pictures = [picture(None)] * 5
+    options = {"masks_at": {2: labels}, "both_ways": True, "tracker": "persam", "fps": 1}
+    results = list(vos.track(pictures, references=reference, **options))
+    assert [result.object_ids for result in results] == [(1, 2)] * 5
+    back, forth = dict.fromkeys(tracker for tracker, _ in looked)
+    assert [at for tracker, at in looked if tracker is back] == [1, 0]
+    assert [at for tracker, at in looked if tracker is forth] == [3, 4]
+    with pytest.raises(InputError, match="`both_ways`: begins at a mask of the video"):
+        list(vos.track(pictures, references=reference, both_ways=True))
+
+
 def test_a_saved_session_goes_on_as_it_would(lite: LiteSegmenter) -> None:
     references = [Reference(picture(60), disc(60, 60), 2)]
     with Session(new_tracker("persam"), lite, SameEncoder(), references) as session:
@@ -295,6 +318,12 @@ def test_the_command(files: Path, capfd: pytest.CaptureFixture[str]) -> None:
     told = capfd.readouterr().err
     assert told.startswith("vos-track: --reference photo.png: a reference needs") and told.count("\n") == 1
     assert track(["frames", "--reference", "photo.png=mask.png", "--both-ways", "-o", "other"]) == 2
+    assert "--both-ways begins at a mask of the video" in capfd.readouterr().err
+    arguments = ["frames", "--reference", "photo.png=mask.png#2", "--mask-at", "1=second.png", "--tracker", "persam"]
+    Image.fromarray(disc(130, 100, 12).astype(np.uint8)).save("second.png")
+    assert track([*arguments, "--both-ways", "--quiet", "-o", "ways", "--save", "csv"]) == 0
+    lines = (files / "ways" / "objects.csv").read_text().splitlines()[1:]
+    assert [line.split(",")[0::2][:2] for line in lines] == [[str(at), each] for at in range(3) for each in "12"]
 
 
 def test_calibration() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypedDict
 
-from .engine.both_ways import BothWays, with_first
+from .engine.both_ways import BothWays, with_first, with_references
 from .engine.given import Hints, MaskSource, first_and_others, only_file, read_first_mask, read_mask
 from .engine.kept import KeptResults
 from .engine.session import Session
@@ -92,7 +92,7 @@ def track(
         gone: numbers of objects that a later frame does not show, by its index: they are absent from there on, until
             they are found or shown again.
         references: pictures of objects, see :func:`vos.find`, by which these are found in the video, and found again
-            when they are lost. Without ``first_mask`` all objects are those of the references.
+            when they are lost, with ``both_ways`` on either way. Without a mask all objects are those of references.
         max_pixels: refuse larger frames and masks before memory is taken for them.
         fps: of an iterable: frames per second, from which the times of its frames follow; None for 24.
         **session_options: see :func:`open_session`.
@@ -105,12 +105,17 @@ def track(
     choice: _Choice = {"start": start, "max_frames": max_frames, "stride": stride, "max_pixels": max_pixels}
     with _open(video, reader, live, fps, choice) as source:
         read = read_references(references, max_pixels) if references else []
-        if read and both_ways:
-            raise InputError(f"{parameter('references')}: does not go with {parameter('both_ways')} yet; leave one out")
+        if read and both_ways and first_mask is None and text is None and not masks_at:
+            raise InputError(
+                f"{parameter('both_ways')}: begins at a mask of the video, and {parameter('references')} are looked "
+                "for in every frame anyway; give the mask of some frame, or leave it out"
+            )
         if text is not None:
             device = session_options.get("device", "auto")
             first_mask = hints_in_source(source, first_frame, text, device, given=first_mask)
-        first_mask, first_frame, others = first_and_others(first_mask, first_frame, masks_at or {}, bool(read))
+        first_mask, first_frame, others = first_and_others(
+            first_mask, first_frame, masks_at or {}, bool(read) and not both_ways
+        )
         mask = read_first_mask(first_mask, source.size, resize_mask, max_pixels, threshold)
         check_frames("first_frame", [first_frame] if first_frame else (), source)
         check_frames("masks_at", others, source)
@@ -124,8 +129,9 @@ def track(
                 check_walks_back(source)
                 if not isinstance(mask, FirstMask):
                     mask = mask_of_hints(session, source, first_frame, mask)
-                plan = BothWays(with_first(first_frame, mask, masks), gone)
-                yield from _both_ways(session, another_session(session, **session_options), source, plan, order)
+                plan = BothWays(with_first(first_frame, mask, masks), gone, session.referred_ids)
+                back = with_references(another_session(session, **session_options), read)
+                yield from _both_ways(session, back, source, plan, order)
             else:
                 yield from follow(session, _read(source, video), mask, masks, gone=gone, first_frame=first_frame)
         told = faults_line(source)

@@ -18,7 +18,7 @@ from ..engine.given import Hints
 from ..engine.kept import KeptResults
 from ..engine.session import Session
 from ..errors import parameter
-from ..interfaces import Writer
+from ..io_interfaces import Writer
 from ..pipeline import follow_backwards, follow_forwards, mask_of_hints
 from ..readers.prefetch import read_ahead
 from ..readers.source import SourceReader
@@ -71,7 +71,7 @@ def plan_both_ways(
     """
     if not isinstance(first_mask, FirstMask):
         first_mask = mask_of_hints(session, reader, first_frame, first_mask)
-    plan = BothWays(with_first(first_frame, first_mask, masks_at), gone)
+    plan = BothWays(with_first(first_frame, first_mask, masks_at), gone, session.referred_ids)
     if not plan.last:
         before = reader.position(0)
         at = parameter("first_frame", before) if before else parameter("first_frame")

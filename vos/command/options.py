@@ -90,8 +90,11 @@ def check_options(options: Options) -> None:
             "give the objects of the first frame: --first-mask PNG, --box X0,Y0,X1,Y1, --point X,Y or --text WORDS; or "
             "--mask-at FRAME=PNG of any frame; or --reference PHOTO=MASK from elsewhere"
         )
-    if options.reference and options.both_ways:
-        raise InputError("--reference does not go with --both-ways yet; leave one out")
+    if options.both_ways and not any((*others[:-1], options.masks)):
+        raise InputError(
+            "--both-ways begins at a mask of the video, and --reference is looked for in every frame anyway; give a "
+            "mask of some frame by --mask-at, or leave --both-ways out"
+        )
     if options.resume and options.overwrite:
         raise InputError("--resume goes on with what --overwrite would remove; give one of them")
 

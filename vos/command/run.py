@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from ..engine.both_ways import BothWays
+from ..engine.both_ways import BothWays, with_references
 from ..engine.changes import Changes
 from ..engine.device import keep_freed_memory
 from ..engine.given import (
@@ -234,7 +234,7 @@ class Run:
             return self._labels.first_and_others()
         marked = marked_objects(options, self._reader)
         given, first_frame, others = first_and_others(
-            marked, options.first_frame, dict(options.mask_at), bool(self._references)
+            marked, options.first_frame, dict(options.mask_at), bool(self._references) and not options.both_ways
         )
         first = read_first_mask(given, size, options.resize_mask, options.max_pixels, options.threshold)
         check_frames("first_frame", [first_frame] if options.first_frame else (), self._reader)
@@ -323,7 +323,8 @@ class Run:
 
     def _results_both_ways(self, plan: BothWays, progress: Progress) -> Iterator[Result]:
         options = self._options
-        back = another_session(self._session, tracker=options.tracker, points=options.points)
+        fresh = another_session(self._session, tracker=options.tracker, points=options.points)
+        back = with_references(fresh, self._references)
         soft_edges = need_soft_edges(self._saves)
         return results_both_ways(self._session, back, self._reader, plan, self.journal, soft_edges, progress.update)
 

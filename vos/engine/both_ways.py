@@ -7,13 +7,15 @@ reached from both, and :mod:`.joining` makes one mask of the two. :func:`vos.pip
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import InputError, parameter
+from ..references import Reference
 from ..structures import FirstMask, object_ids_of
+from .session import Session
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ class BothWays:
             raise InputError(f"{parameter('masks_at')}: all masks are empty; give one that shows an object")
         self.first, self.last = min(shown), max(shown)
         self._referred = frozenset(referred)
-        self._marks = {each: {} for each in referred} | _marks(masks, gone or {})
+        nothing_said: dict[int, dict[int, bool]] = {each: {} for each in referred}
+        self._marks = nothing_said | _marks(masks, gone or {})
         for at, ids in (gone or {}).items():
             for object_id in ids:
                 self._check_gone(at, object_id)
@@ -119,17 +122,11 @@ class BothWays:
             raise InputError(f"{name} {at}: there is no object {object_id} on any frame; there are: {there}")
 
 
-def check_begins_at_a_mask(both_ways: bool, marked: bool, referred: bool) -> None:
-    """Check that a run in both directions has a mask, or what one is made from, beside references.
-
-    Raises:
-        InputError: it has references alone.
-    """
-    if both_ways and referred and not marked:
-        raise InputError(
-            f"{parameter('both_ways')}: begins at a mask of the video, and there are {parameter('references')} alone, "
-            "which are looked for in every frame anyway; give a mask of some frame, or leave it out"
-        )
+def with_references(session: Session, references: Sequence[Reference]) -> Session:
+    """Give references to a fresh session, which shares its parts and its clock with the one that is returned."""
+    other = Session(session.tracker, session.segmenter, session.encoder, references)
+    other.seconds = session.seconds
+    return other
 
 
 def with_first(first_frame: int, first_mask: FirstMask, masks_at: Mapping[int, FirstMask]) -> dict[int, FirstMask]:
