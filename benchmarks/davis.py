@@ -22,6 +22,7 @@ from typing import Any
 
 from ..command.run_record import write_run_record
 from ..command.status import exit_status
+from ..engine.ahead import Ahead, with_following
 from ..engine.changes import update
 from ..engine.models import new_tracker
 from ..engine.session import Session
@@ -250,13 +251,13 @@ def results_of(
     session: Session, frames: Generator[Frame, None, None], masks: Mapping[int, FirstMask]
 ) -> Iterator[Result]:
     """Push frames through a session, and give it the objects of each mask in its frame, perhaps none in the first."""
-    with closing(frames):
-        for frame in frames:
+    with closing(frames), Ahead(session) as stage:
+        for frame, following in with_following(frames):
             mask = masks.get(frame.index)
             if not frame.index:
                 yield session.start(frame, mask)
             else:
-                result = session.step(frame)
+                result = stage.step(frame, following)
                 yield result if mask is None else update(session, mask)
 
 

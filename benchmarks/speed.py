@@ -30,7 +30,8 @@ import torch
 
 from ..engine.models import load_segmenter, new_tracker
 from ..engine.session import Session
-from ..interfaces import Segmenter, Tracker, Writer
+from ..interfaces import Segmenter, Tracker
+from ..io_interfaces import Writer
 from ..pipeline import follow
 from ..readers.open import open_reader
 from ..readers.prefetch import prefetch

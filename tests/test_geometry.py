@@ -9,7 +9,6 @@ import torch
 from vos.encoders.same import SameEncoder
 from vos.engine.session import Session
 from vos.geometry import OUTSIDE_LOGIT, Geometry, Region
-from vos.interfaces import FrameContext
 from vos.structures import Frame, first_mask_from_array
 from vos.trackers.persam import PerSAM
 
@@ -90,8 +89,8 @@ def test_coverage_in_a_region_counts_its_cells():
 def test_the_engine_encodes_the_region_and_looks_everywhere_for_a_lost_object(lite, published, monkeypatch):
     clip = published("frames")
     frames = [Frame(i, i / 24, rgb) for i, rgb in enumerate(clip["frames"])]
-    regions, look_at = [], FrameContext.look_at
-    monkeypatch.setattr(FrameContext, "look_at", lambda self, region: regions.append(region) or look_at(self, region))
+    regions, embed = [], lite.embed
+    monkeypatch.setattr(lite, "embed", lambda rgb, region=None: regions.append(region) or embed(rgb, region))
     session = Session(PerSAM(), lite, SameEncoder())
     big = [np.pad(frame.rgb, ((0, 300), (0, 600), (0, 0)), mode="edge") for frame in frames]
     truth = [np.pad(mask, ((0, 300), (0, 600))) for mask in clip["masks"]]

@@ -14,7 +14,7 @@ LAYERS = (
     ("errors", "version", "boxes"),
     ("geometry", "windows", "palette", "grey_masks", "method", "private_api"),
     ("structures", "state_file", "files", "plugins", "weights"),
-    ("interfaces", "folder_lock"),
+    ("interfaces", "io_interfaces", "folder_lock"),
     ("references", "hinted"),
     ("segmenters", "encoders", "point_trackers", "readers", "writers", "trackers"),
     ("engine",),

@@ -30,7 +30,7 @@ from vos.folder_lock import LOCK
 from vos.interfaces import FrameContext
 from vos.segmenters.lite import LiteSegmenter
 from vos.state_file import from_bytes, to_bytes
-from vos.structures import FirstMask, Frame
+from vos.structures import FirstMask, Frame, Result
 from vos.testing.clip import clip as drawn_clip
 from vos.testing.clip import disc_labels, discs, sway
 
@@ -89,7 +89,12 @@ def tracked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Indices of the frames that are stepped through from now on."""
     indices = []
     step = Session.step
-    monkeypatch.setattr(Session, "step", lambda self, frame: (indices.append(frame.index), step(self, frame))[1])
+
+    def noted(self: Session, frame: Frame, *more: FrameContext) -> Result:
+        indices.append(frame.index)
+        return step(self, frame, *more)
+
+    monkeypatch.setattr(Session, "step", noted)
     return indices
 
 

@@ -23,7 +23,7 @@ from PIL import Image
 
 from vos.errors import InputError, OutputError
 from vos.files import atomic_path
-from vos.interfaces import Writer
+from vos.io_interfaces import Writer
 from vos.palette import bright_palette, davis_palette
 from vos.structures import Frame, Result, Tracked
 from vos.writers import drawing, encoded

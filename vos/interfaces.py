@@ -1,4 +1,4 @@
-"""The contract: protocols that segmenters, prior encoders, trackers, readers and writers follow.
+"""The contract: protocols that segmenters, prior encoders and trackers follow; :mod:`vos.io_interfaces` has others.
 
 A class needs no base class, only the methods and attributes. Segmenters, prior encoders, trackers and
 point trackers are found through entry points (:mod:`vos.plugins`), so that a new one is one file and
@@ -8,7 +8,6 @@ one line; a new writer is one file and one record of :mod:`vos.writers`.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Literal, Protocol, TypeGuard, runtime_checkable
 
@@ -41,6 +40,8 @@ class Segmenter(Protocol):
         dtype: the precision that it runs in, unless parts of it need more.
         wants_prior_maps: whether ``decode`` uses :attr:`vos.structures.Prompts.prior_maps`.
         wants_last_mask: whether it was trained to take the last frame's logits as mask prompt.
+        light: may be left out: on a CPU it encodes a frame about as fast as a tracker follows it, so that more threads
+            inside its operators gain less than the two at once.
     """
 
     name: str
@@ -155,6 +156,14 @@ class FrameContext:
             raise RuntimeError("look_at() must come before embedding and features are asked for")
         self.region = region
 
+    def at(self, region: Region | None) -> FrameContext:
+        """Return a context of the same frame that looks at a region; this one, if it does or may still do so."""
+        if region != self.region and ("embedding" in vars(self) or "features" in vars(self)):
+            fresh = FrameContext(self.frame, self.segmenter, self.encoder, self.seconds)
+            return fresh.at(region)
+        self.region = region
+        return self
+
     @property
     def device(self) -> torch.device:
         """Device that models run on; asking for it loads no weights."""
@@ -183,6 +192,11 @@ class FrameContext:
         self.seconds["prior"] += time.perf_counter() - began
         return features
 
+    @torch.inference_mode()
+    def encode(self) -> None:
+        """Make the encodings now."""
+        _ = self.embedding, self.features
+
     @property
     def raw_features(self) -> Tensor:
         """The segmenter's features as the prior ``same`` compares them, before normalisation."""
@@ -199,7 +213,7 @@ class Tracker(Protocol):
     files in an attribute ``files``.
 
     More methods are optional: those of :class:`EditableTracker`, :class:`ForgetfulTracker`,
-    :class:`ResumableTracker` and :class:`ClosableTracker`.
+    :class:`ForesightedTracker`, :class:`ResumableTracker` and :class:`ClosableTracker`.
     """
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
@@ -264,6 +278,18 @@ class ForgetfulTracker(Tracker, Protocol):
 
         What was learnt of them since their masks were last given is dropped; they keep their rows. The arguments
         are as in :meth:`EditableTracker.correct`; these objects are not on the frame, whatever was seen there.
+        """
+        ...
+
+
+@runtime_checkable
+class ForesightedTracker(Tracker, Protocol):
+    """A tracker that knows early what it will look at, so that a frame is encoded while the one before is followed."""
+
+    def region_ahead(self, context: FrameContext) -> Region | None:
+        """Choose the region that ``step`` will most likely look at in the frame after the context's; None: all of it.
+
+        It is called before ``step``, and must not change what ``step`` returns. ``step`` may look elsewhere.
         """
         ...
 
@@ -350,51 +376,4 @@ class PointTracker(Protocol):
 
     def restore(self, frame: Frame, state: State) -> None:
         """Go on from a state, called instead of ``start`` with the frame followed last; may be left out."""
-        ...
-
-
-class Reader(Protocol):
-    """An iterator of frames; also a context manager.
-
-    Attributes:
-        fps: frames per second as the source states it, or None.
-        size: (H, W) of the upright frames.
-        length: number of frames as the source states it, or None.
-    """
-
-    fps: float | None
-    size: tuple[int, int]
-    length: int | None
-
-    def __iter__(self) -> Iterator[Frame]:
-        """Deliver the frames in presentation order.
-
-        Raises:
-            TruncatedVideoError: the source breaks off after some frames.
-        """
-        ...
-
-    def close(self) -> None:
-        """Release the source."""
-        ...
-
-
-class Writer(Protocol):
-    """Receives results in order, on the writer thread.
-
-    It writes under temporary names: a file appears under its own name only when it is whole. A resumed run
-    hands all frames to it again, unless it has a true attribute ``file_per_frame``; then it gets new
-    frames only.
-    """
-
-    def write(self, result: Result) -> None:
-        """Take one result.
-
-        Raises:
-            OutputError: it cannot be written.
-        """
-        ...
-
-    def close(self) -> None:
-        """Finish the files; called also after an error or Ctrl-C, so that they are valid."""
         ...

@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, Protocol
 
+from .engine.ahead import Ahead, with_following
 from .engine.both_ways import BothWays
 from .engine.changes import Changes
 from .engine.device import pick_device, pick_dtype
@@ -137,6 +138,7 @@ def follow(
     saved: Replay | None = None,
     gone: Mapping[int, Collection[int]] | None = None,
     first_frame: int = 0,
+    ahead: bool = False,
 ) -> Generator[Result, None, None]:
     """Push frames through a session; give one result per frame.
 
@@ -149,21 +151,23 @@ def follow(
         saved: an earlier run, whose results take the place of tracking as far as they go.
         gone: ids of objects that a later frame does not show, by its index.
         first_frame: index of the frame of ``first_mask``, or the next one after it; the frames before have no objects.
+        ahead: take each frame before the result of the one before it is made, and encode it meanwhile, see
+            :class:`vos.engine.ahead.Ahead`.
 
     Raises:
         InputError: there is no frame, or none with the index of a change, or an object is gone that was not there.
     """
     changes = Changes((*object_ids_of_first(first_mask), *session.referred_ids), masks_at, gone, first_frame)
     last = None
-    try:
-        for frame in frames:
+    with closing(frames), Ahead(session, ahead) as stage:
+        for frame, following in with_following(frames) if ahead else ((frame, None) for frame in frames):
             if saved is not None and frame.index <= saved.frame:
                 result = saved.take_up(frame, session)
             else:
                 if frame.index < first_frame:
                     result = session.start(frame)
                 elif last is not None and last >= first_frame:
-                    result = session.step(frame)
+                    result = stage.step(frame, following)
                 elif isinstance(first_mask, FirstMask):
                     result = session.start(frame, first_mask)
                 else:
@@ -171,8 +175,6 @@ def follow(
                 result = changes.apply(session, result) if frame.index >= first_frame else result
             yield result
             last = frame.index
-    finally:
-        frames.close()
     if last is None:
         raise InputError(f"the video delivered no frame; look at {parameter('start')}")
     if last < first_frame:
@@ -200,7 +202,7 @@ def follow_backwards(
     """
     way, begin = plan.backwards, plan.last - (saved.frame if saved else 0)
     frames = (replace(frame, index=plan.last - frame.index) for frame in walk_back(source, begin))
-    yield from follow(session, prefetch(frames), way.first_mask, way.masks_at, saved, way.gone)
+    yield from follow(session, prefetch(frames), way.first_mask, way.masks_at, saved, way.gone, ahead=True)
 
 
 def follow_forwards(
@@ -223,7 +225,7 @@ def follow_forwards(
         VosError: a frame cannot be read, the tracker fails, or a kept result is damaged.
     """
     way = plan.forwards
-    for result in follow(session, frames, way.first_mask, way.masks_at, saved, way.gone, way.first_frame):
+    for result in follow(session, frames, way.first_mask, way.masks_at, saved, way.gone, way.first_frame, ahead=True):
         index = result.frame.index
         if plan.last and index <= plan.last and not (saved and index <= saved.frame):
             yield join(plan, result, kept.read(plan.last - index, result.frame), kept.soft_edges)

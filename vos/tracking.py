@@ -33,7 +33,7 @@ from .readers.open import open_reader
 from .readers.prefetch import prefetch, read_ahead
 from .readers.references import ReferenceLike, read_references
 from .readers.source import SourceReader, faults_line
-from .structures import FirstMask, Frame, Result
+from .structures import FirstMask, Result
 
 _log = logging.getLogger(__name__)
 
@@ -133,7 +133,9 @@ def track(
                 back = with_references(another_session(session, **session_options), read)
                 yield from _both_ways(session, back, source, plan, order)
             else:
-                yield from follow(session, _read(source, video), mask, masks, gone=gone, first_frame=first_frame)
+                ahead = isinstance(video, _NAMES) and not source.live  # frames handed over are taken when they are due
+                frames = read_ahead(source) if isinstance(video, _NAMES) else iter(source)
+                yield from follow(session, frames, mask, masks, gone=gone, first_frame=first_frame, ahead=ahead)
         told = faults_line(source)
         if told:
             _log.warning("%s", told)
@@ -186,8 +188,3 @@ def _open(
     if live:
         raise InputError(f"{parameter('live')}: is for cameras and addresses, not for frames handed over in Python")
     return open_frames(video, fps=fps, **choice)
-
-
-def _read(source: SourceReader, video: object) -> Generator[Frame, None, None]:
-    """Read frames ahead on a thread, but take those that are handed over on this one, when they are due."""
-    return read_ahead(source) if isinstance(video, _NAMES) else iter(source)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -20,6 +22,15 @@ SMALLEST_REGION = 0.4
 
 MAGNIFICATION = 1.5
 """Input pixels per frame pixel up to which regions of large frames may be enlarged."""
+
+AHEAD = 1.05
+"""Length of a planned region's sides as a multiple of what the options' ``zoom`` gives: the objects move meanwhile."""
+
+LEAST_ROOM = 0.88
+"""A planned region serves if it shows what so many times ``zoom`` gives now, however small, ..."""
+
+MOST_ROOM = 1.5
+"""... and if its sides are at most so many times as long as those that would be chosen now."""
 
 SHORTEST_WINDOW = 16
 """Shortest side of an object's window, in patches."""
@@ -111,13 +122,51 @@ class Group:
     view: View
 
 
-def region_around(options: Settled, context: FrameContext, boxes: Tensor) -> Region | None:
-    """Choose the region to encode for objects with these boxes (N, 4); None: the whole frame."""
+def region_around(
+    options: Settled, context: FrameContext, boxes: Tensor, room: float = 1.0, least: float | None = None
+) -> Region | None:
+    """Choose the region to encode for objects with these boxes (N, 4); None: the whole frame.
+
+    Args:
+        options: settled for the segmenter.
+        context: of the frame, or of another one of the same size.
+        boxes: inclusive, in frame pixels.
+        room: factor on the options' ``zoom``.
+        least: shortest sides, as a share of the frame's; None: as far as the input is worth enlarging.
+    """
     if not options.zoom:
         return None
     size = context.frame.size
-    least = min(SMALLEST_REGION, context.segmenter.geometry(size).magnification / MAGNIFICATION)
-    return Region.around(boxes, size, options.zoom, least)
+    if least is None:
+        least = min(SMALLEST_REGION, context.segmenter.geometry(size).magnification / MAGNIFICATION)
+    return Region.around(boxes, size, room * options.zoom, least)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The region of a frame that was chosen before the frame before it was decoded, so that it is encoded early.
+
+    Attributes:
+        region: to encode; None: the whole frame.
+    """
+
+    region: Region | None
+
+    @classmethod
+    def restored(cls, state: Mapping[str, Any] | None) -> Plan | None:
+        """Make a plan from its ``dataclasses.asdict``; None: there was none."""
+        return None if state is None else cls(state["region"] and Region(**state["region"]))
+
+    def serves(self, wanted: Region | None, needed: Region | None) -> bool:
+        """Tell whether the region still serves now that the frame before is decoded.
+
+        Args:
+            wanted: what would be chosen now.
+            needed: what must be seen.
+        """
+        if self.region is None or wanted is None or needed is None:
+            return self.region == wanted
+        return self.region.width <= MOST_ROOM * wanted.width and self.region.shows(needed)
 
 
 def grouped(options: Settled, view: View, boxes: Tensor, lost: Tensor) -> list[Group]:

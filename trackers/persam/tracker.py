@@ -8,7 +8,7 @@ neighbours against each other (``rivals.py``). ``observe`` then remembers what t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 
 import numpy as np
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ...boxes import tight_boxes
 from ...errors import InputError, parameter
-from ...geometry import Geometry
+from ...geometry import Geometry, Region
 from ...interfaces import FrameContext
 from ...references import Shown, Sighting
 from ...state_file import State
@@ -26,7 +26,7 @@ from . import rivals
 from .absence import Absent, Look, evidence_for, part_of, places_of, together
 from .boxes import trimmed_boxes
 from .decoded import Pending
-from .looks import Group, View, afresh, evidence_of, grouped, region_around
+from .looks import AHEAD, LEAST_ROOM, Group, Plan, View, afresh, evidence_of, grouped, region_around
 from .objects import Objects, Part, choose_rows, joined
 from .options import PerSamOptions
 from .points import PropagatedPoints, load_point_tracker
@@ -69,21 +69,26 @@ class PerSAM(Searching):
         self._pending: Pending | None = None
         self._absent, self._look = None, None
         self._referred: Referred | None = None
+        self._plan: Plan | None = None
 
     def start(self, context: FrameContext, first_mask: FirstMask) -> None:
         self._settle_options(context.segmenter)
         self.objects, self._absent, self._referred = self._take(context, first_mask), None, None
+        self._plan = None
         if self.options.points != "none":
             self._propagated = PropagatedPoints(load_point_tracker(self.options.points, context.device))
             self._propagated.start(context.frame, self._new_points(View(context), self.objects))
 
+    def region_ahead(self, context: FrameContext) -> Region | None:
+        return self._region(context, AHEAD)
+
     def step(self, context: FrameContext) -> Tracked:
+        plan, self._plan = self._plan, Plan(self.region_ahead(context))
+        context = context.at(self._planned_region(plan, context))
         if self._absent is None:
             return self._follow(context)
         followed = self._follow(context) if len(self.objects) else None
-        if context.region is not None:  # the absent objects may be anywhere, and the others are seen as without them
-            context = FrameContext(context.frame, context.segmenter, context.encoder, context.seconds)
-        view = View(context)
+        view = View(context.at(None))  # the absent objects may be anywhere, and the others are seen as without them
         absent = self._absent.on(view.embedding.geometry)
         referred = self._referred and self._referred.pick(absent.rows)
         if referred is None:
@@ -108,10 +113,19 @@ class PerSAM(Searching):
             lost = [row for row in rows if row in self._referred.rows and not result.areas[row]]
             self._give_up(lost, context.segmenter.geometry(context.frame.size))
 
+    def _region(self, context: FrameContext, room: float = 1.0, least: float | None = None) -> Region | None:
+        """Choose a region by the objects' last boxes, see :func:`.region_around`; None: the whole frame."""
+        everywhere = not len(self.objects) or not self.objects.found.all()
+        return None if everywhere else region_around(self._settled, context, self.objects.boxes, room, least)
+
+    def _planned_region(self, plan: Plan | None, context: FrameContext) -> Region | None:
+        """Choose the region of a frame: the planned one if it serves."""
+        wanted = self._region(context)
+        needed = self._region(context, LEAST_ROOM, least=0.0)
+        return plan.region if plan and plan.serves(wanted, needed) else wanted
+
     def _follow(self, context: FrameContext) -> Tracked:
         """Follow the objects that are not absent into a frame."""
-        all_found = self.objects.found.all()
-        context.look_at(region_around(self._settled, context, self.objects.boxes) if all_found else None)
         view = View(context)
         geometry = view.embedding.geometry
         self.objects = self.objects.on(geometry, outside=-GIVEN_MASK_LOGIT)
@@ -263,6 +277,7 @@ class PerSAM(Searching):
             "decoder_calls": self.decoder_calls,
             "points": self._propagated and self._propagated.state(),
             "referred": self._referred and self._referred.state(),
+            "plan": self._plan and asdict(self._plan),
         }
 
     def restore(self, context: FrameContext, state: State) -> None:
@@ -273,6 +288,7 @@ class PerSAM(Searching):
         referred = state.get("referred")  # likewise
         self._referred = referred and Referred.restored(referred, context.device)
         self.decoder_calls = state["decoder_calls"]
+        self._plan = Plan.restored(state.get("plan"))  # likewise
         if self.options.points != "none":
             self._propagated = PropagatedPoints(load_point_tracker(self.options.points, context.device))
             self._propagated.restore(context.frame, state["points"], context.device)

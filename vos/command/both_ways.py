@@ -18,7 +18,7 @@ from ..engine.given import Hints
 from ..engine.kept import KeptResults
 from ..engine.session import Session
 from ..errors import parameter
-from ..interfaces import Writer
+from ..io_interfaces import Writer
 from ..pipeline import follow_backwards, follow_forwards, mask_of_hints
 from ..readers.prefetch import read_ahead
 from ..readers.source import SourceReader

@@ -16,7 +16,7 @@ from PIL import Image
 from ..engine.session import Session
 from ..errors import PluginError
 from ..files import atomic_path, frame_png, save_png
-from ..interfaces import Writer
+from ..io_interfaces import Writer
 from ..state_file import to_bytes
 from ..structures import Result, alpha
 from ..writers.masks import MaskWriter

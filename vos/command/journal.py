@@ -18,7 +18,8 @@ from ..engine.device import pick_device
 from ..engine.session import Session
 from ..errors import InputError, PluginError, VosError
 from ..files import output_errors
-from ..interfaces import ResumableTracker, Tracker, Writer
+from ..interfaces import ResumableTracker, Tracker
+from ..io_interfaces import Writer
 from ..readers.references import files_of
 from ..structures import Result
 from ..writers.outputs import need_soft_edges

@@ -24,7 +24,7 @@ from ..engine.given import (
 from ..engine.session import Session
 from ..errors import InputError, OutputError, ViewerGone
 from ..folder_lock import FolderLock
-from ..interfaces import Writer
+from ..io_interfaces import Writer
 from ..pipeline import another_session, check_frames, follow, open_session
 from ..readers.address import parse_address, without_password
 from ..readers.backwards import check_walks_back
@@ -315,7 +315,8 @@ class Run:
         if plan is not None:
             return self._results_both_ways(plan, progress)
         frames, saved = read_ahead(self._reader), self.journal.saved
-        return follow(self._session, frames, self._first_mask, self._masks_at, saved, self._gone, self._first_frame)
+        given = self._first_mask, self._masks_at, saved, self._gone, self._first_frame
+        return follow(self._session, frames, *given, ahead=not self._reader.live)
 
     def _plan(self) -> BothWays:
         given = self._first_frame, self._first_mask, self._masks_at, self._gone

@@ -22,7 +22,7 @@ _OBJECTS = "objects"
 class KeptResults:
     """A folder with a small PNG for each result: labels, and as text the frame's time, objects and scores.
 
-    It is a :class:`~vos.interfaces.Writer`. Files appear whole. The folder is left to the caller.
+    It is a :class:`~vos.io_interfaces.Writer`. Files appear whole. The folder is left to the caller.
 
     Args:
         folder: where the files go; made if need be.

@@ -131,6 +131,7 @@ class _Deferred(Generic[Model]):
     ) -> None:
         self._load: Callable[[], Model] = partial(kind.load, name, device, dtype)
         self._settings = dict(settings or {})
+        self.light = getattr(kind, "light", False)
         self.device = device
         self.dtype = dtype
 

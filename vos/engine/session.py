@@ -175,8 +175,12 @@ class Session:
         return mask_from_hints([self._pointed_at] * len(hints), hints, object_ids)
 
     @torch.inference_mode()
-    def step(self, frame: Frame) -> Result:
+    def step(self, frame: Frame, context: FrameContext | None = None) -> Result:
         """Follow the objects into the next frame.
+
+        Args:
+            frame: the frame.
+            context: of the frame, from :meth:`context`, if it is encoded already; see :mod:`vos.engine.ahead`.
 
         Raises:
             InputError: ``start`` was not called, or the frame has another size than the first.
@@ -186,7 +190,7 @@ class Session:
             raise InputError(f"frame {frame.index} is {frame.size} but the first was {last.frame.size} (H, W)")
         if not self.object_ids:
             return self._keep(nothing_followed(frame))
-        context = self.context(frame)
+        context = context or self.context(frame)
         began, encoded = time.perf_counter(), self._encoding_seconds()
         tracked = silenced(self.tracker.step(context), [each in self._silent for each in self.object_ids])
         middle = time.perf_counter()
@@ -337,9 +341,9 @@ class Session:
         self._silent = frozenset(state.get("silent", ()))  # which older states lack
         return self._keep(last)
 
-    def context(self, frame: Frame) -> FrameContext:
-        """Make a fresh context, in which nothing is encoded yet."""
-        return FrameContext(frame, self.segmenter, self.encoder, self.seconds)
+    def context(self, frame: Frame, seconds: Seconds | None = None) -> FrameContext:
+        """Make a fresh context, in which nothing is encoded yet; its time is added to ``seconds``, or the session's."""
+        return FrameContext(frame, self.segmenter, self.encoder, self.seconds if seconds is None else seconds)
 
     def _keep(self, result: Result) -> Result:
         """Keep a result as the last one, and return it."""

@@ -90,7 +90,7 @@ class IndexedSource(Source, Protocol):
 
 
 class SourceReader:
-    """A :class:`~vos.interfaces.Reader` over every ``stride``-th frame of a source.
+    """A :class:`~vos.io_interfaces.Reader` over every ``stride``-th frame of a source.
 
     Iterating again starts again.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from ..private_api import can_fuse_relu6, convolution_relu6, fast_dtype
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights import LITE
 from ..windows import cut
-from .lite_network import STRIDE, LiteConfig, LiteNetwork
+from .lite_network import STRIDE, TAPS, Backbone, Block, LiteConfig, LiteNetwork
 
 PAD_TO = 32
 """The sides of the network's input are multiples of so many pixels: the stride of its coarsest features."""
@@ -36,6 +37,7 @@ class LiteSegmenter:
     image_size: int | None = None
     """Long side of the input in pixels; None: that of the training."""
 
+    light = True
     wants_prior_maps = True
     wants_last_mask = True
 
@@ -52,6 +54,7 @@ class LiteSegmenter:
         network.mask_decoder.image_dtype = self.fast_dtype
         if device.type == "cpu":
             fuse_activations(self.network.backbone)
+        self._backbone = _InOneLine(self.network.backbone)
         self._positions = lru_cache(maxsize=4)(network.positions)
         self._mean = torch.tensor(PIXEL_MEAN, device=device)
         self._std = torch.tensor(PIXEL_STD, device=device)
@@ -81,10 +84,10 @@ class LiteSegmenter:
 
     def embed(self, rgb: np.ndarray, region: Region | None = None) -> ImageEmbedding:
         geometry = self.geometry(rgb.shape[:2], region)
-        image = torch.tensor(geometry.resize(rgb), device=self.device)
-        pixels = geometry.pad(((image - self._mean) / self._std).permute(2, 0, 1))[None]
-        pixels = pixels.to(self.fast_dtype, memory_format=torch.channels_last)
-        features = self.network.backbone(pixels)
+        image = geometry.resize_quickly(rgb).to(self.device)
+        image = torch.addcmul(-self._mean / self._std, image.float(), 1 / self._std).to(self.fast_dtype)
+        pixels = geometry.pad(image.permute(2, 0, 1))[None].contiguous(memory_format=torch.channels_last)
+        features = self._backbone(pixels)
         embedding, fine = self.network.merge(features)
         return ImageEmbedding(embedding.float(), geometry, fine, coarse=features[-1].float())
 
@@ -142,3 +145,41 @@ def fuse_activations(module: nn.Module) -> None:
             if isinstance(convolution, nn.Conv2d) and isinstance(layers[index + 1], nn.ReLU6):
                 layers[index] = _ConvolutionReLU6(convolution)
                 layers[index + 1] = nn.Identity()
+
+
+class _InOneLine:
+    """The backbone's layers one after the other, without the modules around them, for inference.
+
+    Between two layers Python holds its lock, so that the thread that follows the objects waits: the less is done
+    there, the more the two threads do at once.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._stem = _forwards(backbone.stem)
+        self._blocks: list[tuple[list[Callable[[Tensor], Tensor]], bool, bool]] = []
+        for index, stage in enumerate(backbone.stages):
+            assert isinstance(stage, nn.Sequential)
+            for place, block in enumerate(stage, start=1):
+                assert isinstance(block, Block)
+                tapped = index in TAPS and place == len(stage)
+                self._blocks.append((_forwards(block.layers), block.residual, tapped))
+
+    def __call__(self, pixels: Tensor) -> list[Tensor]:
+        """Give what :meth:`.Backbone.forward` gives."""
+        x, features = pixels, []
+        for layer in self._stem:
+            x = layer(x)
+        for layers, residual, tapped in self._blocks:
+            before = x
+            for layer in layers:
+                x = layer(x)
+            if residual:
+                x += before
+            if tapped:
+                features.append(x)
+        return features
+
+
+def _forwards(layers: nn.Sequential) -> list[Callable[[Tensor], Tensor]]:
+    """List what the layers of a sequence compute, without those that do nothing."""
+    return [layer.forward for layer in layers if not isinstance(layer, nn.Identity)]

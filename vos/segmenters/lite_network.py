@@ -40,7 +40,7 @@ _STEM_CHANNELS = 32
 _BATCH_NORM_EPS = 1e-3
 """Epsilon of the batch norms that are folded into the weights."""
 
-_TAPS = {0: 16, 1: 24, 2: 40, 4: 112, 6: 320}
+TAPS = {0: 16, 1: 24, 2: 40, 4: 112, 6: 320}
 """Stages whose output is used, at strides 2, 4, 8, 16 and 32, and its channels."""
 
 
@@ -62,7 +62,7 @@ class LiteConfig:
     prior_channels: int = MATCHING_MAPS + 2
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
     """Inverted residual: expand, depthwise, project; with batch norms folded into the weights."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int):
@@ -94,7 +94,7 @@ class Backbone(nn.Module):
         for kernel, stride, expansion, outputs, repeats in _STAGES:
             blocks = []
             for index in range(repeats):
-                blocks.append(_Block(channels, outputs, kernel, stride if index == 0 else 1, expansion))
+                blocks.append(Block(channels, outputs, kernel, stride if index == 0 else 1, expansion))
                 channels = outputs
             self.stages.append(nn.Sequential(*blocks))
 
@@ -107,7 +107,7 @@ class Backbone(nn.Module):
         features = []
         for index, stage in enumerate(self.stages[done:], start=done):
             x = stage(x)
-            if index in _TAPS:
+            if index in TAPS:
                 features.append(x)
         return features
 
@@ -121,7 +121,7 @@ class Pyramid(nn.Module):
 
     def __init__(self, channels: int):
         super().__init__()
-        _, fine, eighth, sixteenth, coarse = _TAPS.values()
+        _, fine, eighth, sixteenth, coarse = TAPS.values()
         self.fine = nn.Conv2d(fine * 4, channels, 1)
         self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in (eighth, sixteenth, coarse))
         self.smooth16 = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
@@ -163,7 +163,7 @@ class FineMaskDecoder(GuidedMaskDecoder):
 
     def __init__(self, sizes: DecoderSizes):
         super().__init__(sizes)
-        half, quarter = _TAPS[0], _TAPS[1]
+        half, quarter = TAPS[0], TAPS[1]
         self.skip4 = nn.Conv2d(quarter, sizes.hidden_size // 4, 1)
         self.skip2 = nn.Conv2d(half, sizes.hidden_size // 8, 1)
         for skip in (self.skip4, self.skip2):

@@ -1,4 +1,4 @@
-"""Writers turn results into files, streams and windows; each is a :class:`~vos.interfaces.Writer`.
+"""Writers turn results into files, streams and windows; each is a :class:`~vos.io_interfaces.Writer`.
 
 - ``outputs``: one record per output; ``open``: opens them by name; ``thread``: runs writers on a thread.
 - ``masks``, ``overlay``, ``table``, ``matte``, ``npz``, ``coco``, ``mask_video``, ``binary``, ``exr``, ``yolo``,

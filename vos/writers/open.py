@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ..errors import InputError
 from ..files import make_folder
-from ..interfaces import Writer
+from ..io_interfaces import Writer
 from ..structures import Frame
 from .outputs import NO_EXTRAS, OUTPUTS, Extras, Output
 from .thread import close_all

@@ -8,7 +8,7 @@ from queue import Queue
 from threading import Thread
 from types import TracebackType
 
-from ..interfaces import Writer
+from ..io_interfaces import Writer
 from ..structures import Result
 
 _log = logging.getLogger(__name__)
