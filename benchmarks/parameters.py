@@ -24,7 +24,7 @@ from .random_models import SAMS
 Sizes = Mapping[str, Any]
 """Values of a configuration, as the library names them."""
 
-_SAM = {name: SAMS[f"sam-vit-{name.lower()}"] for name in "BLH"}
+_SAM: Mapping[str, Sizes] = {name: SAMS[f"sam-vit-{name.lower()}"] for name in "BLH"}
 _HIERA: Mapping[str, tuple[int, int, Sequence[int], Sequence[int], Sequence[int], int]] = {
     "tiny": (96, 1, (1, 2, 7, 2), (8, 4, 14, 7), (5, 7, 9), 7),
     "small": (96, 1, (1, 2, 11, 2), (8, 4, 14, 7), (7, 10, 13), 7),
