@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import pytest
 import torch
 
 from vos.benchmarks import peers
+
+from .test_sam2 import small_config
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*autocast.*:FutureWarning")  # of Cutie's package
 
@@ -38,18 +39,9 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert summed["even"] == peers.Pace(20.0, 1.0)
 
 
-def small_configuration(name: str):
-    """The small configurations that the trackers are tested with."""
-    path = Path(__file__).with_name("test_sam2.py")
-    spec = importlib.util.spec_from_file_location("configurations", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.small_config(name)
-
-
 def test_the_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("cutie")
-    small = {name: partial(small_configuration, name) for name in peers.CONFIGURATIONS}
+    small = {name: partial(small_config, name) for name in peers.CONFIGURATIONS}
     monkeypatch.setattr(peers, "CONFIGURATIONS", small)
     page = tmp_path / "peers.md"
     few = ["--size", "96", "160", "--warm-up", "1", "--rounds", "1", "--seconds", "0", "--objects", "2"]
