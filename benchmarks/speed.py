@@ -220,7 +220,7 @@ def stages(models: Models, options: argparse.Namespace, say: Say) -> None:
         began = time.perf_counter()
         with open_reader(path) as reader, ExitStack() as stack:
             writers: WriterThread | None = None
-            for result in follow(session, prefetch(timed_frames(reader, spent)), discs(1)):
+            for result in follow(session, prefetch(timed_frames(reader, spent)), discs(1), ahead=True):
                 if writers is None:
                     opened = open_writers(
                         ["masks"], Path(folder) / "out", fps=reader.fps, first_frame=result.frame, object_ids=(1,)
@@ -229,12 +229,12 @@ def stages(models: Models, options: argparse.Namespace, say: Say) -> None:
                 writers.write(result)
         wall = time.perf_counter() - began
     spent.update(session.seconds)
-    compute = sum(session.seconds.values())
     say("| stage | ms a frame | share of the wall time |\n|---|---|---|")
     for name in ("read", "encode", "prior", "track", "merge", "write"):
         say(f"| {name} | {1e3 * spent[name] / options.frames:.1f} | {spent[name] / wall:.0%} |")
-    slowest = max(compute, spent["read"], spent["write"])
-    overlap = f"wall time over the slowest of reading, computing, writing: {wall / slowest:.2f}"
+    encode, rest = (sum(spent[name] for name in names) for names in (("encode", "prior"), ("track", "merge")))
+    slowest = max(encode, rest, spent["read"], spent["write"])
+    overlap = f"wall time over the slowest of reading, encoding, following, writing: {wall / slowest:.2f}"
     say(f"\n{options.frames / wall:.1f} frames/s; {overlap}")
 
 

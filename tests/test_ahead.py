@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +11,16 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from vos.command.cli import main
 from vos.encoders.same import SameEncoder
 from vos.engine.ahead import with_following
 from vos.engine.session import Session
 from vos.errors import InputError
 from vos.geometry import Region
 from vos.pipeline import follow
+from vos.segmenters.lite import LiteSegmenter
 from vos.structures import Frame
 from vos.testing.clip import clip, discs
 from vos.trackers.persam import PerSAM
@@ -176,6 +180,35 @@ def test_an_error_comes_at_its_frame_and_the_threads_are_as_before(lite, monkeyp
         assert torch.get_num_threads() == 2
     assert seen == [0, 1, 2]
     assert not [each for each in threading.enumerate() if each.name.startswith("vos-encoder")]
+
+
+def test_the_command_computes_on_so_many_threads(tmp_path, monkeypatch, drawn):
+    seen, embed = [], LiteSegmenter.embed
+
+    def noted(self, rgb, region=None):
+        seen.append((torch.get_num_threads(), threading.current_thread() is threading.main_thread()))
+        return embed(self, rgb, region)
+
+    monkeypatch.setattr(LiteSegmenter, "embed", noted)
+    video, mask = drawn
+    given = [str(video), "--first-mask", str(mask), "--tracker", "persam", "--save", "masks", "--quiet"]
+    with threads(1):
+        assert main([*given, "--threads", "4", "-o", str(tmp_path / "four")]) == 0
+        assert set(seen[1:]) == {(2, True), (2, False)} and seen[0][1]
+        assert torch.get_num_threads() == 1
+    record = json.loads((tmp_path / "four/run.json").read_text())
+    assert record["options"]["threads"] == 4 and record["machine"]["threads"] == 4
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """A folder of pictures and a first mask."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for index, rgb in enumerate(arrays_of(4)):
+        Image.fromarray(rgb).save(folder / f"{index:05d}.png")
+    Image.fromarray(discs(1, SIZE).labels).save(tmp_path / "mask.png")
+    return folder, tmp_path / "mask.png"
 
 
 def test_a_planned_region_serves_while_it_shows_what_is_needed():

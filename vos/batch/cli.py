@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..command.status import exit_status, say
+from ..command.status import exit_status, say, sigterm_as_ctrl_c
 from .arguments import BatchOptions, parse_batch
 
 if TYPE_CHECKING:  # import torch, which --help does not wait for
@@ -51,7 +49,7 @@ def run(options: BatchOptions) -> int:
         tables = Tables(storage, options.shard)
         batch = Batch(rows, records, storage, tables, options)
         try:
-            with _sigterm_as_ctrl_c():
+            with sigterm_as_ctrl_c():
                 batch.run()
         finally:
             failed = tables.write(rows, finished(rows, storage))
@@ -140,19 +138,6 @@ class Batch:
             progress.say(f"vos-batch: {name}: {event.error}; {then}")
         if ended.last:
             progress.ended(ended.task.cost, event.reply.get("frames", 0), event.outcome != "done")
-
-
-@contextlib.contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM, by which clusters end a job, stop the batch as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == "__main__":

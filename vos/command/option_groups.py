@@ -233,6 +233,13 @@ def add_model_options(parser: argparse.ArgumentParser) -> argparse._ArgumentGrou
 def add_point_tracker_options(group: argparse._ArgumentGroup) -> None:
     """Add to the options of the models those that ``vos-track`` alone has."""
     group.add_argument(
+        "--threads",
+        metavar="N",
+        type=positive,
+        help="threads that compute on a CPU: with two or more a frame is encoded while the one before is followed "
+        "(default: one for each core)",
+    )
+    group.add_argument(
         "--prior-size",
         metavar="PX",
         type=positive,

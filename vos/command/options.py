@@ -56,6 +56,7 @@ class Options(argparse.Namespace):
     tracker: str
     model: str
     prior: str
+    threads: int | None
     prior_size: int | None
     points: str
     device: str

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from ..engine.both_ways import BothWays, with_references
 from ..engine.changes import Changes
-from ..engine.device import keep_freed_memory
+from ..engine.device import computing_threads, keep_freed_memory
 from ..engine.given import (
     Hints,
     first_and_others,
@@ -47,7 +45,7 @@ from .options import Options
 from .progress import Progress
 from .result_folder import prepare_folder, refuse_links
 from .run_record import write_run_record
-from .status import say, with_flags
+from .status import say, sigterm_as_ctrl_c, with_flags
 
 
 def track(options: Options, models: ModelCache | None = None) -> int:
@@ -194,6 +192,7 @@ class Run:
             KeyboardInterrupt: it was stopped; likewise.
         """
         keep_freed_memory()
+        self._stack.enter_context(computing_threads(self._options.threads))
         self._open_window()
         self._began_s = time.perf_counter()
         plan = self._plan() if self._options.both_ways else None
@@ -201,7 +200,7 @@ class Run:
         length = self._reader.length
         progress = Progress(None if length is None else back + length, sys.stderr, quiet=self._options.quiet)
         try:
-            with progress, _sigterm_as_ctrl_c(self._options.live):
+            with progress, sigterm_as_ctrl_c(self._options.live):
                 for done, result in enumerate(self._results(plan, progress), start=back + 1):
                     self._take(result)
                     progress.update(done)
@@ -293,7 +292,7 @@ class Run:
     def _open_writers(self, first: Result) -> WriterThread:
         """Open what is to be written, on a thread; the first result tells the size and the objects."""
         options, fps = self._options, self._reader.fps
-        fps = fps / options.stride if fps else None
+        fps = fps and fps / options.stride
         writers: list[Writer] = []
         if self._out is not None:
             self.journal.announce()
@@ -315,8 +314,8 @@ class Run:
         if plan is not None:
             return self._results_both_ways(plan, progress)
         frames, saved = read_ahead(self._reader), self.journal.saved
-        given = self._first_mask, self._masks_at, saved, self._gone, self._first_frame
-        return follow(self._session, frames, *given, ahead=not self._reader.live)
+        given = self._first_mask, self._masks_at, saved, self._gone, self._first_frame, not self._reader.live
+        return follow(self._session, frames, *given)
 
     def _plan(self) -> BothWays:
         given = self._first_frame, self._first_mask, self._masks_at, self._gone
@@ -385,16 +384,3 @@ class Run:
         told = faults_line(self._reader)
         if told:
             print(f"vos-track: {told}", file=sys.stderr)
-
-
-@contextmanager
-def _sigterm_as_ctrl_c(wanted: bool) -> Iterator[None]:
-    """Let SIGTERM raise KeyboardInterrupt inside the block, as Ctrl-C does, if ``wanted``."""
-    if not wanted or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

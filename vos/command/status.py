@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -105,3 +107,16 @@ def say(text: str, status: int) -> int:
     with suppress(OSError, ValueError):
         print(shown, file=sys.stderr, flush=True)
     return status
+
+
+@contextmanager
+def sigterm_as_ctrl_c(wanted: bool = True) -> Iterator[None]:
+    """Let SIGTERM, by which clusters and services end a job, act as Ctrl-C inside the block, if ``wanted``."""
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

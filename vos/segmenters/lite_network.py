@@ -80,6 +80,7 @@ class Block(nn.Module):
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
+        """Transform features (N, C, h, w); return (N, C', h', w')."""
         return x + self.layers(x) if self.residual else self.layers(x)
 
 
