@@ -235,14 +235,15 @@ class Page:
 
     def _follow(self, start: Callable[[], Started], index: int, object_id: int | None, text: str) -> Iterator[Update]:
         """Show a run while it goes on; ``text`` if there is nothing to be done."""
-        reached, unchanged = index, [gr.skip()] * (2 + len(self._photographs.outputs))
+        unchanged = [gr.skip()] * (2 + len(self._photographs.outputs))
         yield *self._whole(index, object_id), progress_line("Starting …"), *self._enabled(busy=True)
         with warned():
             run, total = start()
             for done, (reached, text) in with_progress(run, total):
                 shown = progress_line(text, done / max(1, total))
                 yield reached, *self._show(reached), *unchanged, shown, *self._unchanged()
-        yield *self._whole(reached, object_id), progress_line(text), *self._enabled(busy=False)
+        # the last frame is shown already, and the user may have gone to another one since
+        yield *[gr.skip()] * 3, *unchanged, progress_line(text), *self._enabled(busy=False)
 
     def _export(self) -> Iterator[Update]:
         yield progress_line("Preparing …"), gr.skip(), *self._enabled(busy=True)
