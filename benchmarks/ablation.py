@@ -147,7 +147,7 @@ def measure(variant: Variant, loaded: Models, names: list[str], options: argpars
         scorer = SequenceScorer(truth, frames_named)
         session = loaded.session(variant.new_tracker(), variant.prior)
         with open_reader(images, max_frames=options.max_frames) as reader:
-            results = follow(session, prefetch(reader), davis.first_mask(name, reader.size))
+            results = follow(session, prefetch(reader), davis.first_mask(name, reader.size), ahead=True)
             while True:
                 began = time.perf_counter()
                 result = next(results, None)

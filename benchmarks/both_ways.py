@@ -114,7 +114,7 @@ def labels_of_runs(
         return loaded.session(new_tracker(tracker))
 
     with open_reader(images) as reader, tempfile.TemporaryDirectory() as folder:
-        plain = [result.labels for result in follow(session(), prefetch(reader), given[0])]
+        plain = [result.labels for result in follow(session(), prefetch(reader), given[0], ahead=True)]
         one = BothWays({middle: given[middle]})
         kept = go_back(session(), reader, one, Path(folder) / "one")
         from_middle = [result.labels for result in follow_forwards(session(), prefetch(reader), one, kept)]
@@ -122,7 +122,7 @@ def labels_of_runs(
         kept = go_back(session(), reader, three, Path(folder) / "three")
         later = {at: mask for at, mask in given.items() if at}
         runs: list[list[np.ndarray]] = [[], [], []]
-        for forward in follow(session(), prefetch(reader), given[0], later):
+        for forward in follow(session(), prefetch(reader), given[0], later, ahead=True):
             index = forward.frame.index
             results = [forward] * 3
             if index <= three.last:

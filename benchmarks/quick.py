@@ -108,7 +108,7 @@ def measure(davis: Davis, name: str, options: argparse.Namespace) -> Measured:
         began = time.perf_counter()
         with ExitStack() as stack:
             writers: WriterThread | None = None
-            for result in follow(session, prefetch(reader), mask):
+            for result in follow(session, prefetch(reader), mask, ahead=True):
                 if writers is None:
                     opened = open_writers(
                         ["masks"], Path(folder), fps=reader.fps, first_frame=result.frame, object_ids=mask.object_ids

@@ -28,6 +28,7 @@ from typing import ParamSpec
 import av
 import torch
 
+from ..engine.ahead import Ahead, with_following
 from ..engine.models import load_segmenter, new_tracker
 from ..engine.session import Session
 from ..interfaces import Segmenter, Tracker
@@ -200,13 +201,14 @@ def memory(models: Models, options: argparse.Namespace, say: Say) -> None:
     session = started(models, PerSAMF(), next(frames), discs(3))
     say("| frames | resident, MB |\n|---|---|")
     sizes = []
-    for index, frame in enumerate(frames, start=1):
-        session.step(frame)
-        if index in options.memory_frames:
-            sizes.append((index, resident_megabytes()))
-            say(f"| {index} | {sizes[-1][1]:.1f} |")
-            if index == max(options.memory_frames):
-                break
+    with Ahead(session) as stage:
+        for index, (frame, following) in enumerate(with_following(frames), start=1):
+            stage.step(frame, following)
+            if index in options.memory_frames:
+                sizes.append((index, resident_megabytes()))
+                say(f"| {index} | {sizes[-1][1]:.1f} |")
+                if index == max(options.memory_frames):
+                    break
     (first, before), (last, after) = sizes[-2:]
     say(f"\nslope over the last span: {1000 * (after - before) / (last - first):.2f} MB per 1,000 frames")
 

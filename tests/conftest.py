@@ -31,10 +31,14 @@ LONGEST = (
     "test_cutie",
     "test_conformance",
     "test_annotate_page",
+    "test_annotate_photographs",
+    "test_batch",
+    "test_references",
     "test_bad_input",
     "test_packaging",
     "test_training",
     "test_live",
+    "test_benchmark_gpu",
 )
 """Test files that take longest, which begin first: then no process is left alone with one of them at the end."""
 

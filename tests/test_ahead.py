@@ -72,14 +72,14 @@ def test_the_frame_before_an_error_comes_first():
 @pytest.mark.parametrize("model", ["lite", "tiny_sam"])
 @pytest.mark.parametrize("jump", [False, True])
 def test_results_do_not_depend_on_it(model, jump, request):
-    segmenter, arrays = request.getfixturevalue(model), arrays_of()
+    segmenter, arrays, mask = request.getfixturevalue(model), arrays_of(5), discs(2, SIZE)
     if jump:  # in which a planned region does not serve
         arrays = [np.roll(rgb, 60 * (index // 3), axis=1) for index, rgb in enumerate(arrays)]
-    mask = discs(2, SIZE)
-    light = getattr(segmenter, "light", False)
-    with threads(1 if light else 2):
-        plain = results(segmenter, arrays, mask)
     with threads(2):
+        session, (first, *rest) = Session(PerSAM(), segmenter, SameEncoder()), frames_of(arrays)
+        plain = [session.start(first, mask)]
+        with threads(1 if getattr(segmenter, "light", False) else 2):
+            plain += [session.step(frame) for frame in rest]
         ahead = results(segmenter, arrays, mask, ahead=True)
         assert torch.get_num_threads() == 2
     for one, other in zip(plain, ahead, strict=True):
@@ -93,7 +93,7 @@ def test_the_next_frame_is_encoded_while_this_one_is_decoded(lite, monkeypatch):
 
     def noted(rgb, region=None):
         [index] = [index for index, each in enumerate(arrays) if each is rgb]
-        at.append((index, threading.current_thread() is threading.main_thread()))
+        at.append((index, threading.current_thread().name.rpartition("_")[0]))
         encoded[index].set()
         return embed(rgb, region)
 
@@ -107,7 +107,7 @@ def test_the_next_frame_is_encoded_while_this_one_is_decoded(lite, monkeypatch):
     with threads(2):
         for result in follow(session, frames_of(arrays), mask, ahead=True):
             stepped = result.frame.index + 1
-    assert sorted(at) == [(0, True), (1, True), (2, False), (3, False)]
+    assert sorted(at) == [(0, ""), (1, "vos-tracker"), (2, "vos-encoder"), (3, "vos-encoder")]
     assert session.seconds["encode"] > 0
 
 
@@ -179,14 +179,14 @@ def test_an_error_comes_at_its_frame_and_the_threads_are_as_before(lite, monkeyp
                 seen.append(result.frame.index)
         assert torch.get_num_threads() == 2
     assert seen == [0, 1, 2]
-    assert not [each for each in threading.enumerate() if each.name.startswith("vos-encoder")]
+    assert not [each for each in threading.enumerate() if each.name.startswith(("vos-encoder", "vos-tracker"))]
 
 
 def test_the_command_computes_on_so_many_threads(tmp_path, monkeypatch, drawn):
     seen, embed = [], LiteSegmenter.embed
 
     def noted(self, rgb, region=None):
-        seen.append((torch.get_num_threads(), threading.current_thread() is threading.main_thread()))
+        seen.append((threading.current_thread().name.rpartition("_")[0], torch.get_num_threads()))
         return embed(self, rgb, region)
 
     monkeypatch.setattr(LiteSegmenter, "embed", noted)
@@ -194,7 +194,7 @@ def test_the_command_computes_on_so_many_threads(tmp_path, monkeypatch, drawn):
     given = [str(video), "--first-mask", str(mask), "--tracker", "persam", "--save", "masks", "--quiet"]
     with threads(1):
         assert main([*given, "--threads", "4", "-o", str(tmp_path / "four")]) == 0
-        assert set(seen[1:]) == {(2, True), (2, False)} and seen[0][1]
+        assert seen == [("", 4), ("vos-tracker", 2), ("vos-encoder", 2), ("vos-encoder", 2)]
         assert torch.get_num_threads() == 1
     record = json.loads((tmp_path / "four/run.json").read_text())
     assert record["options"]["threads"] == 4 and record["machine"]["threads"] == 4

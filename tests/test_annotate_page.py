@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
@@ -229,6 +230,19 @@ def test_serving_asks_no_other_host(clip: Path, tmp_path: Path, monkeypatch: pyt
     assert "default-src 'self'" in policy
     loaded = re.findall(r"""<(?:script|link|img|iframe)[^>]+(?:src|href)=["']?(?:https?:)?//[^>]+>""", text)
     assert loaded == []
+
+
+def test_of_names_that_arrive_in_any_order_the_last_typed_counts(clip: Path, tmp_path: Path) -> None:
+    from vos.annotate.page import Page  # imports gradio
+
+    with Project(clip, tmp_path / "work") as project:
+        project.add_object()
+        page, one, other = Page(project), SimpleNamespace(session_hash="a"), SimpleNamespace(session_hash="b")
+        for name, moment, request in (("fu", 2.0, one), ("fur", 3.0, one), ("f", 1.0, one)):
+            page._rename(1, name, moment, request)
+        assert project.names == {1: "fur"}
+        page._rename(1, "coat", 0.5, other)  # of another page, whose moments count from another start
+        assert project.names == {1: "coat"}
 
 
 def test_mistakes_are_one_line(

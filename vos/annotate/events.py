@@ -50,6 +50,10 @@ QUICK: _Quick = {**PRIVATE, "concurrency_id": "quick", "concurrency_limit": 1}
 """Options of the events that are handled one after another."""
 
 
+WITH_MOMENT = "(object, name) => [object, name, performance.now()]"
+"""Script of the page: adds to an object's number and its name the moment at which it was typed, in milliseconds."""
+
+
 class KeptOpen:
     """Keeps the stream of answers to each page open as long as the page, by an event that does not end before.
 

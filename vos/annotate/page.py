@@ -14,7 +14,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from .events import PRIVATE, QUICK, KeptOpen, Update, chosen, warned, with_progress
+from .events import PRIVATE, QUICK, WITH_MOMENT, KeptOpen, Update, chosen, warned, with_progress
 from .markup import choices, frame_state, progress_line
 from .panels import BOX, HELP, INSIDE, Download, Marks, Objects, Stage, Tracking, Words
 from .photograph_panel import PhotographPanel
@@ -46,6 +46,7 @@ class Page:
         self._project = project
         self._shown = count()
         self._kept_open = KeptOpen()
+        self._named_at: dict[tuple[str | None, int | None], float] = {}
         name = Path(project.frames.name).name
         with gr.Blocks(
             title=f"{name} - vos-annotate", analytics_enabled=False, fill_width=True, delete_cache=(60, KEPT_S)
@@ -95,8 +96,9 @@ class Page:
         stage.slider.input(self._show, stage.slider, view, trigger_mode="always_last", **QUICK)
         objects.list.input(self._describe, objects.list, described, **QUICK)
         named = [objects.name.input, objects.name.blur]
+        typed = [objects.list, objects.name, objects.moment]
         # each with the values of its moment: one that waits would take the name to the object that is chosen by then
-        gr.on(named, self._rename, [objects.list, objects.name], objects.list, trigger_mode="multiple", **QUICK)
+        gr.on(named, self._rename, typed, objects.list, js=WITH_MOMENT, trigger_mode="multiple", **QUICK)
         objects.new.click(self._new, where, whole, **QUICK)
         objects.delete.click(self._delete, where, whole, **QUICK)
         marks.tool.input(lambda tool: HELP[tool], marks.tool, marks.help, **QUICK)
@@ -167,7 +169,12 @@ class Page:
         name = "" if object_id is None else self._project.names.get(object_id, "")
         return name, *self._photographs.shown(object_id)
 
-    def _rename(self, object_id: int | None, name: str) -> object:
+    def _rename(self, object_id: int | None, name: str, moment: float, request: gr.Request) -> object:
+        """Name an object as it was typed; what a page sends at once may arrive in any order, and the last counts."""
+        asked = request.session_hash, object_id
+        if moment < self._named_at.get(asked, 0.0):
+            return gr.skip()
+        self._named_at[asked] = moment
         before = choices(self._project)
         with warned():
             self._project.rename(chosen(object_id), name)

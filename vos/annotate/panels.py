@@ -56,6 +56,7 @@ class Objects:
         self.name = gr.Textbox(
             placeholder="Name of the object", show_label=False, container=False, max_length=LONGEST_NAME, elem_id="name"
         )
+        self.moment = gr.Number(0, visible="hidden", elem_id="moment")
         with gr.Row():
             self.new = gr.Button("New object", size="sm", min_width=90, elem_id="new")
             self.delete = gr.Button("Delete", size="sm", min_width=90, elem_id="delete")

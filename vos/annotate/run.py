@@ -79,7 +79,9 @@ def results_from(
     first, *others = sorted(masks)
     later = {each: masks[each] for each in others}
     with session:
-        yield from follow(session, prefetch(_frames_of(frames, earlier, index)), masks[first], later, gone=gone)
+        yield from follow(
+            session, prefetch(_frames_of(frames, earlier, index)), masks[first], later, gone=gone, ahead=True
+        )
 
 
 def _frames_of(frames: VideoFrames, earlier: list[int], index: int) -> Generator[Frame, None, None]:

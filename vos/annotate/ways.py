@@ -84,7 +84,7 @@ def _run_back(
     first, *others = sorted(masks)
     rest = {at: masks[at] for at in others}
     with session:
-        for result in follow(session, prefetch(turned()), masks[first], rest, gone=gone):
+        for result in follow(session, prefetch(turned()), masks[first], rest, gone=gone, ahead=True):
             at = last - result.frame.index
             if at < index:
                 yield at, replace(result, frame=_at(result.frame, at))
@@ -174,7 +174,8 @@ def _run_both(
     with TemporaryDirectory(prefix="vos-") as folder, back, session:
         kept = KeptResults(Path(folder))
         if plan.last:
-            for result in follow(back, prefetch(turned), way.first_mask, way.masks_at, None, way.gone):
+            backwards = follow(back, prefetch(turned), way.first_mask, way.masks_at, gone=way.gone, ahead=True)
+            for result in backwards:
                 kept.write(result)
                 yield first + plan.last - result.frame.index, None
         for result in follow_forwards(session, prefetch(onwards), plan, kept):

@@ -21,42 +21,39 @@ from .session import Session
 class Ahead:
     """Steps a session, with the next frame encoded ahead; a context manager.
 
-    Within it, torch uses half of its threads for each of the two stages if the model encodes a frame about as fast as
-    the tracker follows it, see :attr:`vos.interfaces.Segmenter.light`. Where there is one thread, or the tracker is no
-    :class:`~vos.interfaces.ForesightedTracker`, nothing is done ahead.
+    Encoding and following have a thread each. If the model encodes a frame about as fast as the tracker follows it
+    (``light`` of :class:`~vos.interfaces.Segmenter`), each has half of torch's threads. The caller's own thread is left
+    as it is. Where torch has one thread, or the tracker is no :class:`~vos.interfaces.ForesightedTracker`, nothing is
+    done ahead.
 
     Args:
-        session: the session; the frames of its other methods are encoded as always.
+        session: the session; its other methods are called as always.
         wanted: False: nothing is done ahead.
     """
 
     def __init__(self, session: Session, wanted: bool = True) -> None:
         self._session = session
-        self._threads = torch.get_num_threads()
-        self._worker: ThreadPoolExecutor | None = None
-        self._next: tuple[FrameContext, Future[None]] | None = None
         self._wanted = wanted
+        self._threads: tuple[ThreadPoolExecutor, ThreadPoolExecutor] | None = None
+        self._next: tuple[FrameContext, Future[None]] | None = None
 
     def __enter__(self) -> Ahead:
-        session = self._session
+        session, threads = self._session, torch.get_num_threads()
         if not self._wanted or not isinstance(session.tracker, ForesightedTracker):
             return self
         on_cpu = session.segmenter.device.type == "cpu"
-        if on_cpu and self._threads < 2:
-            return self
-        light = on_cpu and getattr(session.segmenter, "light", False)
-        threads = self._threads // 2 if light else self._threads
-        self._worker = ThreadPoolExecutor(1, "vos-encoder", torch.set_num_threads, (threads,))
-        self._worker.submit(torch.get_num_threads).result()  # its thread is there, and has set its own number
-        torch.set_num_threads(threads)
+        if threads > 1 or not on_cpu:
+            light = on_cpu and getattr(session.segmenter, "light", False)
+            own = threads // 2 if light else threads
+            self._threads = _thread("vos-encoder", own), _thread("vos-tracker", own)
+            torch.set_num_threads(threads)  # their number became that of all threads to come
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._worker is not None:
-            self._worker.shutdown()
-            torch.set_num_threads(self._threads)
+        for thread in self._threads or ():
+            thread.shutdown()
 
     def step(self, frame: Frame, following: Frame | None) -> Result:
         """Follow the objects into a frame, see :meth:`vos.Session.step`.
@@ -65,19 +62,22 @@ class Ahead:
             frame: the frame.
             following: the frame after it, if it is there already, to be encoded meanwhile.
         """
+        if self._threads is None:
+            return self._session.step(frame)
+        encoder, tracker = self._threads
         context = self._encoded(frame)
-        if following is not None and self._worker is not None:
-            self._encode(self._worker, context, following)
-        return self._session.step(frame, context)
+        if following is not None:
+            self._encode(encoder, context, following)
+        return tracker.submit(self._session.step, frame, context).result()
 
-    def _encode(self, worker: ThreadPoolExecutor, context: FrameContext, following: Frame) -> None:
+    def _encode(self, encoder: ThreadPoolExecutor, context: FrameContext, following: Frame) -> None:
         """Let a frame be encoded on the thread, in the region that the tracker foresees."""
         session, tracker = self._session, self._session.tracker
         if not session.object_ids or not isinstance(tracker, ForesightedTracker):
             return
         early = session.context(following, Seconds())
         early.look_at(tracker.region_ahead(context))
-        self._next = early, worker.submit(early.encode)
+        self._next = early, encoder.submit(early.encode)
 
     def _encoded(self, frame: Frame) -> FrameContext:
         """Return the context of a frame: the one that was encoded ahead, or a fresh one."""
@@ -90,6 +90,13 @@ class Ahead:
             self._session.seconds[stage] += seconds
         context.seconds = self._session.seconds
         return context
+
+
+def _thread(name: str, threads: int) -> ThreadPoolExecutor:
+    """Start a thread on which torch computes with so many threads of its own."""
+    thread = ThreadPoolExecutor(1, name, torch.set_num_threads, (threads,))
+    thread.submit(torch.get_num_threads).result()  # it is there now, and has set its number
+    return thread
 
 
 def with_following(frames: Iterable[Frame]) -> Iterator[tuple[Frame, Frame | None]]:
