@@ -99,14 +99,18 @@ def tracked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def assert_same_video(path: Path, expected: Path) -> None:
-    """Times are equal and pictures look the same: the encoders' bytes differ from run to run."""
+    """Times are equal and pictures look the same: the encoders' bytes differ from run to run.
+
+    Two encodings of one picture, with edges of masks by logits or by labels, differ by less than a level of 255 on the
+    mean; frames on the two sides of one of the clip's jumps by seven.
+    """
     with av.open(str(path)) as ours, av.open(str(expected)) as theirs:
         pairs = list(zip(ours.decode(video=0), theirs.decode(video=0), strict=True))
     assert len(pairs) == FRAMES
     for a, b in pairs:
         assert a.time == b.time
         difference = a.to_ndarray(format="rgb24").astype(int) - b.to_ndarray(format="rgb24")
-        assert np.abs(difference).mean() < 0.5, path
+        assert np.abs(difference).mean() < 2, path
 
 
 def assert_same(out: Path, whole: Path, saves: str = EVERYTHING) -> None:
