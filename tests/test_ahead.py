@@ -194,7 +194,9 @@ def test_the_command_computes_on_so_many_threads(tmp_path, monkeypatch, drawn):
     given = [str(video), "--first-mask", str(mask), "--tracker", "persam", "--save", "masks", "--quiet"]
     with threads(1):
         assert main([*given, "--threads", "4", "-o", str(tmp_path / "four")]) == 0
-        assert seen == [("", 4), ("vos-tracker", 2), ("vos-encoder", 2), ("vos-encoder", 2)]
+        # the first frame is learned before there are threads; then both begin at once
+        assert seen[0] == ("", 4)
+        assert sorted(seen[1:]) == [("vos-encoder", 2), ("vos-encoder", 2), ("vos-tracker", 2)]
         assert torch.get_num_threads() == 1
     record = json.loads((tmp_path / "four/run.json").read_text())
     assert record["options"]["threads"] == 4 and record["machine"]["threads"] == 4
