@@ -29,6 +29,7 @@ import av
 import torch
 
 from ..engine.ahead import Ahead, with_following
+from ..engine.device import keep_freed_memory
 from ..engine.models import load_segmenter, new_tracker
 from ..engine.session import Session
 from ..interfaces import Segmenter, Tracker
@@ -102,22 +103,10 @@ def load(name: str, device: torch.device, dtype: torch.dtype) -> Segmenter:
     """
     if not name.endswith(RANDOM):
         return load_segmenter(name, device, dtype)
-    from transformers import SamConfig
+    from ..segmenters.sam import SamSegmenter
+    from .random_models import random_sam
 
-    from ..segmenters.sam import GuidedSam, SamSegmenter
-
-    huge = {
-        "hidden_size": 1280,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 16,
-        "global_attn_indexes": [7, 15, 23, 31],
-    }
-    vision: dict[str, object] = {"sam-vit-b": {}, "sam-vit-h": huge}[name.removesuffix(RANDOM)]
-    torch.manual_seed(0)
-    # the library's own spread of 1e-10 makes numbers so small that processors take twenty times as long
-    spread = 0.02
-    config = SamConfig(vision_config=vision | {"initializer_range": spread}, initializer_range=spread)
-    return SamSegmenter(GuidedSam(config), name, device, dtype, ())
+    return random_sam(SamSegmenter, name.removesuffix(RANDOM), device, dtype)
 
 
 def overhead(models: Models, options: argparse.Namespace, say: Say) -> None:
@@ -197,6 +186,7 @@ def fit(models: Models, options: argparse.Namespace, say: Say) -> None:
 
 def memory(models: Models, options: argparse.Namespace, say: Say) -> None:
     """Measure the resident memory after so many frames of an endless clip with three objects."""
+    keep_freed_memory()  # as the commands do
     frames = clip()
     session = started(models, PerSAMF(), next(frames), discs(3))
     say("| frames | resident, MB |\n|---|---|")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +19,9 @@ from vos.errors import InputError
 from vos.structures import FirstMask, Hint
 from vos.testing.still import EditableStill
 
+from . import test_annotate_page as of_the_page
+
+clip, tab = of_the_page.clip, of_the_page.tab
 SIZE, COUNT = (48, 64), 13
 
 
@@ -120,18 +122,6 @@ def test_nothing_is_marked(project: Project) -> None:
     with pytest.raises(InputError, match="no object is marked yet"):
         list(project.track_back(0, "both"))
     assert not project.tracking
-
-
-def page_tests() -> Any:
-    """The helpers that drive the page."""
-    spec = importlib.util.spec_from_file_location("page_tests", Path(__file__).with_name("test_annotate_page.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-PAGE = page_tests()
-clip, tab = PAGE.clip, PAGE.tab
 
 
 def test_the_buttons_of_the_page(tab: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import zipfile
 from collections.abc import Callable, Iterator
@@ -23,6 +22,9 @@ from vos.command.cli import main
 from vos.errors import InputError, PluginError
 from vos.testing.still import EditableStill
 
+from . import test_annotate_page as of_the_page
+
+clip, tab = of_the_page.clip, of_the_page.tab
 SIZE, COUNT = (256, 455), 6
 
 
@@ -251,18 +253,6 @@ def test_marks_where_they_were_made(project: Project, scene: dict[str, Any], tmp
         photographs.add_corner(1, 200, 100)
     crossed = np.abs(np.asarray(draw_photograph(project.photographs.of(1)[0], 1)).astype(int) - np.asarray(plain))
     assert crossed[400, 98:103].any() and crossed[48:53, 600].any() and not crossed[400, 110:].any()
-
-
-def page_tests() -> Any:
-    """The helpers that drive the page."""
-    spec = importlib.util.spec_from_file_location("page_tests", Path(__file__).with_name("test_annotate_page.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-PAGE = page_tests()
-clip, tab = PAGE.clip, PAGE.tab
 
 
 def test_from_an_upload_to_tracked_frames(tab: Any, scene: dict[str, Any], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ tensors. One function therefore loads ViT-B, L, H and fine-tuned variants. The s
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,14 @@ _RENAMES = (
 """Patterns of published names and what ``transformers`` has in their place, applied in this order."""
 
 
-def rename(name: str) -> str:
-    """Turn the name of a parameter of a published checkpoint into ``transformers``' name."""
-    for pattern, replacement in _RENAMES:
+def rename(name: str, patterns: Iterable[tuple[str, str]] = _RENAMES) -> str:
+    """Turn the name of a parameter of a published checkpoint into another model's, by default ``transformers``'.
+
+    Args:
+        name: as published.
+        patterns: regular expressions and what takes their place, applied in this order.
+    """
+    for pattern, replacement in patterns:
         name = re.sub(pattern, replacement, name)
     return name
 

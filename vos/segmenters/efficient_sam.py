@@ -16,6 +16,7 @@ from ..geometry import Geometry, Region
 from ..method.guidance import Guidance
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights.tensors import read_tensors
+from .checkpoint import rename
 from .efficient_sam_network import EfficientSamNetwork, EncoderSizes
 from .sam import SamSegmenter
 from .sam_parts import DecoderSizes
@@ -110,7 +111,7 @@ def build(tensors: dict[str, Tensor], path: Path, decoder_heads: int, image_size
     except (KeyError, IndexError) as error:
         raise WeightsError(f"{path}: not a checkpoint of EfficientSAM: {error} is missing") from error
     network = EfficientSamNetwork(encoder, decoder)
-    renamed = {rename(name): tensor for name, tensor in tensors.items() if name not in _NORMALISATION}
+    renamed = {rename(name, _RENAMES): tensor for name, tensor in tensors.items() if name not in _NORMALISATION}
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     found = {name: tensor.shape for name, tensor in renamed.items()}
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
@@ -118,13 +119,6 @@ def build(tensors: dict[str, Tensor], path: Path, decoder_heads: int, image_size
         raise WeightsError(f"{path}: does not fit EfficientSAM: {wrong[0]} and {len(wrong) - 1} more tensors differ")
     network.load_state_dict(renamed)
     return network
-
-
-def rename(name: str) -> str:
-    """Turn the name of a parameter of a published checkpoint into the network's."""
-    for pattern, replacement in _RENAMES:
-        name = re.sub(pattern, replacement, name)
-    return name
 
 
 def _sizes(tensors: dict[str, Tensor], decoder_heads: int, image_size: int) -> tuple[EncoderSizes, DecoderSizes]:

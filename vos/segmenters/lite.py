@@ -56,8 +56,8 @@ class LiteSegmenter:
             fuse_activations(self.network.backbone)
         self._backbone = _InOneLine(self.network.backbone)
         self._positions = lru_cache(maxsize=4)(network.positions)
-        self._mean = torch.tensor(PIXEL_MEAN, device=device)
-        self._std = torch.tensor(PIXEL_STD, device=device)
+        self._scale = 1 / torch.tensor(PIXEL_STD, device=device)
+        self._shift = -torch.tensor(PIXEL_MEAN, device=device) / torch.tensor(PIXEL_STD, device=device)
 
     @classmethod
     def load(cls, name: str, device: torch.device, dtype: torch.dtype) -> LiteSegmenter:
@@ -85,7 +85,7 @@ class LiteSegmenter:
     def embed(self, rgb: np.ndarray, region: Region | None = None) -> ImageEmbedding:
         geometry = self.geometry(rgb.shape[:2], region)
         image = geometry.resize_quickly(rgb).to(self.device)
-        image = torch.addcmul(-self._mean / self._std, image.float(), 1 / self._std).to(self.fast_dtype)
+        image = torch.addcmul(self._shift, image.float(), self._scale).to(self.fast_dtype)
         pixels = geometry.pad(image.permute(2, 0, 1))[None].contiguous(memory_format=torch.channels_last)
         features = self._backbone(pixels)
         embedding, fine = self.network.merge(features)
