@@ -13,7 +13,7 @@ from vos.trackers.persam import PerSAMF
 
 @pytest.mark.slow
 def test_persam_conforms() -> None:
-    command = [sys.executable, "-m", "vos.testing", "-q", "--tracker", "persam", "--memory-frames", "150"]
+    command = [sys.executable, "-m", "vos.testing", "-q", "--tracker", "persam", "--memory-frames", "60"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 

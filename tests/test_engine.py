@@ -19,6 +19,8 @@ from vos.structures import Frame, Tracked, first_mask_from_array
 from vos.trackers.persam import PerSAM, PerSAMF, PerSamOptions
 from vos.trackers.persam.boxes import trimmed_boxes
 
+pytestmark = pytest.mark.usefixtures("short_fit")
+
 
 class Counting:
     """A segmenter that counts its calls."""

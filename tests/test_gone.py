@@ -34,6 +34,8 @@ from vos.trackers.sam2 import Sam2
 
 CAT, PORTRAIT = 1, 2
 
+pytestmark = pytest.mark.usefixtures("short_fit")
+
 
 @pytest.fixture(scope="module")
 def both(published: Callable[..., Any]) -> dict[str, np.ndarray]:

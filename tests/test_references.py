@@ -174,16 +174,23 @@ def test_surroundings_are_those_of_the_picture_that_is_searched(
         assert known.first.background is not reference.first.background
 
 
-def test_an_object_that_fills_the_picture_is_encoded_once(lite: LiteSegmenter, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The region around a large object is hardly smaller than the picture, so what is encoded serves."""
+@pytest.mark.parametrize("drawn", [True, False])
+def test_an_object_that_fills_the_picture_is_encoded_once(
+    drawn: bool, lite: LiteSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The region around it is hardly smaller than the picture, so what is encoded serves, and a mask found there."""
     made = finder(lite, Reference(picture(60), disc(60, 60)))
     whole = torch.tensor([[10.0, 10.0, 95.0, 100.0]])
-    monkeypatch.setattr(search, "_proposals", lambda view, one, logits, taken: [(whole, logits)])
-    regions = []
-    embed = type(lite).embed
+    monkeypatch.setattr(
+        search, "proposals_for", lambda view, one, logits, taken: [search.Proposal(whole, logits, drawn=drawn)]
+    )
+    regions, hints = [], []
+    embed, hinted = type(lite).embed, search.HintedObject
     monkeypatch.setattr(type(lite), "embed", lambda self, *given: (regions.append(given[1]), embed(self, *given))[1])
+    monkeypatch.setattr(search, "HintedObject", lambda *given, **how: (hints.append(given), hinted(*given, **how))[1])
     made.find(Frame(0, 0.0, picture(70)))
     assert regions == [None]
+    assert len(hints) == (not drawn)
 
 
 def test_a_small_object_is_also_learned_as_it_will_be_followed(lite: LiteSegmenter) -> None:

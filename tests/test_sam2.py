@@ -352,7 +352,7 @@ def test_what_was_learned_is_read_from_the_memory(trained):
 @pytest.mark.slow
 def test_it_conforms(trained, conforms):
     """What is held is also counted above, so fewer frames do for the memory of the process."""
-    conforms("--tracker", trained, "--memory-frames", "90")
+    conforms("--tracker", trained, "--memory-frames", "45")
 
 
 def test_sessions_share_what_a_cache_keeps(weights, monkeypatch):

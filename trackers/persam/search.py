@@ -2,8 +2,9 @@
 
 1. The whole picture is compared with the references, and the objects are decoded in it.
 2. A model that takes the last mask sees more when an object fills its input. So each candidate (the mask found, its
-   main piece, and the surroundings of the best match) is encoded again from near by, and decoded: first from its box
-   alone, then by what the references say of the object, and this picture of what is around it.
+   main piece, and the surroundings of the best match) is encoded again from near by, unless it fills the picture, and
+   decoded: first from its box alone, then by what the references say of the object, and this picture of what is
+   around it.
 3. The candidate whose features are most like those of the references wins, and that similarity is how sure it is.
 """
 
@@ -27,6 +28,7 @@ from ...weights.presence import calibration_of
 from .absence import CLEARER, EMPTY_LOGIT, Absent, Look, mixed, seen
 from .looks import View, afresh, evidence_of, region_around
 from .objects import Objects
+from .proposals import LEFT_OVER, Proposal, proposals_for
 from .referred import Referred, kind_features, mean_inside, place_features, stacked, together
 from .segmenting import GIVEN_MASK_LOGIT, Segmenting
 
@@ -42,15 +44,6 @@ ENLARGED = 2.0
 FURTHER = 1.5
 """How much larger a region that is followed must be than one from near by for a reference to be learned in it, too."""
 
-AROUND_THE_PEAK = 0.5
-"""Share of the way from the map's median to its peak above which patches belong to the candidate at the peak."""
-
-REACH = 3
-"""Patches of the whole picture between two pieces of one object at most."""
-
-SAME_PLACE = 0.7
-"""Overlap (IoU) of two candidates' boxes from which on they are one."""
-
 SURE = 0.7
 """Likeness from which on no further candidate is looked at."""
 
@@ -59,9 +52,6 @@ CLOSER = 0.05
 
 DOUBLED = 0.08
 """Likeness that a candidate of twice the size may lack."""
-
-LEFT_OVER = 0.5
-"""Share of a mask's pixels that other instances may have taken at most."""
 
 
 @dataclass(frozen=True)
@@ -159,33 +149,34 @@ class Searching(Segmenting):
             one, own = referred.one(referred.rows[row]), None if taken is None else taken[row : row + 1]
             candidates = [self._judged(view, one, logits[row : row + 1])]
             if self._settled.zoom:
-                proposals = _proposals(view, one, logits[row : row + 1], own)
+                proposals = proposals_for(view, one, logits[row : row + 1], own)
                 candidates = []
-                for box, mask in proposals:
-                    candidates += self._close(view, one, box, mask, own)
+                for proposal in proposals:
+                    candidates += self._close(view, one, proposal, own)
                     if max(each.likeness for each in candidates) >= SURE:
                         break
             best.append(max(candidates, key=Candidate.rank))
         return best, decoded.explanation
 
-    def _close(
-        self, view: View, referred: Referred, box: Tensor, whole: Tensor, taken: Tensor | None
-    ) -> list[Candidate]:
-        """Look at a candidate from near by: decode it from its box (1, 4); judge the mask of the whole picture, too.
+    def _close(self, view: View, referred: Referred, proposal: Proposal, taken: Tensor | None) -> list[Candidate]:
+        """Look at a candidate from near by; judge the mask of the whole picture, too.
 
         Args:
             view: the whole picture.
             referred: one object.
-            box: of the candidate.
-            whole: low-res logits of the mask that was decoded in the whole picture, (1, 4h, 4w).
+            proposal: the candidate.
             taken: see :meth:`_search`.
         """
+        box, whole = proposal.box, proposal.logits
         region = Region.around(box, view.frame.size, ROOM, LEAST_REGION)
         fills = region.height >= FILLS * view.frame.size[0]
-        close = View(view.context if fills else afresh(view.context, region))  # what is encoded already serves
-        hint = Hint(box=tuple(box[0].tolist()))
-        guess = HintedObject(close.context, hint, rounds=1, look=False).low_res_logits()
-        logits, geometry = self._decode_close(close, referred, box, guess, taken), close.embedding.geometry
+        close = View(view.context if fills else afresh(view.context, region))  # what is encoded already serves, ...
+        geometry = close.embedding.geometry
+        guess = whole  # ... and so does the mask that was decoded in it
+        if not (fills and proposal.drawn):
+            hint = Hint(box=tuple(box[0].tolist()))
+            guess = HintedObject(close.context, hint, rounds=1, look=False).low_res_logits()
+        logits = self._decode_close(close, referred, box, guess, taken)
         if taken is not None:
             logits = _without(logits, geometry, taken)
         return [
@@ -323,78 +314,3 @@ def _without(logits: Tensor, geometry: Geometry, taken: Tensor) -> Tensor:
     before, left = ((each > 0).flatten(1).sum(1) for each in (logits, torch.where(there, -1, logits)))
     gone = there | (left < (1 - LEFT_OVER) * before)[:, None, None]
     return torch.where(gone, -logits.abs(), logits)
-
-
-def _proposals(view: View, referred: Referred, logits: Tensor, taken: Tensor | None) -> list[tuple[Tensor, Tensor]]:
-    """Propose candidates: the mask decoded in the whole picture, its main piece, and what is around the best match.
-
-    Returns:
-        A box (1, 4) in frame pixels and a mask in the whole picture, low-res logits (1, 4h, 4w), for each.
-    """
-    alike = _likeness_map(view, referred, taken)
-    proposals = []
-    piece = _main_piece(view, logits, alike)
-    for mask in (logits,) if torch.equal(piece > 0, logits > 0) else (logits, piece):
-        shown = view.embedding.geometry.upsample(mask) > 0
-        if shown.any():
-            proposals.append((_with_extent(tight_boxes(shown), view), mask))
-    proposals.append((_with_extent(_box_at_peak(view, alike), view), logits))
-    kept: list[tuple[Tensor, Tensor]] = []
-    for box, mask in proposals:
-        if not any(_overlap(box, other) >= SAME_PLACE for other, _ in kept):
-            kept.append((box, mask))
-    return kept
-
-
-def _with_extent(box: Tensor, view: View) -> Tensor:
-    """Widen a box (1, 4) to a few pixels at least, within the frame: a hint's box has an extent."""
-    height, width = view.frame.size
-    limit = box.new_tensor([width - 1, height - 1])
-    corner = torch.minimum(box[:, :2], limit - 2).clamp_min(0)
-    return torch.cat([corner, torch.maximum(box[:, 2:], corner + 2)], dim=1).float()
-
-
-def _likeness_map(view: View, referred: Referred, taken: Tensor | None) -> Tensor:
-    """Compare each patch of the whole picture with the references, smoothed, (h, w); -1 where it may not be."""
-    features, geometry = place_features(view)
-    alike = torch.einsum("chw,kc->khw", features[0], referred.places[0]).amax(0)
-    alike = F.avg_pool2d(F.avg_pool2d(alike[None, None], 3, 1, 1, count_include_pad=False), 3, 1, 1)[0, 0]
-    usable = geometry.inside().to(alike.device)
-    if taken is not None and (left := usable & (geometry.coverage(taken)[0] < LEFT_OVER)).any():
-        usable = left
-    return alike.masked_fill(~usable, -1)
-
-
-def _main_piece(view: View, logits: Tensor, alike: Tensor) -> Tensor:
-    """Keep the piece of a mask (1, 4h, 4w) that has its best match, with those that come within reach of it."""
-    if alike.shape != view.embedding.geometry.grid:
-        return logits
-    inside = F.max_pool2d((logits > 0).float()[:, None], 4)
-    within = alike.masked_fill(inside[0, 0] == 0, -2)
-    kept = (within == within.max()).float()[None, None] * inside
-    while (grown := F.max_pool2d(kept, 2 * REACH + 1, 1, REACH) * inside).sum() > kept.sum():
-        kept = grown
-    shown = F.interpolate(kept, logits.shape[1:])[:, 0] > 0
-    return torch.where(shown, logits, -logits.abs())
-
-
-def _box_at_peak(view: View, alike: Tensor) -> Tensor:
-    """Return the box (1, 4) in frame pixels of the patches around the best match that match about as well."""
-    _, geometry = place_features(view)
-    usable = alike > -1
-    middle, peak = alike[usable].median(), alike.max()
-    inside = (alike >= middle + AROUND_THE_PEAK * (peak - middle)).float()[None, None]
-    kept = (alike == peak).float()[None, None]
-    while (grown := F.max_pool2d(kept, 3, 1, 1) * inside).sum() > kept.sum():
-        kept = grown
-    left, top, right, bottom = tight_boxes(kept[0] > 0)[0].tolist()
-    corners = alike.new_tensor([[left - 0.5, top - 0.5], [right + 0.5, bottom + 0.5]])
-    return geometry.cells_to_frame(corners).flatten()[None]
-
-
-def _overlap(one: Tensor, other: Tensor) -> float:
-    """Return the IoU of two boxes (1, 4)."""
-    low, high = torch.maximum(one[0, :2], other[0, :2]), torch.minimum(one[0, 2:], other[0, 2:])
-    common = (high - low + 1).clamp_min(0).prod()
-    areas = [(box[0, 2:] - box[0, :2] + 1).prod() for box in (one, other)]
-    return float(common / (areas[0] + areas[1] - common))

@@ -51,12 +51,14 @@ def disc_labels(size: tuple[int, int], count: int, shift: int = 0) -> np.ndarray
         shift: pixels to the right, see :func:`sway`.
     """
     height, width = size
-    ys, xs = np.mgrid[:height, :width]
+    ys, xs = np.ogrid[:height, :width]
     radius = 0.38 * min(height / ROWS, width / COLUMNS)
     labels = np.zeros(size, np.uint8)
     for index in range(count):
         x, y = width * (index % COLUMNS + 0.5) / COLUMNS + shift, height * (index // COLUMNS + 0.5) / ROWS
-        labels[(xs - x) ** 2 + (ys - y) ** 2 < radius**2] = index + 1
+        rows = slice(max(0, int(y - radius)), max(0, int(y + radius) + 1))
+        columns = slice(max(0, int(x - radius)), max(0, int(x + radius) + 1))
+        labels[rows, columns][(xs[:, columns] - x) ** 2 + (ys[rows] - y) ** 2 < radius**2] = index + 1
     return labels
 
 
