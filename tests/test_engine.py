@@ -292,10 +292,10 @@ def test_prior_maps_are_part_discriminant_part_contrast(lite, clip, share):
     seen = []
 
     class Watching(PerSAM):
-        def _maps(self, view, objects, confidence):
-            maps = super()._maps(view, objects, confidence)
+        def _maps(self, view, objects, confidence, options):
+            maps = super()._maps(view, objects, confidence, options)
             given = discriminant.maps(view.samples, maps.shape[-2:], objects.appearance.given)[:, 0]
-            seen.append((maps[:, 6], given, matching.contrasts(maps)[:, 0]))
+            seen.append((maps[:, matching.MATCHING_MAPS], given, matching.contrasts(maps)[:, 0]))
             return maps
 
     session = Session(Watching(PerSamOptions(contrast_share=share)), lite, SameEncoder())

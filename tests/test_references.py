@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,15 @@ def test_surroundings_are_those_of_the_picture_that_is_searched(
         assert known.first.foreground is reference.first.foreground and known.given is reference.given
         assert known.first.background is known.last.background
         assert known.first.background is not reference.first.background
+
+
+def test_a_mask_that_fits_something_wins_over_one_that_looks_a_little_more_alike(lite: LiteSegmenter) -> None:
+    geometry = lite.geometry(SIZE)
+    disc_like, smoke_like = (
+        search.Candidate(torch.ones(1, 8, 8), geometry, likeness, score) for likeness, score in ((0.5, 0.6), (0.6, 0.2))
+    )
+    assert disc_like.rank() > smoke_like.rank()
+    assert replace(smoke_like, likeness=0.9).rank() > disc_like.rank()
 
 
 @pytest.mark.parametrize("drawn", [True, False])

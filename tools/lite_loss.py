@@ -7,23 +7,25 @@ learns to mend it.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
+from lite_hints import hint_losses
+from lite_masks import LOW_RES, SMALLEST_OBJECT, Encoded, boxes, damaged, jitter, mask_loss, places_of, worn
 from torch import Tensor
 from torch.nn import functional as F
 
 from vos.geometry import PIXEL_MEAN, PIXEL_STD
 from vos.method import matching, prior
 from vos.method.guidance import Guidance
+from vos.method.matching import READ_OUT
 from vos.segmenters.lite_network import STRIDE, Backbone, LiteNetwork
-from vos.trackers.persam.tracker import GIVEN_MASK_LOGIT
+from vos.trackers.persam.objects import choose_rows
+from vos.trackers.persam.segmenting import GIVEN_MASK_LOGIT
 
-LOW_RES = 2
-"""Pixels of the input per low-res logit, in each direction."""
+READ_OUT_WEIGHT = 0.15
+"""Weight of :func:`read_out_loss`."""
 
-SMALLEST_OBJECT = 150
-"""Least area of an object in frame 0, in pixels of the canvas."""
+HINT_WEIGHT = 0.5
+"""Weight of the masks from boxes and points, see ``lite_hints.py``."""
 
 
 def clip_loss(
@@ -31,6 +33,7 @@ def clip_loss(
     frozen: Backbone,
     frames: Tensor,
     labels: Tensor,
+    jumps: Tensor,
     refined: list[bool],
     generator: torch.Generator,
 ) -> tuple[Tensor, tuple[float, float, float]]:
@@ -41,6 +44,7 @@ def clip_loss(
         frozen: the frozen part of its backbone, see ``prepare`` in ``train_lite.py``.
         frames: (B, T, H, W, 3) uint8; frame 0 is the reference.
         labels: (B, T, H, W) uint8, 0 is background.
+        jumps: whether frame 1 shows the objects elsewhere, so that they have to be found, (B,) bool.
         refined: for each of the T frames, whether its result is refined.
         generator: draws the prompt dropout and jitter.
 
@@ -60,20 +64,35 @@ def clip_loss(
     levels = (embeddings.float(), F.normalize(matched.float(), dim=1), *fine)
     frames = [Encoded(*level) for level in zip(*(by_time(each, batch, clip) for each in levels), strict=True)]
 
-    track = Track(network, frames, masks[:, 0], generator)
+    track = Track(network, frames, masks[:, 0], jumps[clip.cpu()], generator)
     losses, overlaps, errors = [], [], []
+    hinted = hint_losses(network, frames[0], masks[:, 0], track.positions, generator)
     for time_ in range(1, times):
         truth = masks[:, time_]
         logits, scores = track.step(time_)
         loss, overlap, error = mask_loss(logits, scores, truth)
-        losses.append(loss)
+        losses.append(loss + READ_OUT_WEIGHT * read_out_loss(track.maps, F.avg_pool2d(truth, STRIDE)))
         overlaps.append(overlap)
         errors.append(error)
         if refined[time_]:
             logits, scores = track.refine(time_)
             losses.append(mask_loss(logits, scores, truth)[0])
-    loss = torch.stack(losses).mean()
+    loss = torch.stack(losses).mean() + HINT_WEIGHT * torch.stack(hinted).mean()
     return loss, (loss.item(), sum(overlaps) / len(overlaps), sum(errors) / len(errors))
+
+
+def read_out_loss(maps: Tensor, coverage: Tensor) -> Tensor:
+    """Measure how well memory alone tells the object from its surroundings; both weigh the same.
+
+    Args:
+        maps: prior maps, (N, K, h, w).
+        coverage: the true share of each patch inside the object, (N, h, w).
+    """
+    read = maps[:, READ_OUT].float().clamp(1e-4, 1 - 1e-4)
+    inside = coverage / coverage.flatten(1).sum(1).clamp_min(1)[:, None, None]
+    outside = (1 - coverage) / (1 - coverage).flatten(1).sum(1).clamp_min(1)[:, None, None]
+    cross = -(inside[:, None] * read.log() + outside[:, None] * (1 - read).log())
+    return cross.sum((2, 3)).mean()
 
 
 def objects(labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,22 +107,6 @@ def objects(labels: Tensor) -> tuple[Tensor, Tensor]:
     if not masks:  # a batch without a visible object teaches absence
         return torch.zeros(1, dtype=torch.long), torch.zeros_like(labels[:1], dtype=torch.float32)
     return torch.tensor(clip, device=labels.device), torch.stack(masks).float()
-
-
-class Encoded(NamedTuple):
-    """Encodings of one frame, for each of N objects that of its clip.
-
-    Attributes:
-        embedding: image embedding, (N, C, h, w).
-        features: unit features that the prior compares, (N, C', h, w).
-        fine4: the backbone's features that the decoder's up-sampling uses at stride 4, (N, P, 4, C / 4).
-        fine2: the same at stride 2, (N, P, 16, C / 8).
-    """
-
-    embedding: Tensor
-    features: Tensor
-    fine4: Tensor
-    fine2: Tensor
 
 
 def by_time(level: Tensor, batch: int, clip: Tensor) -> list[Tensor]:
@@ -121,19 +124,32 @@ class Track:
         generator: draws the prompt dropout and jitter.
     """
 
-    def __init__(self, network: LiteNetwork, frames: list[Encoded], mask: Tensor, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        network: LiteNetwork,
+        frames: list[Encoded],
+        mask: Tensor,
+        jumps: Tensor,
+        generator: torch.Generator,
+    ) -> None:
         self.network = network
         self.frames = frames
         self.positions = network.positions(*frames[0].embedding.shape[-2:]).detach()
+        self.places = places_of(frames[0].embedding)
         self.generator = generator
         mask = torch.stack([worn(one, generator) for one in mask])
-        self.coverage = F.avg_pool2d(mask, STRIDE)
-        self.prototype = prior.prototype(frames[0].features, self.coverage)
-        self.target = prior.prototype(frames[0].embedding, self.coverage)
-        self.first = matching.remember(frames[0].features, self.coverage)
-        self.logits = (F.avg_pool2d(mask, LOW_RES) * 2 - 1)[:, None] * GIVEN_MASK_LOGIT
-        height, width = mask.shape[-2:]
+        coverage = F.avg_pool2d(mask, STRIDE)
+        self.size = mask.shape[-2:]
+        self.prototype = prior.prototype(frames[0].features, coverage)
+        self.target = prior.prototype(frames[0].embedding, coverage)
+        self.first = matching.remember(frames[0].features, coverage, self.places)
+        jumped = jumps.to(mask.device)[:, None, None, None]
+        self.logits = ((F.avg_pool2d(mask, LOW_RES) * 2 - 1)[:, None] * GIVEN_MASK_LOGIT).masked_fill(
+            jumped, -GIVEN_MASK_LOGIT
+        )
+        height, width = self.size
         self.box = mask.new_tensor([0.0, 0.0, width, height]).repeat(len(mask), 1)
+        self.last = matching.remember(frames[0].features, coverage, self.places, background_block=2)
 
     def chance(self) -> float:
         """Draw a number in [0, 1)."""
@@ -141,17 +157,24 @@ class Track:
 
     def step(self, time_: int) -> tuple[Tensor, Tensor]:
         """Decode a frame, prompted by the last one's result: logits (N, M, h, w) and scores (N, M)."""
+        found = (self.logits > 0).flatten(1).any(1)
         boxed = boxes(self.logits[:, 0], self.box)
-        self.logits = torch.stack(
-            [damaged(one, box, self.generator) for one, box in zip(self.logits, boxed, strict=True)]
-        )
-        self.coverage = self._patch_coverage()
-        self.last = matching.remember(self.frames[time_ - 1].features, self.coverage, background_block=2)
+        shown = torch.stack([damaged(one, box, self.generator) for one, box in zip(self.logits, boxed, strict=True)])
+        self.logits = torch.where(found[:, None, None, None], shown, self.logits)
+        self.coverage = F.avg_pool2d(self.logits[:, 0].sigmoid(), STRIDE // LOW_RES)
+        self._remember(time_, found)
         self.box = jitter(boxes(self.logits[:, 0], boxed), self.generator)
-        self.confidence, self.maps = self._prior_maps(self.frames[time_])
+        spread = matching.spread(self.box, found, self.size)
+        self.confidence, self.maps = self._prior_maps(self.frames[time_], spread)
         logits, scores = self._decode(self.frames[time_], self.logits, self.box)
         self._keep(logits, scores)
         return logits, scores
+
+    def _remember(self, time_: int, found: Tensor) -> None:
+        """Remember the last frame, of objects that were found there; the others keep what was last known of them."""
+        features = self.frames[time_ - 1].features
+        seen = matching.remember(features, self.coverage, self.places, background_block=2)
+        self.last = choose_rows(found, seen, self.last)
 
     def refine(self, time_: int) -> tuple[Tensor, Tensor]:
         """Decode the same frame again, prompted by its own mask and box."""
@@ -159,11 +182,7 @@ class Track:
         self._keep(logits, scores)
         return logits, scores
 
-    def _patch_coverage(self) -> Tensor:
-        """Share of each patch that the last result covers, (N, h, w)."""
-        return F.avg_pool2d(self.logits[:, 0].sigmoid(), STRIDE // LOW_RES)
-
-    def _prior_maps(self, frame: Encoded) -> tuple[Tensor, Tensor]:
+    def _prior_maps(self, frame: Encoded, spread: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the confidence map and the maps of the dense prompt.
 
         A tracker mixes the discriminant's maps into the last two. They are left out here: on the sequences
@@ -172,7 +191,9 @@ class Track:
         """
         confidence = prior.similarity(frame.features, self.prototype)
         with torch.autocast(confidence.device.type, torch.bfloat16):  # which match is best, not how good it is
-            maps = matching.matching_maps(frame.features, confidence, self.first, self.last, self.coverage)
+            maps = matching.matching_maps(
+                frame.features, confidence, self.first, self.last, self.coverage, self.places, spread
+            )
         return confidence, torch.cat([maps, matching.contrasts(maps)], dim=1)
 
     def _decode(self, frame: Encoded, mask_logits: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,88 +220,3 @@ class Track:
         by_score = self.chance() < 0.5
         chosen = logits[torch.arange(len(logits)), scores.argmax(1)] if by_score else logits.mean(1)
         self.logits = chosen.detach()[:, None].clamp(-20, 20)
-
-
-def boxes(logits: Tensor, fallback: Tensor) -> Tensor:
-    """Tight boxes (N, 4) of logits (N, h, w), in input pixels; of an empty mask the fallback's box."""
-    inside = logits > 0
-    result = fallback.clone()
-    for row, mask in enumerate(inside):
-        if mask.any():
-            ys, xs = mask.any(1).nonzero(), mask.any(0).nonzero()
-            result[row] = torch.stack([xs[0, 0], ys[0, 0], xs[-1, 0] + 1, ys[-1, 0] + 1]) * LOW_RES
-    return result
-
-
-def jitter(box: Tensor, generator: torch.Generator) -> Tensor:
-    """Move each side of boxes (N, 4) by up to about a tenth of the box."""
-    size = (box[:, 2:] - box[:, :2]).repeat(1, 2)
-    return box + (torch.randn(box.shape, generator=generator).to(box.device) * 0.05) * size
-
-
-def worn(mask: Tensor, generator: torch.Generator) -> Tensor:
-    """Erode or dilate three masks (H, W) in ten by 1 to 3 pixels, as users' masks are not exact."""
-    draw, size = torch.rand(2, generator=generator).tolist()
-    if draw >= 0.3:
-        return mask
-    kernel = 3 + 2 * int(3 * size)
-    sign = 1 if draw < 0.15 else -1
-    result = sign * F.max_pool2d(sign * mask[None], kernel, 1, kernel // 2)[0]
-    return result if result.sum() >= SMALLEST_OBJECT else mask
-
-
-def damaged(logits: Tensor, box: Tensor, generator: torch.Generator) -> Tensor:
-    """Damage about one last mask in three: cut a part out, add a piece, erode, dilate or shift it.
-
-    Args:
-        logits: low-res logits, (1, h, w).
-        box: their box in input pixels, (4,).
-        generator: draws the damage.
-    """
-    draw, *share = torch.rand(6, generator=generator).tolist()
-    if draw >= 0.35:
-        return logits
-    left, top, right, bottom = (box / LOW_RES).tolist()
-    width, height = right - left, bottom - top
-    kind = ("cut", "cut", "cut", "add", "erode", "dilate", "shift")[int(draw / 0.35 * 7)]
-    if kind in ("erode", "dilate"):
-        kernel, sign = 3 + 2 * int(3 * share[0]), 1 if kind == "dilate" else -1
-        return sign * F.max_pool2d(sign * logits, kernel, 1, kernel // 2)
-    if kind == "shift":
-        shift = int((share[0] - 0.5) * 0.3 * height), int((share[1] - 0.5) * 0.3 * width)
-        return logits.roll(shift, (1, 2))
-    piece_width, piece_height = width * (0.2 + 0.6 * share[0]), height * (0.2 + 0.6 * share[1])
-    x = left - 0.3 * width + (1.6 * width - piece_width) * share[2]
-    y = top - 0.3 * height + (1.6 * height - piece_height) * share[3]
-    result = logits.clone()
-    part = result[:, max(0, int(y)) : max(0, int(y + piece_height)), max(0, int(x)) : max(0, int(x + piece_width))]
-    part[:] = -GIVEN_MASK_LOGIT if kind == "cut" else 0.5 * GIVEN_MASK_LOGIT
-    return result
-
-
-def mask_loss(logits: Tensor, scores: Tensor, truth: Tensor) -> tuple[Tensor, float, float]:
-    """Compute focal and dice loss, mostly of each object's best mask, and the score's error.
-
-    Args:
-        logits: (N, M, h, w).
-        scores: (N, M).
-        truth: (N, H, W) float of 0 and 1.
-
-    Returns:
-        The loss, the mean IoU of the mask that the score would choose, and the mean absolute score error.
-    """
-    target = F.avg_pool2d(truth, LOW_RES)[:, None].expand_as(logits)
-    probability = logits.sigmoid()
-    cross = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    focal = (cross * (probability - target).abs().pow(1.5)).mean((2, 3))
-    dice = 1 - (2 * (probability * target).sum((2, 3)) + 1) / ((probability + target).sum((2, 3)) + 1)
-    each = 12 * focal + dice
-    best = each.amin(1)
-    with torch.no_grad():
-        predicted, real = logits > 0, target > 0.5
-        overlap = (predicted & real).sum((2, 3)) / (predicted | real).sum((2, 3)).clamp_min(1)
-        present = real.any(3).any(2).float()
-    score = F.mse_loss(scores, overlap * present)
-    loss = best.mean() + 0.25 * each.mean() + score
-    chosen = overlap.gather(1, scores.argmax(1, keepdim=True))[present[:, 0] > 0]
-    return loss, float(chosen.mean()) if len(chosen) else 0.0, float((scores.detach() - overlap * present).abs().mean())

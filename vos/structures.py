@@ -129,6 +129,13 @@ class PatchFeatures:
         inside = self.geometry.inside().to(self.values.device)
         return cut(inside[None, None], self.windows)[:, 0]
 
+    def places(self) -> Tensor:
+        """Compute the centres of all patches in frame pixels, (1 or N, 2, h, w) xy."""
+        height, width = self.geometry.grid
+        lines, columns = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        cells = torch.stack([columns, lines], dim=-1).to(self.values)
+        return cut(self.geometry.cells_to_frame(cells).permute(2, 0, 1)[None], self.windows)
+
     def cells_to_frame(self, cells: Tensor) -> Tensor:
         """Compute the centres of patches (N, P, 2) xy in frame pixels."""
         if self.windows is not None:

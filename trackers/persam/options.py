@@ -51,6 +51,9 @@ class PerSamOptions:
         contrast_share: weight of the best matches in the maps that set an object against its surroundings, see
             :func:`vos.method.matching.contrasts`. The rest is the discriminant's weight. On its own, the
             discriminant would give up for good a part that a mask left out once.
+        read_out: read from memory what each patch shows, for models that take such prior maps, see
+            :func:`vos.method.matching.read_out`. Where an object is looked for by its references nothing is read:
+            their surroundings are not those of the picture.
         contest: strength with which objects contest the pixels that any of them claims, in logits per unit of
             cosine, see :func:`vos.trackers.persam.rivals.contest`. None: 100 for models that take prior maps,
             else 0.
@@ -84,6 +87,7 @@ class PerSamOptions:
     learning_rate: float = 0.1
     given_share: float = 0.3
     contrast_share: float = 0.5
+    read_out: bool = True
     contest: float | None = None
     reach: int | None = None
     refine_steps: int | None = None
@@ -172,5 +176,6 @@ class Settled(PerSamOptions):
         return cls(**values | {name: value for name, value in given.items() if value is not None})
 
     def for_search(self) -> Self:
-        """Return the same for a picture in which an object may be anywhere: no last box says where."""
-        return self if self.zoom else replace(self, centre_point=False, last_box=False)
+        """Return the same for a picture in which an object may be anywhere: no last box or frame says where."""
+        anywhere = self if self.zoom else replace(self, centre_point=False, last_box=False)
+        return replace(anywhere, read_out=False)

@@ -5,7 +5,8 @@
    main piece, and the surroundings of the best match) is encoded again from near by, unless it fills the picture, and
    decoded: first from its box alone, then by what the references say of the object, and this picture of what is
    around it.
-3. The candidate whose features are most like those of the references wins, and that similarity is how sure it is.
+3. The candidate whose features are most like those of the references wins, if its mask fits about as well as others
+   do. That similarity is how sure it is.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ...references import PRESENT, Shown, Sighting
 from ...structures import Explanation, Hint, Tracked
 from ...weights.presence import calibration_of
 from .absence import CLEARER, EMPTY_LOGIT, Absent, Look, mixed, seen
+from .decoded import Decoded
 from .looks import View, afresh, evidence_of, region_around
 from .objects import Objects
 from .proposals import LEFT_OVER, Proposal, proposals_for
@@ -50,6 +52,9 @@ SURE = 0.7
 CLOSER = 0.05
 """Likeness that a candidate that was decoded from near by may lack: its edges are finer."""
 
+MASKED = 0.5
+"""Weight of the predicted IoU against likeness: a mask that fits nothing is no object, whatever it looks like."""
+
 DOUBLED = 0.08
 """Likeness that a candidate of twice the size may lack."""
 
@@ -62,18 +67,20 @@ class Candidate:
         logits: low-res logits (1, a, b).
         geometry: of the logits.
         likeness: similarity to the references of what is inside.
+        score: IoU with the object that the decoder predicted.
         close: whether it was decoded from near by.
     """
 
     logits: Tensor
     geometry: Geometry
     likeness: float
+    score: float
     close: bool = False
 
     def rank(self) -> float:
-        """Return what the best candidate has most of: likeness and, as a part looks like the whole, size."""
+        """Return what the best candidate has most of: likeness, a mask that fits and, as a part looks alike, size."""
         pixels = float((self.logits > 0).sum()) * self.geometry.pixels_per_value(4)
-        return self.likeness + DOUBLED * math.log2(max(pixels, 1.0)) + CLOSER * self.close
+        return self.likeness + MASKED * self.score + DOUBLED * math.log2(max(pixels, 1.0)) + CLOSER * self.close
 
 
 class Searching(Segmenting):
@@ -147,24 +154,28 @@ class Searching(Segmenting):
         best = []
         for row in range(len(objects)):
             one, own = referred.one(referred.rows[row]), None if taken is None else taken[row : row + 1]
-            candidates = [self._judged(view, one, logits[row : row + 1])]
+            score = float(decoded.scores[row])
+            candidates = [self._judged(view, one, logits[row : row + 1], score)]
             if self._settled.zoom:
                 proposals = proposals_for(view, one, logits[row : row + 1], own)
                 candidates = []
                 for proposal in proposals:
-                    candidates += self._close(view, one, proposal, own)
+                    candidates += self._close(view, one, proposal, score, own)
                     if max(each.likeness for each in candidates) >= SURE:
                         break
             best.append(max(candidates, key=Candidate.rank))
         return best, decoded.explanation
 
-    def _close(self, view: View, referred: Referred, proposal: Proposal, taken: Tensor | None) -> list[Candidate]:
+    def _close(
+        self, view: View, referred: Referred, proposal: Proposal, score: float, taken: Tensor | None
+    ) -> list[Candidate]:
         """Look at a candidate from near by; judge the mask of the whole picture, too.
 
         Args:
             view: the whole picture.
             referred: one object.
             proposal: the candidate.
+            score: of the mask of the whole picture.
             taken: see :meth:`_search`.
         """
         box, whole = proposal.box, proposal.logits
@@ -176,18 +187,19 @@ class Searching(Segmenting):
         if not (fills and proposal.drawn):
             hint = Hint(box=tuple(box[0].tolist()))
             guess = HintedObject(close.context, hint, rounds=1, look=False).low_res_logits()
-        logits = self._decode_close(close, referred, box, guess, taken)
+        decoded = self._decode_close(close, referred, box, guess, taken)
+        logits = decoded.logits
         if taken is not None:
             logits = _without(logits, geometry, taken)
         return [
-            replace(self._judged_close(view, close, referred, logits, geometry), close=True),
-            self._judged_close(view, close, referred, whole, view.embedding.geometry),
+            replace(self._judged_close(view, close, referred, logits, geometry, float(decoded.scores[0])), close=True),
+            self._judged_close(view, close, referred, whole, view.embedding.geometry, score),
         ]
 
     def _decode_close(
         self, close: View, referred: Referred, box: Tensor, guess: Tensor, taken: Tensor | None
-    ) -> Tensor:
-        """Decode a candidate from near by as if it had been followed there; return low-res logits (1, 4h, 4w).
+    ) -> Decoded:
+        """Decode a candidate from near by as if it had been followed there.
 
         What surrounds it here is known from the guess, and stands in for the surroundings in the references, which
         mean little in a picture from elsewhere.
@@ -204,31 +216,32 @@ class Searching(Segmenting):
         objects, known = replace(forgotten, boxes=box, mask_logits=last), forgotten.appearance
         if known is not None:
             here = self._observed(close, objects)
-            surroundings = {name: getattr(here.memory, name) for name in ("background", "background_weight")}
+            names = ("background", "background_weight", "background_place")
+            surroundings = {name: getattr(here.memory, name) for name in names}
             first, seen = replace(known.first, **surroundings), evidence_of(close, here.moments)
             objects = replace(objects, appearance=replace(known, first=first, last=here.memory, seen=seen))
-        return self._decode(close, objects, taken=taken).logits
+        return self._decode(close, objects, options=self._settled.for_search(), taken=taken)
 
     def _judged_close(
-        self, view: View, close: View, referred: Referred, logits: Tensor, geometry: Geometry
+        self, view: View, close: View, referred: Referred, logits: Tensor, geometry: Geometry, score: float
     ) -> Candidate:
         """Judge a mask by how much its inside is like the references, in the whole picture and from near by."""
         if not (logits > 0).any():
-            return Candidate(logits, geometry, -1.0)
+            return Candidate(logits, geometry, -1.0, score)
         nearer = _alike(mean_inside(kind_features(close), logits, geometry), referred.near)
         whole = _alike(mean_inside(kind_features(view), logits, geometry), referred.whole)
-        return Candidate(logits, geometry, float(nearer + whole) / 2)
+        return Candidate(logits, geometry, float(nearer + whole) / 2, score)
 
-    def _judged(self, view: View, referred: Referred, logits: Tensor) -> Candidate:
+    def _judged(self, view: View, referred: Referred, logits: Tensor, score: float) -> Candidate:
         """Judge a mask that was decoded in the whole picture; of a model without kinds, by its best patch (E.5)."""
         geometry = view.embedding.geometry
         if not (logits > 0).any():
-            return Candidate(logits, geometry, -1.0)
+            return Candidate(logits, geometry, -1.0, score)
         if view.embedding.coarse is None:
-            return Candidate(logits, geometry, float(best_similarity(view, referred.objects, logits, geometry)))
-        return Candidate(
-            logits, geometry, float(_alike(mean_inside(kind_features(view), logits, geometry), referred.whole))
-        )
+            likeness = best_similarity(view, referred.objects, logits, geometry)
+        else:
+            likeness = _alike(mean_inside(kind_features(view), logits, geometry), referred.whole)
+        return Candidate(logits, geometry, float(likeness), score)
 
     def _presence(self, view: View, candidates: Sequence[Candidate]) -> Tensor:
         """Return how sure it is that the candidates are the objects, (N,)."""

@@ -78,8 +78,9 @@ class Segmenting:
         if not view.segmenter.wants_prior_maps:
             return objects
         given = evidence_of(view, moments_inside(view, embedded))
-        first = matching.remember(features.values, coverage)
-        last = matching.remember(features.values, coverage, background_block=2)
+        places = features.places()
+        first = matching.remember(features.values, coverage, places)
+        last = matching.remember(features.values, coverage, places, background_block=2)
         return replace(objects, appearance=Appearance(first, last, given=given, seen=given))
 
     def _prototype(self, view: View, coverage: Tensor) -> Tensor:
@@ -155,25 +156,27 @@ class Segmenting:
         """
         options = options or self._settled
         confidence = objects.confidence(view)
-        maps = self._maps(view, objects, confidence)
+        maps = self._maps(view, objects, confidence, options)
         if taken is not None:
             confidence = confidence.masked_fill(view.features.geometry.coverage(taken) > 0.5, 0)  # E.5
             maps = None if maps is None else _emptied(maps, view.embedding.geometry.coverage(taken) > 0.5)
         prompts = first_prompts(options, view, objects, confidence, maps, propagated)
         return prompts, first_guidance(options, view, objects, confidence), confidence
 
-    def _maps(self, view: View, objects: Objects, confidence: Tensor) -> Tensor | None:
+    def _maps(self, view: View, objects: Objects, confidence: Tensor, options: Settled) -> Tensor | None:
         """Make the prior maps (N, K, h, w), see :class:`vos.structures.Prompts`; None if the model takes none."""
         known = objects.appearance
         if known is None:
             return None
         features, embedding = view.features, view.embedding
-        maps = matching.matching_maps(features.values, confidence, known.first, known.last, objects.coverage(view))
+        spread = matching.spread(objects.boxes, objects.found, view.frame.size) if options.read_out else None
+        coverage, places = objects.coverage(view), features.places()
+        maps = matching.matching_maps(features.values, confidence, known.first, known.last, coverage, places, spread)
         maps = embedding.geometry.resample(maps, features.geometry)
-        seen = known.seen.blended(known.given, self._settled.given_share)
+        seen = known.seen.blended(known.given, options.given_share)
         height, width = embedding.values.shape[-2:]
         separating = discriminant.maps(view.samples, (height, width), known.given, seen)
-        return matching.prior_maps(maps, separating, self._settled.contrast_share)
+        return matching.prior_maps(maps, separating, options.contrast_share)
 
     def _run(self, view: View, prompts: Prompts, guidance: Guidance, multimask: bool = True) -> Masks:
         """Run the decoder once, and count it."""
@@ -213,7 +216,7 @@ class Segmenting:
         """Observe objects in a view of a frame, from their masks there."""
         covered = objects.covered(view)
         coverage = view.features.geometry.resample(covered, objects.geometry)[:, 0]
-        memory = matching.remember(view.features.values, coverage, background_block=2)
+        memory = matching.remember(view.features.values, coverage, view.features.places(), background_block=2)
         return Observation(memory, moments_inside(view, covered[:, 0]))
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..method.guidance import Guidance
-from ..method.matching import MATCHING_MAPS
+from ..method.matching import MATCHING_MAPS, READ_OUT
 from .mask_decoder import GuidedMaskDecoder, bias_of, space_to_depth
 from .sam_parts import DecoderSizes, MapNorm, PromptEncoder
 
@@ -53,7 +53,7 @@ class LiteConfig:
         channels: channels of the image embedding.
         match_channels: channels of the features that the prior compares.
         prior_channels: maps in the dense prompt: the matching maps, and two that set the object against its
-            surroundings.
+            surroundings. Older weights have 8: they do without the maps of :func:`vos.method.matching.read_out`.
     """
 
     image_size: int = 512
@@ -264,8 +264,15 @@ class LiteNetwork(nn.Module):
         else:
             dense = _in_its_precision(self.prompt_encoder.mask_embed, mask_logits)
         if prior_maps is not None:
+            prior_maps = self._known(prior_maps)
             dense = dense + _in_its_precision(self.prior_embedding, prior_maps)
         return self.mask_decoder.predict(embeddings, positions, sparse, dense, guidance, multimask, fine=fine)
+
+    def _known(self, maps: Tensor) -> Tensor:
+        """Leave out of prior maps those that older weights do not know."""
+        if maps.shape[1] == self.config.prior_channels:
+            return maps
+        return torch.cat([maps[:, : READ_OUT.start], maps[:, READ_OUT.stop :]], dim=1)
 
 
 def _in_its_precision(module: nn.Module, maps: Tensor) -> Tensor:
