@@ -37,6 +37,7 @@ CORE = (
     "test_parity",
     "test_prior",
     "test_private_api",
+    "test_read_out",
     "test_scale_weights",
     "test_windows",
 )
