@@ -75,6 +75,20 @@ def test_spread_is_a_share_of_the_box() -> None:
     assert matching.spread(boxes, torch.tensor([False, False]), (100, 200)).tolist() == [300, 300]
 
 
+def test_where_places_mean_nothing_nothing_is_read() -> None:
+    features, where = random_features(8, 12), places(8, 12)
+    coverage = torch.zeros(1, 8, 12)
+    coverage[0, 2:6, 3:7] = 1
+    memory = matching.remember(features, coverage, where)
+    read, unread = (
+        matching.matching_maps(features, coverage, memory, memory, coverage, where, spread)
+        for spread in (torch.tensor([9.0]), None)
+    )
+    assert read.shape == unread.shape == (1, matching.MATCHING_MAPS, 8, 12)
+    assert torch.equal(read[:, : matching.READ_OUT.start], unread[:, : matching.READ_OUT.start])
+    assert (read[:, matching.READ_OUT] > 0).any() and not unread[:, matching.READ_OUT].any()
+
+
 def test_weights_that_do_not_know_it_do_without() -> None:
     torch.manual_seed(0)
     network = LiteNetwork(LiteConfig(prior_channels=8)).eval()
