@@ -31,7 +31,7 @@ def everywhere() -> ModuleType:
 def test_situations_have_names_of_their_own_and_the_list_names_existing_files(everywhere: ModuleType) -> None:
     names = [each.name for each in everywhere.situations()]
     assert len(set(names)) == len(names) > 15
-    for name in (*everywhere.CORE, *everywhere.FEW):
+    for name in (*everywhere.CORE, *everywhere.LOADED, *everywhere.FEW):
         assert (everywhere.ROOT / "tests" / f"{name}.py").is_file()
 
 

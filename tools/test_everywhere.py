@@ -43,6 +43,9 @@ CORE = (
 )
 """Test files whose outcome depends on what the models and the tracker compute, and that are quick."""
 
+LOADED = ("test_annotate_page", "test_bad_input", "test_batch", "test_live", "test_runs")
+"""Test files that need a signal, a port, a browser or other processes: what a loaded machine is hard on."""
+
 FEW = ("test_engine", "test_private_api")
 """Test files for a precision that the processor only emulates, at a sixth of the speed."""
 
@@ -54,7 +57,7 @@ class Situation:
     Attributes:
         name: name in the table.
         environment: environment variables to set, ``OMP_NUM_THREADS`` among them.
-        files: test files to run, see :data:`CORE`; none: the whole suite.
+        files: test files to run, see :data:`CORE` and :data:`LOADED`.
         busy: number of processes beside it that each keep one core busy.
         ignores_sigint: run the tests under a parent that ignores SIGINT.
     """
@@ -84,8 +87,8 @@ def situations() -> list[Situation]:
             emulated = dtype == "bfloat16" and "ONEDNN_MAX_CPU_ISA" in variables
             environment = {"OMP_NUM_THREADS": "1"} | variables | {"VOS_LITE_DTYPE": dtype}
             found.append(Situation(f"{name}, {dtype}", environment, FEW if emulated else CORE))
-    busy = "two busy processes, a parent that ignores SIGINT, the whole suite"
-    return [*found, Situation(busy, {"OMP_NUM_THREADS": "1"}, files=(), busy=2, ignores_sigint=True)]
+    busy = "two busy processes, a parent that ignores SIGINT"
+    return [*found, Situation(busy, {"OMP_NUM_THREADS": "1"}, LOADED, busy=2, ignores_sigint=True)]
 
 
 def run(situation: Situation, arguments: Sequence[str]) -> tuple[bool, str, float]:
@@ -155,7 +158,8 @@ def table(rows: Sequence[str]) -> str:
         "# Tested on",
         "",
         "Written by `make test-everywhere` (`tools/test_everywhere.py`): the tests that depend on what is computed, in",
-        "one situation after the other, and the whole suite on a busy machine. What is not in the table was not run.",
+        "one situation after the other, and on a busy machine those that need signals, ports, a browser or other",
+        "processes. What is not in the table was not run.",
         "",
         f"{date.today().isoformat()}: {processor()}, torch {torch.__version__}, Python {platform.python_version()}.",
         "",
