@@ -154,15 +154,13 @@ class Searching(Segmenting):
         best = []
         for row in range(len(objects)):
             one, own = referred.one(referred.rows[row]), None if taken is None else taken[row : row + 1]
-            score = float(decoded.scores[row])
-            candidates = [self._judged(view, one, logits[row : row + 1], score)]
-            if self._settled.zoom:
-                proposals = proposals_for(view, one, logits[row : row + 1], own)
-                candidates = []
-                for proposal in proposals:
-                    candidates += self._close(view, one, proposal, score, own)
-                    if max(each.likeness for each in candidates) >= SURE:
-                        break
+            mask, score = logits[row : row + 1], float(decoded.scores[row])
+            candidates: list[Candidate] = []
+            for proposal in proposals_for(view, one, mask, own) if self._settled.zoom else ():
+                candidates += self._close(view, one, proposal, score, own)
+                if max(each.likeness for each in candidates) >= SURE:
+                    break
+            candidates = candidates or [self._judged(view, one, mask, score)]
             best.append(max(candidates, key=Candidate.rank))
         return best, decoded.explanation
 
