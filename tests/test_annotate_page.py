@@ -286,13 +286,16 @@ class Tab:
             self.problems.append(url)
 
     def click(self, x: float, y: float) -> None:
+        self.click_share("#picture img", (x + 0.5) / SIZE[1], (y + 0.5) / SIZE[0])
+
+    def click_share(self, image: str, x: float, y: float) -> None:
+        """Click on an image of the page, at shares of its width and height, once its place is known: it is loaded."""
         self.page.wait_for_function(
-            "(image => image && image.complete && image.naturalWidth)(document.querySelector('#picture img'))"
+            "image => (image => image && image.complete && image.naturalWidth)(document.querySelector(image))",
+            arg=image,
         )
-        box = self.page.locator("#picture img").bounding_box()
-        self.page.mouse.click(
-            box["x"] + (x + 0.5) * box["width"] / SIZE[1], box["y"] + (y + 0.5) * box["height"] / SIZE[0]
-        )
+        box = self.page.locator(image).bounding_box()
+        self.page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
 
     def state(self, text: str) -> None:
         self.page.locator("#state", has_text=text).wait_for()
@@ -461,3 +464,18 @@ def test_an_object_is_marked_as_gone(tab: Tab) -> None:
     tab.state("Frame 7 of 0–7")
     page.locator("#progress", has_text="2 of 2 frames").wait_for()
     assert tab.problems == []
+
+
+def test_no_click_is_lost_while_the_picture_loads(tab: Tab) -> None:
+    page = tab.page
+    page.keyboard.press("b")
+    page.locator("#help", has_text="two opposite corners").wait_for()
+    held: list[Any] = []
+    page.route("**/gradio_api/file=**", lambda route: held.append(route))
+    box = page.locator("#picture img").bounding_box()
+    tab.click(90, 45)
+    page.wait_for_function("!document.querySelector('#picture img').naturalWidth")  # the one with the corner is due
+    page.mouse.click(box["x"] + 0.6 * box["width"], box["y"] + 0.6 * box["height"])
+    page.unroute("**/gradio_api/file=**")  # and what is held goes on
+    tab.state("marked")
+    assert held and tab.problems == []

@@ -284,11 +284,10 @@ def test_from_an_upload_to_tracked_frames(tab: Any, scene: dict[str, Any], tmp_p
     photo.wait_for()
     page.keyboard.press("b")
     page.locator("#help", has_text="two opposite corners").wait_for()
-    before, edges = photo.get_attribute("src"), photo.bounding_box()
     for share in (0.1, 0.9):
-        page.mouse.click(edges["x"] + share * edges["width"], edges["y"] + share * edges["height"])
-        page.wait_for_function("before => document.querySelector('#photo img').src !== before", arg=before)
         before = photo.get_attribute("src")
+        tab.click_share("#photo img", share, share)
+        page.wait_for_function("before => document.querySelector('#photo img').src !== before", arg=before)
     page.click("#track")
     page.locator("#progress", has_text="8 of 8 frames").wait_for()
     tab.idle()

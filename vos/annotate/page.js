@@ -1,4 +1,5 @@
 // Connects the buttons beside the slider and the keys with the controls of the page; keys are ignored while text is typed.
+// Holds clicks on a picture that is still loading.
 (() => {
   const click = (selector) => {
     const element = document.querySelector(selector);
@@ -27,6 +28,19 @@
     if (event.target.closest("#back")) step(-1);
     if (event.target.closest("#forward")) step(1);
   });
+  // Every answer brings a new picture, and the framework drops a click on one that is not loaded yet.
+  document.addEventListener("click", (event) => {
+    const frame = event.target.closest("#picture, #photo");
+    if (!frame || frame.querySelector("img")?.naturalWidth) return;
+    event.stopPropagation();
+    const { clientX, clientY } = event;
+    const again = () => {
+      const image = frame.querySelector("img");
+      if (image?.naturalWidth) image.dispatchEvent(new MouseEvent("click", { bubbles: true, clientX, clientY }));
+      else if (frame.isConnected) requestAnimationFrame(again);
+    };
+    again();
+  }, true);
   document.addEventListener("keydown", (event) => {
     const field = event.target;
     if (event.ctrlKey || event.metaKey || event.altKey) return;
