@@ -79,6 +79,16 @@ def test_windows_change_little(either_lite):
         assert np.count_nonzero(alone != windowed) < 0.2 * np.count_nonzero(alone)
 
 
+def test_only_what_was_in_the_window_is_remembered(either_lite):
+    """The memory of the first frame, which is of all of the region, is not kept at its length."""
+    frames = clip((240, 400))
+    session = Session(PerSAM(), either_lite, SameEncoder())
+    session.start(next(frames), discs(2, (240, 400)))
+    everywhere = session.tracker.objects.appearance.last.background.shape[1]
+    assert (session.step(next(frames)).areas > 0).all()
+    assert session.tracker.objects.appearance.last.background.shape[1] < everywhere
+
+
 def test_an_object_joins_others_that_are_remembered_in_windows():
     frames = clip((240, 400))
     with vos.open_session(tracker="persam", device="cpu") as session:

@@ -131,7 +131,8 @@ class PerSAM(Searching):
         self.objects = self.objects.on(geometry, outside=-GIVEN_MASK_LOGIT)
         lost = ~self._seen_whole(geometry, self.objects, self.objects.mask_logits)
         groups = grouped(self._settled, view, self.objects.boxes, lost)
-        decoded = self._for_each(groups, partial(self._decode, propagated=self._propagated))
+        decode = partial(self._decode, propagated=self._propagated)
+        decoded = _for_each(groups, self.objects, decode)
         logits = decoded.logits
         if self._settled.contest and decoded.match is not None:
             logits = rivals.contest(logits, decoded.match, self._settled.contest)
@@ -185,6 +186,7 @@ class PerSAM(Searching):
         pending, self._pending, old = self._pending, None, self.objects
         if pending is None:
             raise RuntimeError("observe() must come after step()")
+        all_found = bool((result.areas > 0).all())
         found = torch.tensor(result.areas > 0, device=old.boxes.device)
         boxes = old.boxes.new_tensor(trimmed_boxes(result, self._settled.box_trim))
         areas = old.boxes.new_tensor(result.areas)
@@ -197,11 +199,13 @@ class PerSAM(Searching):
             mask_logits=torch.where(found[:, None, None, None], logits, old.mask_logits),
         )
         if old.appearance is not None:
-            observed = self._for_each(pending.groups, self._observed)
+            shown = replace(self.objects, appearance=None)  # which is not looked at, and large
+            observed = _for_each(pending.groups, shown, self._observed)
             evidence = evidence_of(pending.view, observed.moments)
+            memory = observed.memory  # alone, where that is enough: what it is joined with may be longer
             appearance = replace(
                 old.appearance,
-                last=choose_rows(found, observed.memory, old.appearance.last),
+                last=memory if all_found else choose_rows(found, memory, old.appearance.last),
                 seen=old.appearance.seen.blended(evidence, self._settled.learning_rate * found),
             )
             self.objects = replace(self.objects, appearance=appearance)
@@ -367,11 +371,10 @@ class PerSAM(Searching):
             fresh = self._propagated.points.new_zeros(len(rows), *self._propagated.points.shape[1:])
             self._propagated.add(fresh if view is None else self._new_points(view, objects), order)
 
-    def _for_each(self, groups: list[Group], function: Callable[[View, Objects], Part]) -> Part:
-        """Call a function for each group of objects; join what it returns, in the order of the objects."""
-        if len(groups) == 1:
-            return function(groups[0].view, self.objects)
-        order = torch.tensor(
-            [row for group in groups for row in group.rows], device=self.objects.boxes.device
-        ).argsort()
-        return joined([function(group.view, self.objects.rows(group.rows)) for group in groups], order)
+
+def _for_each(groups: list[Group], objects: Objects, function: Callable[[View, Objects], Part]) -> Part:
+    """Call a function for each group of objects; join what it returns, in the order of the objects."""
+    if len(groups) == 1:
+        return function(groups[0].view, objects)
+    order = torch.tensor([row for group in groups for row in group.rows], device=objects.boxes.device).argsort()
+    return joined([function(group.view, objects.rows(group.rows)) for group in groups], order)

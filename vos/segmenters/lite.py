@@ -55,7 +55,7 @@ class LiteSegmenter:
         if device.type == "cpu":
             fuse_activations(self.network.backbone)
         self._backbone = _InOneLine(self.network.backbone)
-        self._positions = lru_cache(maxsize=4)(network.positions)
+        self._positions = lru_cache(maxsize=4)(lambda *grid: network.positions(*grid).to(self.fast_dtype))
         self._scale = 1 / torch.tensor(PIXEL_STD, device=device)
         self._shift = -torch.tensor(PIXEL_MEAN, device=device) / torch.tensor(PIXEL_STD, device=device)
 

@@ -265,7 +265,7 @@ class LiteNetwork(nn.Module):
             dense = _in_its_precision(self.prompt_encoder.mask_embed, mask_logits)
         if prior_maps is not None:
             prior_maps = self._known(prior_maps)
-            dense = dense + _in_its_precision(self.prior_embedding, prior_maps)
+            dense = dense + _in_its_precision(self.prior_embedding, prior_maps).to(dense.dtype)
         return self.mask_decoder.predict(embeddings, positions, sparse, dense, guidance, multimask, fine=fine)
 
     def _known(self, maps: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ class GuidedMaskDecoder(MaskDecoderLayers):
         """Compute the logits of some masks at the cells of all patches, (N, M, P * 16)."""
         heads = list(zip(self.output_hypernetworks_mlps, tokens[:, 1:].unbind(1), strict=False))
         kernels = torch.stack([head(token) for head, token in heads[chosen]], dim=1)
-        return kernels.to(upscaled.dtype) @ upscaled.flatten(1, 2).transpose(1, 2)
+        return torch.bmm(kernels.to(upscaled.dtype), upscaled.flatten(1, 2).transpose(1, 2))
 
     def _scores(self, tokens: Tensor, chosen: slice) -> Tensor:
         """Predict the scores of some masks, (N, M) float32."""
@@ -133,7 +133,7 @@ class GuidedMaskDecoder(MaskDecoderLayers):
 
 def patches(maps: Tensor) -> Tensor:
     """Flatten maps (N, C, h, w) to patches (N, h * w, C)."""
-    return maps.flatten(2).transpose(1, 2).contiguous()
+    return maps.permute(0, 2, 3, 1).flatten(1, 2).contiguous()
 
 
 def attend(attention: Attention, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -166,10 +166,10 @@ def attend_to_image(attention: Attention, query: Tensor, key: Tensor, value: Ten
     heads = attention.num_attention_heads
     q = (attention.q_proj(query) * attention.scaling).unflatten(2, (heads, -1))
     q = torch.einsum("nihd,hdc->nihc", q, attention.k_proj.weight.unflatten(0, (heads, -1)))  # its bias cancels out
-    weights = (q.flatten(1, 2).to(key.dtype) @ key.transpose(1, 2)).softmax(dim=2, dtype=torch.float32)
+    weights = torch.bmm(q.flatten(1, 2).to(key.dtype), key.transpose(1, 2)).softmax(dim=2, dtype=torch.float32)
     if bias is not None:
         weights = (weights + bias).softmax(dim=2)
-    attended = (weights.to(value.dtype) @ value).to(q.dtype).unflatten(1, (-1, heads))
+    attended = torch.bmm(weights.to(value.dtype), value).to(q.dtype).unflatten(1, (-1, heads))
     attended = torch.einsum("nihc,hdc->nihd", attended, attention.v_proj.weight.unflatten(0, (heads, -1)))
     return attention.out_proj(attended.flatten(2) + attention.v_proj.bias)
 
