@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from pathlib import Path
 from types import ModuleType
@@ -11,17 +12,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import vos
 from vos.readers.first_mask import load_first_mask
 
 pytest.importorskip("skimage")
 FRAMES = 5
+TOOLS = Path(__file__).parents[1] / "tools"
 
 
 @pytest.fixture(scope="module")
 def make_demo() -> ModuleType:
     """The tool as a module."""
-    path = Path(__file__).parents[1] / "tools" / "make_demo.py"
-    spec = importlib.util.spec_from_file_location("make_demo", path)
+    spec = importlib.util.spec_from_file_location("make_demo", TOOLS / "make_demo.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -94,3 +96,24 @@ def test_deterministic(demo: Path, make_demo: ModuleType, tmp_path: Path) -> Non
     assert len(files) == FRAMES + 2
     for file in files:
         assert (tmp_path / file).read_bytes() == (demo / file).read_bytes(), file
+
+
+def test_hard_scenes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(TOOLS)
+    hard_scenes = importlib.import_module("hard_scenes")
+    scenes = hard_scenes.scenes()
+    for scene in scenes:
+        for _, labels in scene.frames(3):
+            numbers = np.unique(labels).tolist()
+            assert numbers[:2] == [0, 1] and len(numbers) <= 3, scene.name
+    hard_scenes.main(["--frames", "2", "--sheet", str(tmp_path / "sheet.png")])
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert [line.split(" | ")[0][2:] for line in lines] == [scene.name for scene in scenes]
+    by_first = {scene.first: scene for scene in scenes}
+    with vos.open_session(tracker="persam") as session:
+        given, boxed, worn = (
+            hard_scenes.followed(by_first[first], session, 1).scores[0] for first in ("true", "box", "worn")
+        )
+    assert given == 1 and boxed > 0.5 and 0.85 < worn < 0.95  # 6 pixels all round, of a head of 220
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.height > 100 * len(scenes)

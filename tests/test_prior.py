@@ -81,3 +81,12 @@ def test_a_mask_that_is_too_large_keeps_its_most_likely_cells() -> None:
     assert (limited > 0).flatten(1).sum(1).tolist() == [2, 3, 1]
     assert torch.equal(limited[0], logits[0] - 3) and torch.equal(limited[1:], logits[1:])
     assert rivals.limited(logits, torch.full((3,), 9)) is logits
+
+
+def test_a_tiny_object_is_the_piece_that_matches_best() -> None:
+    logits = torch.cat([pieces(2, 3, 15)] * 3 + [pieces()])
+    match = torch.zeros(4, 2, 20)
+    match[:, :, 2], match[:, 0, 15] = 0.5, torch.tensor([0.4, 0.6, 0.6, 0.6])
+    match[:, :, 9] = 1.0  # outside of the masks
+    kept = rivals.in_one_piece(logits, match, torch.tensor([True, True, False, True])) > 0
+    assert torch.equal(kept, torch.cat([pieces(2, 3), pieces(15), pieces(2, 3, 15), pieces()]) > 0)

@@ -63,6 +63,8 @@ def test_of_two_that_look_alike_the_near_one_is_it() -> None:
     own, twin = read[:, 7:9, 7:9].mean((1, 2)), read[:, 7:9, 25:27].mean((1, 2))
     torch.testing.assert_close(own[:2], twin[:2])  # by look alone there is no telling
     assert own[2] > 0.95 and twin[2] < 0.05
+    misplaced = matching.out_of_place(torch.cat([torch.zeros(1, 6, 16, 32), read[None]], dim=1))[0]
+    assert misplaced[7:9, 7:9].min() == 0 and misplaced[7:9, 25:27].max() < -0.3  # nor as near the middle
     anywhere = matching.read_out(now, last, last, where, matching.spread(box, ~found, (128, 256)))[0]
     assert (anywhere[2] - anywhere[1]).abs().max() < 0.1  # one that was lost may be anywhere
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -176,12 +176,25 @@ def frames(count: int = FRAMES) -> Iterator[tuple[np.ndarray, np.ndarray]]:
                 degrees=14 * math.cos(2 * math.pi * time),
             ),
         ]
-        rgb = background(time)
-        labels = np.zeros(SIZE, np.uint8)
-        for number, layer in enumerate(layers, start=1):
-            rgb = layer[..., :3] + rgb * (1 - layer[..., 3:])
-            labels[layer[..., 3] >= 0.5] = number
-        yield np.uint8(rgb.clip(0, 1) * 255 + 0.5), labels
+        yield composed(background(time), list(enumerate(layers, start=1)))
+
+
+def composed(rgb: np.ndarray, layers: Iterable[tuple[int, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Put placed cutouts over each other.
+
+    Args:
+        rgb: what is behind them, (H, W, 3) float32 in [0, 1].
+        layers: of each its number in the labels, 0 for one that nobody follows, and what :meth:`Cutout.placed` gave;
+            the last is in front.
+
+    Returns:
+        (H, W, 3) uint8 and the labels (H, W) uint8.
+    """
+    labels = np.zeros(SIZE, np.uint8)
+    for number, layer in layers:
+        rgb = layer[..., :3] + rgb * (1 - layer[..., 3:])
+        labels[layer[..., 3] >= 0.5] = number
+    return np.uint8(rgb.clip(0, 1) * 255 + 0.5), labels
 
 
 def save_labels(path: Path, labels: np.ndarray) -> None:

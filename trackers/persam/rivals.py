@@ -55,11 +55,40 @@ def connected(logits: Tensor, last: Tensor, reach: int) -> Tensor:
     """
     inside, near = (F.max_pool2d((each > 0).float()[:, None], 4) for each in (logits, last))
     kept = F.max_pool2d(near, 2 * reach + 1, 1, reach) * inside
+    return _emptied(logits, _not_linked(kept, inside) & (kept.amax((2, 3), keepdim=True) > 0))
+
+
+def in_one_piece(logits: Tensor, match: Tensor, rows: Tensor) -> Tensor:
+    """Keep one piece of some of N masks, the one with the best match: a tiny object rarely comes apart.
+
+    Pieces that lie in patches beside each other are one.
+
+    Args:
+        logits: low-res logits (N, 4h, 4w).
+        match: how well each patch matches each object, (N, h, w).
+        rows: whose masks, (N,) bool.
+
+    Returns:
+        Logits (N, 4h, 4w), negative where pieces were dropped.
+    """
+    inside = F.max_pool2d((logits > 0).float()[:, None], 4)
+    best = match[:, None].masked_fill(inside == 0, -torch.inf)
+    kept = (best == best.amax((2, 3), keepdim=True)).float() * inside
+    dropped = _not_linked(kept, inside) & rows[:, None, None, None]
+    return _emptied(logits, dropped)
+
+
+def _not_linked(kept: Tensor, inside: Tensor) -> Tensor:
+    """Tell which of some patches (N, 1, h, w) are linked to none of those that are kept, (N, 1, h, w)."""
     while (grown := F.max_pool2d(kept, 3, 1, 1) * inside).sum() > kept.sum():
         kept = grown
-    dropped = (kept == 0) & (kept.amax((2, 3), keepdim=True) > 0)
-    dropped = F.interpolate(dropped.float(), logits.shape[-2:])[:, 0] > 0
-    return torch.where(dropped, -logits.abs(), logits)
+    return kept == 0
+
+
+def _emptied(logits: Tensor, dropped: Tensor) -> Tensor:
+    """Make logits (N, 4h, 4w) negative in some patches (N, 1, h, w)."""
+    there = F.interpolate(dropped.float(), logits.shape[-2:])[:, 0] > 0
+    return torch.where(there, -logits.abs(), logits)
 
 
 def limited(logits: Tensor, most: Tensor) -> Tensor:

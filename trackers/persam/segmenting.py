@@ -32,6 +32,9 @@ GIVEN_MASK_LOGIT = 8.0
 DISCRIMINANT_SHARE = 0.1
 """Weight of the discriminant, in cosines, where objects contest a pixel."""
 
+PLACE_SHARE = 0.35
+"""Weight, in cosines, of whether the object was near by, where objects contest a pixel."""
+
 WHOLE = 0.7
 """Share of its usual area from which on an object counts as seen whole."""
 
@@ -138,8 +141,7 @@ class Segmenting:
             logits = self._connected(view, objects, logits)
         match = None
         if prompts.prior_maps is not None:
-            match = prompts.prior_maps[:, matching.LAST_FOREGROUND] + DISCRIMINANT_SHARE * prompts.prior_maps[:, -1]
-            match = whole(match, -1)
+            match = whole(_match(prompts.prior_maps), -1)
         return Decoded(whole(logits), scores, match, explanation)
 
     def _prompts(
@@ -218,6 +220,16 @@ class Segmenting:
         coverage = view.features.geometry.resample(covered, objects.geometry)[:, 0]
         memory = matching.remember(view.features.values, coverage, view.features.places(), background_block=2)
         return Observation(memory, moments_inside(view, covered[:, 0]))
+
+
+def _match(maps: Tensor) -> Tensor:
+    """Tell from prior maps (N, K, h, w) how well each patch matches each object, where they contest it, (N, h, w).
+
+    It should look like the object in the last frame, and there look more like it than like its surroundings. Of two
+    objects that look the same, the patch belongs to the one that was near it.
+    """
+    look = maps[:, matching.LAST_FOREGROUND] + DISCRIMINANT_SHARE * maps[:, -1]
+    return look + PLACE_SHARE * matching.out_of_place(maps)
 
 
 def _emptied(maps: Tensor, taken: Tensor) -> Tensor:

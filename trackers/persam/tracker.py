@@ -136,6 +136,8 @@ class PerSAM(Searching):
         logits = decoded.logits
         if self._settled.contest and decoded.match is not None:
             logits = rivals.contest(logits, decoded.match, self._settled.contest)
+        if decoded.match is not None:
+            logits = rivals.in_one_piece(logits, decoded.match, self.objects.usual_area < TINY)
         logits = rivals.limited(logits, self._most_cells(geometry))
         scores = decoded.scores.clamp(0, 1)
         if self._referred is not None:

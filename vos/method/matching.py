@@ -217,6 +217,19 @@ def _foreground_share(
     return attention[..., : memory.foreground.shape[1]].sum(2) / attention.sum(2).clamp_min(1e-12)
 
 
+def out_of_place(matching: Tensor) -> Tensor:
+    """Tell where something looks like the object and stands where something else was in the last frame.
+
+    Args:
+        matching: from :func:`matching_maps`, (N, 9 or more, h, w).
+
+    Returns:
+        (N, h, w) in [-1, 0]: how much less foreground :func:`read_out` gives near by than anywhere in the last frame.
+    """
+    _, anywhere, near = matching[:, READ_OUT].unbind(1)
+    return (near - anywhere).clamp(max=0)
+
+
 def contrasts(matching: Tensor) -> Tensor:
     """Compute how clearly each patch matches foreground rather than background.
 
