@@ -54,6 +54,8 @@ class PerSamOptions:
         read_out: read from memory what each patch shows, for models that take such prior maps, see
             :func:`vos.method.matching.read_out`. Where an object is looked for by its references nothing is read:
             their surroundings are not those of the picture.
+        mend: learn an object whose given mask is too small or too large all round from the mask that the model sees
+            there, see :mod:`vos.trackers.persam.worn`. None: only with models that take the last mask.
         contest: strength with which objects contest the pixels that any of them claims, in logits per unit of
             cosine, see :func:`vos.trackers.persam.rivals.contest`. None: 100 for models that take prior maps,
             else 0.
@@ -88,6 +90,7 @@ class PerSamOptions:
     given_share: float = 0.3
     contrast_share: float = 0.5
     read_out: bool = True
+    mend: bool | None = None
     contest: float | None = None
     reach: int | None = None
     refine_steps: int | None = None
@@ -125,6 +128,7 @@ PUBLISHED_VIDEO: dict[str, Any] = {
     "guided_refinement": False,
     "zoom": 0,
     "window": 0,
+    "mend": False,
     "contest": 0,
     "reach": 0,
     "refine_steps": 2,
@@ -139,6 +143,7 @@ _FOR_LAST_MASK = {
     "box_trim": 0.005,
     "zoom": 1.25,
     "window": 2.0,
+    "mend": True,
     "reach": 4,
     "refine_steps": 0,
 }
@@ -160,6 +165,7 @@ class Settled(PerSamOptions):
     box_trim: float = 0
     zoom: float = 0
     window: float = 0
+    mend: bool = False
     contest: float = 0
     reach: int = 0
     refine_steps: int = 2

@@ -35,6 +35,7 @@ from .referred import Referred
 from .referred import together as joined_references
 from .search import Searching
 from .segmenting import GIVEN_MASK_LOGIT
+from .worn import mended
 
 AREA_RATE = 0.1
 """Weight of each new frame in the running mean of an object's area."""
@@ -302,9 +303,10 @@ class PerSAM(Searching):
     def _take(self, context: FrameContext, first_mask: FirstMask) -> Objects:
         """Learn objects from a frame whose masks are given."""
         masks = torch.tensor(first_mask.masks(), device=context.device)
-        boxes = tight_boxes(masks)
-        context.look_at(region_around(self._settled, context, boxes))
-        return self._learn(View(context), masks, boxes)
+        context.look_at(region_around(self._settled, context, tight_boxes(masks)))
+        if self._settled.mend:
+            masks = mended(context, first_mask)
+        return self._learn(View(context), masks, tight_boxes(masks))
 
     def _new_points(self, view: View, objects: Objects) -> Tensor:
         """Choose the points (N, P, 2) to propagate from a frame whose masks are given."""
