@@ -7,13 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from vos import Frame, Hint, Session
 from vos.command.cli import main
 from vos.encoders.same import SameEncoder
+from vos.engine import hints
 from vos.errors import InputError
+from vos.hinted import ROOM
 from vos.trackers.persam import PerSAM
+
+ROOMS = (ROOM, *hints.OTHER_ROOMS)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +78,42 @@ def test_a_point_finds_something_around_it(either_lite, scene):
     mask = Session(PerSAM(), either_lite, SameEncoder()).segment(frame, [Hint(points=((x, y, True),))])
     assert mask.labels[int(y), int(x)] == 1
     assert 0.001 < mask.labels.mean() < 0.5
+
+
+@pytest.fixture
+def looks(monkeypatch):
+    """What is decoded is always one rectangle, or its mirror image. Of each look: hint, room, whether not mirrored."""
+    taken = []
+
+    class Shown:
+        def __init__(self, context, hint, room=ROOM):
+            mark = context.frame.rgb[0, 0, 0] == 1  # which the scene below has in its first column
+            taken.append((hint, room, bool(mark)))
+            logits = torch.full(context.frame.size, -5.0)
+            logits[10:20, 30:50] = 20.0
+            self._logits = logits if mark else logits.flip(1)
+
+        def logits(self):
+            return self._logits
+
+    monkeypatch.setattr(hints, "HintedObject", Shown)
+    return taken
+
+
+def test_a_small_model_looks_several_times(lite, looks):
+    rgb = np.zeros((40, 100, 3), np.uint8)
+    rgb[:, 0] = 1
+    session, frame = Session(PerSAM(), lite, SameEncoder()), Frame(0, 0.0, rgb)
+    box = (30.0, 10.0, 49.0, 19.0)
+    mirror = Hint((50.0, 10.0, 69.0, 19.0), ((60.0, 15.0, True),))
+    labels = session.segment(frame, [Hint(box, ((39.0, 15.0, True),))]).labels
+    assert labels[10:20, 30:50].all() and labels.sum() == 200
+    assert looks == [(mirror, ROOM, False), *((Hint(box, ((39.0, 15.0, True),)), each, True) for each in ROOMS)]
+    looks.clear()
+    point = Hint(points=((39.0, 15.0, True),))
+    assert np.array_equal(session.segment(frame, [point]).labels, labels)
+    assert [room for _, room, _ in looks] == [ROOM, ROOM, ROOM, *ROOMS]  # from afar, then by the box found there
+    assert looks[1][0] == point and looks[2][0] == mirror and looks[3][0] == Hint(box, point.points)
 
 
 def test_sam_takes_boxes_too(tiny_sam, scene):

@@ -51,10 +51,13 @@ class HintedObject:
         context: of the frame.
         hint: where the object is.
         rounds: number of decodings, see :data:`ROUNDS`.
+        room: see :data:`ROOM`.
         look: choose the region to encode; False: take the context as it is.
     """
 
-    def __init__(self, context: FrameContext, hint: Hint, rounds: int = ROUNDS, look: bool = True) -> None:
+    def __init__(
+        self, context: FrameContext, hint: Hint, rounds: int = ROUNDS, room: float = ROOM, look: bool = True
+    ) -> None:
         self._rounds = rounds + (hint.box is None and hint.mask is None)
         self._context = context
         self._hint = hint
@@ -66,7 +69,7 @@ class HintedObject:
         if (
             look and self._segmenter.wants_last_mask
         ):  # such a model is small: it sees more when the object fills its input
-            context.look_at(Region.around(self._box, self._size, ROOM, LEAST_REGION))
+            context.look_at(Region.around(self._box, self._size, room, LEAST_REGION))
         self._geometry = context.embedding.geometry
 
     def logits(self) -> Tensor:

@@ -8,6 +8,7 @@ one line; a new writer is one file and one record of :mod:`vos.writers`.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal, Protocol, TypeGuard, runtime_checkable
 
@@ -159,10 +160,24 @@ class FrameContext:
     def at(self, region: Region | None) -> FrameContext:
         """Return a context of the same frame that looks at a region; this one, if it does or may still do so."""
         if region != self.region and ("embedding" in vars(self) or "features" in vars(self)):
-            fresh = FrameContext(self.frame, self.segmenter, self.encoder, self.seconds)
-            return fresh.at(region)
+            return self.afresh(region)
         self.region = region
         return self
+
+    def afresh(self, region: Region | None = None, mirrored: bool = False) -> FrameContext:
+        """Return a context of the same frame in which nothing is encoded yet.
+
+        Args:
+            region: part of the frame to encode; None: all of it.
+            mirrored: turn the frame over, left to right, and the region with it.
+        """
+        frame = self.frame
+        if mirrored:
+            frame = replace(frame, rgb=np.ascontiguousarray(frame.rgb[:, ::-1]))
+            region = region and replace(region, left=frame.size[1] - region.left - region.width)
+        fresh = FrameContext(frame, self.segmenter, self.encoder, self.seconds)
+        fresh.look_at(region)
+        return fresh
 
     @property
     def device(self) -> torch.device:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 from torch import Tensor
 
 from ...geometry import Region
@@ -90,23 +89,6 @@ class View:
         if self._whole is not None:
             return cut_patches(self._whole.samples, self._windows)  # its scale is that of the whole region
         return discriminant.samples(self.embedding.values)
-
-
-def afresh(context: FrameContext, region: Region | None = None, mirrored: bool = False) -> FrameContext:
-    """Return a context of the same frame in which nothing is encoded yet.
-
-    Args:
-        context: of the frame.
-        region: part of it to encode; None: all of it.
-        mirrored: turn the frame over, left to right, and the region with it.
-    """
-    frame = context.frame
-    if mirrored:
-        frame = replace(frame, rgb=np.ascontiguousarray(frame.rgb[:, ::-1]))
-        region = region and replace(region, left=frame.size[1] - region.left - region.width)
-    fresh = FrameContext(frame, context.segmenter, context.encoder, context.seconds)
-    fresh.look_at(region)
-    return fresh
 
 
 @dataclass(frozen=True)

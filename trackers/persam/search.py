@@ -28,7 +28,7 @@ from ...structures import Explanation, Hint, Tracked
 from ...weights.presence import calibration_of
 from .absence import CLEARER, EMPTY_LOGIT, Absent, Look, mixed, seen
 from .decoded import Decoded
-from .looks import View, afresh, evidence_of, region_around
+from .looks import View, evidence_of, region_around
 from .objects import Objects
 from .proposals import LEFT_OVER, Proposal, proposals_for
 from .referred import Referred, kind_features, mean_inside, place_features, stacked, together
@@ -104,19 +104,19 @@ class Searching(Segmenting):
         for each in shown:
             mask = torch.tensor(each.mask.masks(), device=each.context.device)
             box, size = tight_boxes(mask), each.context.frame.size
-            views.append(View(afresh(each.context)))
+            views.append(View(each.context.afresh()))
             masks.append(mask)
             if not zooms:
                 continue
             if _extent(box, size) < SMALL:
-                views.append(View(afresh(each.context, Region.around(box, size, ENLARGED, LEAST_REGION))))
+                views.append(View(each.context.afresh(Region.around(box, size, ENLARGED, LEAST_REGION))))
                 masks.append(mask)
             region = Region.around(box, size, ROOM, LEAST_REGION)
-            near.append((View(afresh(each.context, region)), mask))
-            near.append((View(afresh(each.context, region, mirrored=True)), mask.flip(2)))
+            near.append((View(each.context.afresh(region)), mask))
+            near.append((View(each.context.afresh(region, mirrored=True)), mask.flip(2)))
             followed = region_around(self._settled, each.context, box)
             if followed is not None and followed.height > FURTHER * region.height:
-                near.append((View(afresh(each.context, followed)), mask))
+                near.append((View(each.context.afresh(followed)), mask))
         whole = list(zip(views, masks, strict=True))
         objects = self._learn_together(whole)
         return (
@@ -179,7 +179,7 @@ class Searching(Segmenting):
         box, whole = proposal.box, proposal.logits
         region = Region.around(box, view.frame.size, ROOM, LEAST_REGION)
         fills = region.height >= FILLS * view.frame.size[0]
-        close = View(view.context if fills else afresh(view.context, region))  # what is encoded already serves, ...
+        close = View(view.context if fills else view.context.afresh(region))  # what is encoded already serves, ...
         geometry = close.embedding.geometry
         guess = whole  # ... and so does the mask that was decoded in it
         if not (fills and proposal.drawn):

@@ -26,7 +26,7 @@ from . import rivals
 from .absence import Absent, Look, evidence_for, part_of, places_of, together
 from .boxes import trimmed_boxes
 from .decoded import Pending
-from .looks import AHEAD, LEAST_ROOM, Group, Plan, View, afresh, evidence_of, grouped, region_around
+from .looks import AHEAD, LEAST_ROOM, Group, Plan, View, evidence_of, grouped, region_around
 from .objects import Objects, Part, choose_rows, joined
 from .options import PerSamOptions
 from .points import PropagatedPoints, load_point_tracker
@@ -353,7 +353,7 @@ class PerSAM(Searching):
         """Learn an object that its references found, from them and from the frame in which it was found."""
         object_id = result.object_ids[row]
         labels = (result.labels == object_id) * np.uint8(object_id)
-        fresh = self._take(afresh(context), FirstMask(labels, (object_id,))).on(whole, -GIVEN_MASK_LOGIT)
+        fresh = self._take(context.afresh(), FirstMask(labels, (object_id,))).on(whole, -GIVEN_MASK_LOGIT)
         known = referred.one(row).objects.forgotten(whole, -GIVEN_MASK_LOGIT)
         both = joined_references([known, fresh])
         if both.appearance is not None and fresh.appearance is not None:

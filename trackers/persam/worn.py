@@ -18,7 +18,6 @@ from ...boxes import tight_box
 from ...hinted import HintedObject
 from ...interfaces import FrameContext
 from ...structures import FirstMask, Hint
-from .looks import afresh
 
 SHORT_SIDE = 480
 """Shorter side of a frame in whose pixels wear is measured."""
@@ -68,7 +67,7 @@ def mended(context: FrameContext, first_mask: FirstMask) -> Tensor:
         quickly = _inside(HintedObject(context, hint, rounds=1, look=False))
         if abs(wear(given[::step, ::step], quickly[::step, ::step])[0]) < SUSPECTED:
             continue
-        decoded = _inside(HintedObject(afresh(context), hint))
+        decoded = _inside(HintedObject(context.afresh(), hint))
         pixels, explained = wear(given[::step, ::step], decoded[::step, ::step])
         if LEAST <= abs(pixels) < MOST and explained >= (TOO_SMALL if pixels > 0 else TOO_LARGE):
             _log.warning(_NOTE, object_id, abs(pixels) * step, "small" if pixels > 0 else "large")
