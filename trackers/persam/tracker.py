@@ -300,11 +300,11 @@ class PerSAM(Searching):
             self._propagated = PropagatedPoints(load_point_tracker(self.options.points, context.device))
             self._propagated.restore(context.frame, state["points"], context.device)
 
-    def _take(self, context: FrameContext, first_mask: FirstMask) -> Objects:
-        """Learn objects from a frame whose masks are given."""
+    def _take(self, context: FrameContext, first_mask: FirstMask, given: bool = True) -> Objects:
+        """Learn objects from a frame by their masks, which may be worn if they were given and not found."""
         masks = torch.tensor(first_mask.masks(), device=context.device)
         context.look_at(region_around(self._settled, context, tight_boxes(masks)))
-        if self._settled.mend:
+        if given and self._settled.mend:
             masks = mended(context, first_mask)
         return self._learn(View(context), masks, tight_boxes(masks))
 
@@ -353,7 +353,7 @@ class PerSAM(Searching):
         """Learn an object that its references found, from them and from the frame in which it was found."""
         object_id = result.object_ids[row]
         labels = (result.labels == object_id) * np.uint8(object_id)
-        fresh = self._take(context.afresh(), FirstMask(labels, (object_id,))).on(whole, -GIVEN_MASK_LOGIT)
+        fresh = self._take(context.afresh(), FirstMask(labels, (object_id,)), given=False).on(whole, -GIVEN_MASK_LOGIT)
         known = referred.one(row).objects.forgotten(whole, -GIVEN_MASK_LOGIT)
         both = joined_references([known, fresh])
         if both.appearance is not None and fresh.appearance is not None:

@@ -72,6 +72,7 @@ def mended(context: FrameContext, first_mask: FirstMask) -> Tensor:
         if LEAST <= abs(pixels) < MOST and explained >= (TOO_SMALL if pixels > 0 else TOO_LARGE):
             _log.warning(_NOTE, object_id, abs(pixels) * step, "small" if pixels > 0 else "large")
             given[:] = decoded & (given | free)
+            free &= ~given
     return torch.tensor(masks, device=context.device)
 
 
