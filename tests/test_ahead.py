@@ -23,7 +23,7 @@ from vos.pipeline import follow
 from vos.segmenters.lite import LiteSegmenter
 from vos.structures import Frame
 from vos.testing.clip import clip, discs
-from vos.trackers.persam import PerSAM
+from vos.trackers.persam import PerSAM, PerSamOptions
 from vos.trackers.persam.looks import Plan
 
 SIZE, COUNT, WAIT_S = (180, 320), 6, 60
@@ -103,7 +103,7 @@ def test_the_next_frame_is_encoded_while_this_one_is_decoded(lite, monkeypatch):
 
     monkeypatch.setattr(lite, "embed", noted)
     monkeypatch.setattr(lite, "decode", waiting)
-    session, stepped = Session(PerSAM(), lite, SameEncoder()), 1
+    session, stepped = Session(PerSAM(PerSamOptions(mend=False)), lite, SameEncoder()), 1
     with threads(2):
         for result in follow(session, frames_of(arrays), mask, ahead=True):
             stepped = result.frame.index + 1

@@ -37,10 +37,10 @@ class Counting:
         self.calls["embed"] += 1
         return self._segmenter.embed(*args)
 
-    def decode(self, embedding, prompts, *rest):
+    def decode(self, embedding, prompts, *rest, **named):
         self.calls["decode"] += 1
         self.rows.append(len(prompts.points))
-        return self._segmenter.decode(embedding, prompts, *rest)
+        return self._segmenter.decode(embedding, prompts, *rest, **named)
 
 
 @pytest.fixture

@@ -318,9 +318,9 @@ def test_prompts_are_propagated_while_objects_come_and_go(lite, published, track
     seen = []
     decode = lite.decode
 
-    def watching(embedding, prompts, *rest):
+    def watching(embedding, prompts, *rest, **named):
         seen.append(prompts)
-        return decode(embedding, prompts, *rest)
+        return decode(embedding, prompts, *rest, **named)
 
     session.segmenter = type(
         "Watched", (), {"decode": staticmethod(watching), "__getattr__": lambda _, n: getattr(lite, n)}
