@@ -71,11 +71,13 @@ def in_one_piece(logits: Tensor, match: Tensor, rows: Tensor) -> Tensor:
     Returns:
         Logits (N, 4h, 4w), negative where pieces were dropped.
     """
-    inside = F.max_pool2d((logits > 0).float()[:, None], 4)
-    best = match[:, None].masked_fill(inside == 0, -torch.inf)
+    index = rows.nonzero()[:, 0]
+    if not len(index):
+        return logits
+    inside = F.max_pool2d((logits[index] > 0).float()[:, None], 4)
+    best = match[index, None].masked_fill(inside == 0, -torch.inf)
     kept = (best == best.amax((2, 3), keepdim=True)).float() * inside
-    dropped = _not_linked(kept, inside) & rows[:, None, None, None]
-    return _emptied(logits, dropped)
+    return logits.index_copy(0, index, _emptied(logits[index], _not_linked(kept, inside)))
 
 
 def _not_linked(kept: Tensor, inside: Tensor) -> Tensor:
