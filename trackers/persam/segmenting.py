@@ -141,7 +141,8 @@ class Segmenting:
             logits = self._connected(view, objects, logits)
         match = None
         if prompts.prior_maps is not None:
-            match = whole(_match(prompts.prior_maps), -1)
+            placed = self._seen_whole(geometry, objects, objects.mask_logits)
+            match = whole(_match(prompts.prior_maps, placed), -1)
         return Decoded(whole(logits), scores, match, explanation)
 
     def _prompts(
@@ -222,14 +223,15 @@ class Segmenting:
         return Observation(memory, moments_inside(view, covered[:, 0]))
 
 
-def _match(maps: Tensor) -> Tensor:
+def _match(maps: Tensor, placed: Tensor) -> Tensor:
     """Tell from prior maps (N, K, h, w) how well each patch matches each object, where they contest it, (N, h, w).
 
     It should look like the object in the last frame, and there look more like it than like its surroundings. Of two
-    objects that look the same, the patch belongs to the one that was near it.
+    objects that look the same, the patch belongs to the one that was near it. Those that are not ``placed``, (N,) bool,
+    as the last frame did not show them whole, may be anywhere.
     """
     look = maps[:, matching.LAST_FOREGROUND] + DISCRIMINANT_SHARE * maps[:, -1]
-    return look + PLACE_SHARE * matching.out_of_place(maps)
+    return look + PLACE_SHARE * placed[:, None, None] * matching.out_of_place(maps)
 
 
 def _emptied(maps: Tensor, taken: Tensor) -> Tensor:
