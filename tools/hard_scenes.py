@@ -1,6 +1,6 @@
 """Follow the demo's cat and cup through scenes of the kinds that are hard, and show what became of them.
 
-    python tools/hard_scenes.py [--tracker persam] [--model lite] [--sheet docs/hard-scenes.png]
+    python tools/hard_scenes.py [--tracker persam] [--model lite] [--sheet docs/hard-scenes.jpg]
 
 Each scene has one difficulty that people meet in clips of their own: another thing that looks alike, a first mask from
 a box, a thing that is held, the border of the frame, specks that look alike, a tiny object, a worn first mask. The
@@ -147,8 +147,7 @@ def first_mask(scene: Scene, session: vos.Session, frame: Frame, truth: np.ndarr
     if scene.first == "box":
         box = tight_box(truth > 0)
         assert box is not None
-        left, top, right, bottom = (float(edge) for edge in box)
-        return session.segment(frame, [Hint(box=(left, top, right, bottom))])
+        return session.segment(frame, [Hint(box)])
     if scene.first == "worn":
         return truth * ndimage.binary_erosion(truth > 0, iterations=WORN_PX)
     return truth

@@ -61,8 +61,7 @@ def mended(context: FrameContext, first_mask: FirstMask) -> Tensor:
         box = tight_box(given)
         if box is None or np.count_nonzero(given) < PIXELS:
             continue
-        left, top, right, bottom = box
-        hint = Hint(box=(float(left), float(top), float(right), float(bottom)))
+        hint = Hint(box)
         step = max(1, min(given.shape) // SHORT_SIDE)
         quickly = _inside(HintedObject(context, hint, rounds=1, look=False))
         if abs(wear(given[::step, ::step], quickly[::step, ::step])[0]) < SUSPECTED:

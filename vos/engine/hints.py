@@ -93,10 +93,7 @@ def _mirrored(hint: Hint, width: int) -> Hint:
 def _box_of(logits: Tensor) -> tuple[float, float, float, float] | None:
     """Return the box of a mask (H, W) for a hint; None if it is empty or a line."""
     box = tight_box((logits > 0).cpu().numpy())
-    if box is None or box[0] == box[2] or box[1] == box[3]:
-        return None
-    left, top, right, bottom = box
-    return float(left), float(top), float(right), float(bottom)
+    return None if box is None or box[0] == box[2] or box[1] == box[3] else box
 
 
 def fit_hints(
