@@ -117,3 +117,13 @@ def test_hard_scenes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
     assert given == 1 and boxed > 0.5 and 0.85 < worn < 0.95  # 6 pixels all round, of a head of 220
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.height > 100 * len(scenes)
+
+
+def test_a_twin_that_comes_out_from_behind_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(TOOLS)
+    hard_scenes = importlib.import_module("hard_scenes")
+    (scene,) = [scene for scene in hard_scenes.scenes() if "from behind" in scene.name]
+    with vos.open_session(tracker="persam") as session:
+        outcome = hard_scenes.followed(scene, session, 24)
+    assert outcome.scores.min() < 0.7  # taken along at first
+    assert outcome.late() > 0.95

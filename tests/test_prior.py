@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
 from vos.method import matching
 from vos.trackers.persam import rivals
@@ -51,22 +53,15 @@ def pieces(*columns: int) -> torch.Tensor:
     return logits
 
 
-def test_a_piece_that_the_last_mask_does_not_explain_is_dropped():
-    now, last = pieces(2, 3, 6, 15), pieces(2, 3)
-    assert torch.equal(rivals.connected(now, last, reach=3) > 0, pieces(2, 3, 6) > 0)  # beyond a pole
-    assert torch.equal(rivals.connected(now, last, reach=2) > 0, pieces(2, 3) > 0)
-
-
-def test_a_piece_stays_whole_however_far_it_goes():
-    now, last = pieces(*range(3, 18)), pieces(3)
-    assert torch.equal(rivals.connected(now, last, reach=1), now)
-
-
-def test_an_object_that_jumped_is_left_alone():
-    now, last = pieces(15), pieces(2)
-    assert torch.equal(rivals.connected(now, last, reach=4), now)
-    both = rivals.connected(torch.cat([now, pieces(2, 15)]), last.expand(2, -1, -1), reach=4)
-    assert torch.equal(both[:1], now) and torch.equal(both[1:] > 0, pieces(2) > 0)
+def test_patches_that_touch_are_one_piece() -> None:
+    generator = torch.Generator().manual_seed(0)
+    inside = torch.rand(4, 12, 21, generator=generator) < 0.4  # winding pieces, also such as touch at corners only
+    inside[3] = False
+    numbers = rivals.pieces(inside)
+    assert torch.equal(numbers > 0, inside)
+    for own, where in zip(numbers, inside, strict=True):
+        labels, count = ndimage.label(where.numpy(), np.ones((3, 3)))
+        assert len(own.unique()) - 1 == count == len({*zip(own[where].tolist(), labels[where].tolist(), strict=True)})
 
 
 def test_a_contrast_weighs_foreground_against_background_of_the_same_frame():

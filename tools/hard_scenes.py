@@ -89,6 +89,12 @@ def scenes() -> list[Scene]:
     def one_of_two(time: float) -> Layers:
         return [(1, drink.placed(130 + 380 * time, 185, 110, 0)), (0, drink.placed(510 - 380 * time, 215, 110, 0))]
 
+    def one_of_two_out_of_hiding(time: float) -> Layers:
+        return [
+            (0, head.placed(320 - 240 * time, 185, 120, 12)),
+            (1, head.placed(320 + 150 * time, 190, 150, 5 * time)),
+        ]
+
     def two_of_two(time: float) -> Layers:
         return [
             (1, drink.placed(200 + swing(time, 56), 200, 110, 0)),
@@ -118,6 +124,7 @@ def scenes() -> list[Scene]:
 
     return [
         Scene("another one that looks alike passes in front", one_of_two),
+        Scene("another one that looks alike comes out from behind", one_of_two_out_of_hiding),
         Scene("two that look alike meet", two_of_two),
         Scene("first mask from a box around a shiny thing", alone, "box"),
         Scene("held by another", held),

@@ -49,8 +49,10 @@ class Pending:
         view: the whole of the encoded region.
         groups: the objects, and the windows in which each was looked for.
         logits: of the chosen masks, (N, 4h, 4w).
+        doubts: see :class:`.Objects`, (N,) long.
     """
 
     view: View
     groups: list[Group]
     logits: Tensor
+    doubts: Tensor

@@ -71,6 +71,7 @@ class Objects:
         usual_area: running mean of the mask's pixels in the frame, (N,) float.
         mask_logits: low-res logits in the last frame in which the object was found, (N, 1, 4h, 4w), on ``geometry``.
         geometry: of ``mask_logits``.
+        doubts: frames in which the mask had a twin, less those in which it had none, (N,) long, see :mod:`.twins`.
         likeness: mean confidence (eq. 6) inside the given mask, (N,).
         appearance: None if the model takes no prior maps.
         weights: scale weights of eq. 11, (N, 3); None for PerSAM.
@@ -85,6 +86,7 @@ class Objects:
     usual_area: Tensor
     mask_logits: Tensor
     geometry: Geometry
+    doubts: Tensor
     appearance: Appearance | None = None
     weights: Tensor | None = None
     prototypes: Tensor | None = None
@@ -101,7 +103,8 @@ class Objects:
     @classmethod
     def restored(cls, state: State, device: torch.device) -> Objects:
         """Make objects from what :meth:`state` returned, with their tensors on a device."""
-        state = {"likeness": torch.zeros(len(state["found"])), **state}  # which older states lack
+        none = torch.zeros(len(state["found"]))
+        state = {"likeness": none, "doubts": none.long(), **state}  # which older states lack
         own = _on_device({name: value for name, value in state.items() if name not in _PARTS}, device)
         parts: dict[str, Any] = {
             name: kind(**_on_device(state[name], device)) for name, kind in _PARTS.items() if state[name] is not None
@@ -129,6 +132,7 @@ class Objects:
             found=torch.zeros_like(self.found),
             mask_logits=self.mask_logits.new_full((len(self), 1, *(4 * side for side in geometry.grid)), outside),
             geometry=geometry,
+            doubts=torch.zeros_like(self.doubts),
             appearance=known and replace(known, last=known.first, seen=known.given),
         )
 

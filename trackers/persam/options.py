@@ -59,9 +59,9 @@ class PerSamOptions:
         contest: strength with which objects contest the pixels that any of them claims, in logits per unit of
             cosine, see :func:`vos.trackers.persam.rivals.contest`. None: 100 for models that take prior maps,
             else 0.
-        reach: drop the pieces of a mask that come no nearer than so many patches to the last mask, for objects
-            seen whole, see :func:`vos.trackers.persam.rivals.connected`. 0: keep all pieces. None: 4 for models
-            that take the last mask, else 0.
+        patience: drop a piece of a mask that shows only parts of which the rest has its own, when it did so in this
+            many frames, see :mod:`vos.trackers.persam.twins`. 0: keep all. None: 5 for models that take prior maps,
+            else 0.
         refine_steps: steps of the cascaded post-refinement, 0 to 2. None: 2 for models that take no last mask,
             else 0.
         refine_box: which of these steps get the box of the mask so far; in the paper the second.
@@ -92,7 +92,7 @@ class PerSamOptions:
     read_out: bool = True
     mend: bool | None = None
     contest: float | None = None
-    reach: int | None = None
+    patience: int | None = None
     refine_steps: int | None = None
     refine_box: Literal["second", "both"] = "second"
 
@@ -130,7 +130,7 @@ PUBLISHED_VIDEO: dict[str, Any] = {
     "window": 0,
     "mend": False,
     "contest": 0,
-    "reach": 0,
+    "patience": 0,
     "refine_steps": 2,
 }
 """Options of the released video scripts that both trackers share."""
@@ -144,12 +144,11 @@ _FOR_LAST_MASK = {
     "zoom": 1.25,
     "window": 2.0,
     "mend": True,
-    "reach": 4,
     "refine_steps": 0,
 }
 """Defaults for segmenters that take the last frame's mask as a prompt."""
 
-_FOR_PRIOR_MAPS = {"guided_attention": False, "contest": 100.0}
+_FOR_PRIOR_MAPS = {"guided_attention": False, "contest": 100.0, "patience": 5}
 """Defaults for segmenters that take prior maps."""
 
 
@@ -167,7 +166,7 @@ class Settled(PerSamOptions):
     window: float = 0
     mend: bool = False
     contest: float = 0
-    reach: int = 0
+    patience: int = 0
     refine_steps: int = 2
 
     @classmethod

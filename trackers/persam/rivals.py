@@ -39,25 +39,6 @@ def _best_other(values: Tensor) -> Tensor:
     return best.expand_as(values).scatter(0, row, second)
 
 
-def connected(logits: Tensor, last: Tensor, reach: int) -> Tensor:
-    """Drop the pieces of N masks that have no link to the last masks, such as look-alikes beside the object.
-
-    A piece is kept if it comes within ``reach`` of the last mask. A mask of which no piece would be kept stays as it
-    is, as the object may have jumped.
-
-    Args:
-        logits: low-res logits (N, 4h, 4w).
-        last: those of the last frame, (N, 4h, 4w).
-        reach: in patches.
-
-    Returns:
-        Logits (N, 4h, 4w), negative where pieces were dropped.
-    """
-    inside, near = (F.max_pool2d((each > 0).float()[:, None], 4) for each in (logits, last))
-    kept = F.max_pool2d(near, 2 * reach + 1, 1, reach) * inside
-    return _emptied(logits, _not_linked(kept, inside) & (kept.amax((2, 3), keepdim=True) > 0))
-
-
 def in_one_piece(logits: Tensor, match: Tensor, rows: Tensor) -> Tensor:
     """Keep one piece of some of N masks, the one with the best match: a tiny object rarely comes apart.
 
@@ -74,20 +55,32 @@ def in_one_piece(logits: Tensor, match: Tensor, rows: Tensor) -> Tensor:
     index = rows.nonzero()[:, 0]
     if not len(index):
         return logits
-    inside = F.max_pool2d((logits[index] > 0).float()[:, None], 4)
-    best = match[index, None].masked_fill(inside == 0, -torch.inf)
-    kept = (best == best.amax((2, 3), keepdim=True)).float() * inside
-    return logits.index_copy(0, index, _emptied(logits[index], _not_linked(kept, inside)))
+    numbers = pieces(F.max_pool2d((logits[index] > 0).float()[:, None], 4)[:, 0] > 0).flatten(1)
+    best = match[index].flatten(1).masked_fill(numbers == 0, -torch.inf).argmax(1, keepdim=True)
+    others = (numbers != numbers.gather(1, best)).view(len(index), 1, *match.shape[1:])
+    return logits.index_copy(0, index, emptied(logits[index], others))
 
 
-def _not_linked(kept: Tensor, inside: Tensor) -> Tensor:
-    """Tell which of some patches (N, 1, h, w) are linked to none of those that are kept, (N, 1, h, w)."""
-    while (grown := F.max_pool2d(kept, 3, 1, 1) * inside).sum() > kept.sum():
-        kept = grown
-    return kept == 0
+def pieces(inside: Tensor) -> Tensor:
+    """Number the pieces of N masks: patches that touch, at a corner too, have one number.
+
+    Args:
+        inside: (N, h, w) bool.
+
+    Returns:
+        (N, h, w) long, 0 outside; the numbers go up to h * w.
+    """
+    height, width = inside.shape[1:]
+    numbers = torch.arange(1, height * width + 1, device=inside.device).view(1, height, width) * inside
+    while True:  # take the largest number around, then the number of the patch that has this number
+        largest = F.max_pool2d(numbers.float()[:, None], 3, 1, 1)[:, 0].long() * inside
+        there = F.pad(largest.flatten(1), (1, 0)).gather(1, largest.flatten(1)).view_as(numbers)
+        if torch.equal(there, numbers):
+            return numbers
+        numbers = there
 
 
-def _emptied(logits: Tensor, dropped: Tensor) -> Tensor:
+def emptied(logits: Tensor, dropped: Tensor) -> Tensor:
     """Make logits (N, 4h, 4w) negative in some patches (N, 1, h, w)."""
     there = F.interpolate(dropped.float(), logits.shape[-2:])[:, 0] > 0
     return torch.where(there, -logits.abs(), logits)

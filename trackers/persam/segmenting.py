@@ -17,8 +17,7 @@ from ...interfaces import Segmenter
 from ...method import discriminant, matching, prior
 from ...method.guidance import Guidance
 from ...structures import Explanation, Masks, Prompts
-from ...windows import cut, paste
-from . import rivals
+from ...windows import paste
 from .decoded import Decoded, Observation
 from .looks import View, evidence_of, moments_inside
 from .objects import Appearance, Objects, at_least_one_cell, weighted_mean
@@ -77,6 +76,7 @@ class Segmenting:
             usual_area=masks.flatten(1).sum(1).float(),
             mask_logits=embedding.geometry.mask_logits(masks, (4 * height, 4 * width), GIVEN_MASK_LOGIT),
             geometry=embedding.geometry,
+            doubts=torch.zeros(len(boxes), dtype=torch.long, device=boxes.device),
         )
         if not view.segmenter.wants_prior_maps:
             return objects
@@ -137,8 +137,6 @@ class Segmenting:
                 boxes = tight_boxes(geometry.upsample(whole(logits)) > 0, objects.boxes)
             refined = replace(prompts, boxes=boxes, mask_logits=logits[:, None])
             logits, scores = self._choose(self._run(view, refined, guidance), objects)
-        if self._settled.reach:
-            logits = self._connected(view, objects, logits)
         match = None
         if prompts.prior_maps is not None:
             placed = self._seen_whole(geometry, objects, objects.mask_logits)
@@ -199,16 +197,6 @@ class Segmenting:
             best = torch.zeros_like(best)
         rows = torch.arange(len(best), device=best.device)
         return masks.low_res_logits[rows, best], masks.scores[rows, best]
-
-    def _connected(self, view: View, objects: Objects, logits: Tensor) -> Tensor:
-        """Drop pieces of masks that have no link to the last ones.
-
-        Only for objects seen whole: one that is partly hidden may reappear anywhere.
-        """
-        embedding = view.embedding
-        near = rivals.connected(logits, cut(objects.mask_logits, embedding.windows)[:, 0], self._settled.reach)
-        whole = self._seen_whole(embedding.geometry, objects, near)
-        return torch.where(whole[:, None, None], near, logits)
 
     def _seen_whole(self, geometry: Geometry, objects: Objects, logits: Tensor) -> Tensor:
         """Tell which objects were found and, by these low-res logits (N, …), are about as large as usual: (N,) bool."""

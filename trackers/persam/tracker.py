@@ -35,6 +35,7 @@ from .referred import Referred
 from .referred import together as joined_references
 from .search import Searching
 from .segmenting import GIVEN_MASK_LOGIT
+from .twins import without_twins
 from .worn import mended
 
 AREA_RATE = 0.1
@@ -139,11 +140,13 @@ class PerSAM(Searching):
             logits = rivals.contest(logits, decoded.match, self._settled.contest)
         if decoded.match is not None:
             logits = rivals.in_one_piece(logits, decoded.match, self.objects.usual_area < TINY)
-        logits = rivals.limited(logits, self._most_cells(geometry))
+        logits, doubts = rivals.limited(logits, self._most_cells(geometry)), self.objects.doubts
+        if self._settled.patience:
+            logits, doubts = without_twins(view, self.objects, logits, self._settled.patience)
         scores = decoded.scores.clamp(0, 1)
         if self._referred is not None:
             logits, scores = self._checked(view, logits, scores)
-        self._pending = Pending(view, groups, logits)
+        self._pending = Pending(view, groups, logits, doubts)
         return Tracked(logits, scores, geometry, decoded.explanation)
 
     def _followed_by_references(self, absent: Absent, followed: Tracked | None) -> Tensor | None:
@@ -200,6 +203,7 @@ class PerSAM(Searching):
             boxes=torch.where(found[:, None], boxes, old.boxes),
             usual_area=old.usual_area.lerp(areas, AREA_RATE * found),
             mask_logits=torch.where(found[:, None, None, None], logits, old.mask_logits),
+            doubts=pending.doubts,
         )
         if old.appearance is not None:
             shown = replace(self.objects, appearance=None)  # which is not looked at, and large
