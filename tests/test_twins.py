@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from vos.geometry import Geometry
 from vos.method import matching
 from vos.structures import PatchFeatures
+from vos.trackers.persam.course import HELD, Course
 from vos.trackers.persam.objects import Appearance, Objects
 from vos.trackers.persam.twins import without_twins
 
@@ -41,9 +42,9 @@ OBJECT = ((4, 8, HEAD, 1.0), (8, 12, TAIL, 1.0))
 TWIN = ((20, 22, HEAD, 0.9), (22, 24, TAIL, 0.9))
 
 
-def learned(count: int = 1) -> Objects:
+def learned(count: int = 1, given: tuple[tuple[int, int, int, float], ...] = OBJECT) -> Objects:
     """Make objects that were learned from the same mask."""
-    features, mask = picture(*OBJECT)
+    features, mask = picture(*given)
     coverage = mask.float().expand(count, -1, -1)
     where = PatchFeatures(features, GEOMETRY).places()
     memory, nothing = matching.remember(features, coverage, where), torch.zeros(count, 1)
@@ -57,6 +58,7 @@ def learned(count: int = 1) -> Objects:
         mask_logits=logits_of(mask).expand(count, 1, -1, -1),
         geometry=GEOMETRY,
         doubts=torch.zeros(count, dtype=torch.long),
+        course=Course.begun(torch.tensor([[32.0, 32, 95, 95]] * count), torch.tensor([4096] * count)),
         appearance=Appearance(memory, memory, nothing, nothing),  # type: ignore[arg-type]
     )
 
@@ -112,6 +114,11 @@ def test_parts_of_the_object_stay(mask: tuple[tuple[int, int, int, float], ...])
     assert all(told[-1]) and objects.doubts.tolist() == [0]
 
 
+def test_two_that_were_given_as_one_object_stay() -> None:
+    both = (*OBJECT, *TWIN)
+    assert kept(learned(given=both), 6, both)[0][-1] == [True]
+
+
 def test_an_object_may_go_on_behind_another() -> None:
     masks = ((*OBJECT, (15, 17, HEAD, 0.9)), ((12, 15, GROUND, 1.0),))
     objects = learned(2)
@@ -124,3 +131,44 @@ def test_without_maps_nothing_is_known_of_parts() -> None:
     logits = logits_of(picture(*OBJECT, *TWIN)[1])
     left, doubts = without_twins(SimpleNamespace(), objects, logits, patience=1)  # type: ignore[arg-type]
     assert left is logits and doubts is objects.doubts
+
+
+def moving(course: Course, frames: int, area: int = 100) -> Course:
+    """Let a box of 10 x 10 go right by four pixels in each frame."""
+    for _ in range(frames):
+        left = float(course.centre[0, 0]) + 4 - 4.5
+        box, areas = torch.tensor([[left, 10, left + 9, 19]]), torch.tensor([float(area)])
+        course = course.after(box, areas, usual_area=torch.tensor([100.0]), parted=torch.tensor([False]))
+    return course
+
+
+def test_an_object_goes_on_as_before_when_its_mask_jumps() -> None:
+    course = moving(Course.begun(torch.tensor([[0.0, 10, 9, 19]]), torch.tensor([100])), 20)
+    assert course.centre.tolist() == [[84.5, 14.5]] and course.held.tolist() == [0]
+    torch.testing.assert_close(course.expected(), torch.tensor([[88.5, 14.5]]), atol=0.1, rtol=0)
+    both, usual = torch.tensor([[20.0, 10, 99, 19]]), torch.tensor([100.0])
+    for frame in range(1, 11):
+        course = course.after(both, 2 * usual, usual + 10 * frame, torch.tensor([False]))
+        torch.testing.assert_close(course.centre, torch.tensor([[84.5 + 4 * frame, 14.5]]), atol=0.2, rtol=0)
+    assert course.area.tolist() == [100] and course.held.tolist() == [HELD - 9]
+    hidden = course.after(both, 0 * usual, usual, torch.tensor([False]))
+    assert torch.equal(hidden.centre, course.centre)
+    apart = course.after(torch.tensor([[120.0, 10, 129, 19]]), usual, 2 * usual, torch.tensor([True]))
+    assert apart.centre.tolist() == [[124.5, 14.5]] and apart.area.tolist() == [100]
+    for _ in range(HELD):
+        course = course.after(both, 2 * usual, 2 * usual, torch.tensor([False]))
+    assert course.held.tolist() == [0] and course.centre.tolist() == [[59.5, 14.5]] and course.area.tolist() == [200]
+
+
+@pytest.mark.parametrize("going", [-8.0, 8.0])
+def test_of_two_that_are_equal_the_one_that_is_where_the_object_was_going_stays(going: float) -> None:
+    objects = learned()
+    twin = tuple((start + 16, stop + 16, part, 1.0) for start, stop, part, _ in OBJECT)
+    course = replace(objects.course, centre=torch.tensor([[128.0 + going, 63.5]]), held=torch.tensor([9]))
+    features, mask = picture(*OBJECT, *twin)
+    view = SimpleNamespace(embedding=SimpleNamespace(geometry=GEOMETRY), features=PatchFeatures(features, GEOMETRY))
+    left, _ = without_twins(view, replace(objects, course=course), logits_of(mask), patience=1)  # type: ignore[arg-type]
+    assert torch.equal(left > 0, logits_of(picture(*(OBJECT if going < 0 else twin))[1]) > 0)
+    no_jump = replace(objects, course=replace(course, held=torch.tensor([0])))
+    left, _ = without_twins(view, no_jump, logits_of(mask), patience=1)  # type: ignore[arg-type]
+    assert torch.equal(left > 0, logits_of(mask) > 0)  # two equals, and nothing says which

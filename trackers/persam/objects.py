@@ -20,6 +20,7 @@ from ...method.discriminant import Evidence
 from ...method.matching import Memory
 from ...state_file import State
 from ...windows import cut
+from .course import Course
 from .looks import View
 
 
@@ -72,6 +73,7 @@ class Objects:
         mask_logits: low-res logits in the last frame in which the object was found, (N, 1, 4h, 4w), on ``geometry``.
         geometry: of ``mask_logits``.
         doubts: frames in which the mask had a twin, less those in which it had none, (N,) long, see :mod:`.twins`.
+        course: where they are going.
         likeness: mean confidence (eq. 6) inside the given mask, (N,).
         appearance: None if the model takes no prior maps.
         weights: scale weights of eq. 11, (N, 3); None for PerSAM.
@@ -87,6 +89,7 @@ class Objects:
     mask_logits: Tensor
     geometry: Geometry
     doubts: Tensor
+    course: Course
     appearance: Appearance | None = None
     weights: Tensor | None = None
     prototypes: Tensor | None = None
@@ -97,6 +100,7 @@ class Objects:
     def state(self) -> State:
         """Return the objects as a dictionary, see :mod:`vos.state_file`."""
         own = {name: value for name, value in vars(self).items() if name != "appearance"}
+        own["course"] = _fields(self.course)
         parts = {name: self.appearance and _fields(getattr(self.appearance, name)) for name in _PARTS}
         return {**own, **parts, "geometry": asdict(self.geometry)}
 
@@ -106,6 +110,10 @@ class Objects:
         none = torch.zeros(len(state["found"]))
         state = {"likeness": none, "doubts": none.long(), **state}  # which older states lack
         own = _on_device({name: value for name, value in state.items() if name not in _PARTS}, device)
+        course = own.get("course")
+        own["course"] = (
+            Course(**_on_device(course, device)) if course else Course.begun(own["boxes"], own["usual_area"])
+        )
         parts: dict[str, Any] = {
             name: kind(**_on_device(state[name], device)) for name, kind in _PARTS.items() if state[name] is not None
         }
@@ -149,6 +157,7 @@ class Objects:
             boxes=self.boxes.new_tensor(boxes),
             found=torch.ones_like(self.found),
             usual_area=self.usual_area.new_tensor(areas),
+            course=Course.begun(self.boxes.new_tensor(boxes), self.usual_area.new_tensor(areas)),
             mask_logits=logits[:, None].clamp(-20, 20),
         )
 
@@ -229,7 +238,7 @@ def joined(parts: Sequence[Part], order: Tensor) -> Part:
     return _combine(lambda *own: torch.cat(own)[order], *parts)
 
 
-def _fields(part: Memory | Evidence) -> dict[str, Tensor]:
+def _fields(part: Memory | Evidence | Course) -> dict[str, Tensor]:
     """Return a part's tensors by name, without what it has computed from them."""
     return {field.name: getattr(part, field.name) for field in fields(part)}
 

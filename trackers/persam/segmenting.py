@@ -18,6 +18,7 @@ from ...method import discriminant, matching, prior
 from ...method.guidance import Guidance
 from ...structures import Explanation, Masks, Prompts
 from ...windows import paste
+from .course import Course
 from .decoded import Decoded, Observation
 from .looks import View, evidence_of, moments_inside
 from .objects import Appearance, Objects, at_least_one_cell, weighted_mean
@@ -77,6 +78,7 @@ class Segmenting:
             mask_logits=embedding.geometry.mask_logits(masks, (4 * height, 4 * width), GIVEN_MASK_LOGIT),
             geometry=embedding.geometry,
             doubts=torch.zeros(len(boxes), dtype=torch.long, device=boxes.device),
+            course=Course.begun(boxes, masks.flatten(1).sum(1)),
         )
         if not view.segmenter.wants_prior_maps:
             return objects

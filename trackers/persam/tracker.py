@@ -197,6 +197,7 @@ class PerSAM(Searching):
         boxes = old.boxes.new_tensor(trimmed_boxes(result, self._settled.box_trim))
         areas = old.boxes.new_tensor(result.areas)
         logits = pending.logits[:, None].clamp(-20, 20)
+        parted = (pending.doubts >= self._settled.patience) & (pending.doubts > 0)
         self.objects = replace(
             old,
             found=found,
@@ -204,6 +205,7 @@ class PerSAM(Searching):
             usual_area=old.usual_area.lerp(areas, AREA_RATE * found),
             mask_logits=torch.where(found[:, None, None, None], logits, old.mask_logits),
             doubts=pending.doubts,
+            course=old.course.after(boxes, areas, old.usual_area, parted),
         )
         if old.appearance is not None:
             shown = replace(self.objects, appearance=None)  # which is not looked at, and large
