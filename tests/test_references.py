@@ -251,13 +251,14 @@ def test_an_object_that_was_never_seen_begins_absent(lite: LiteSegmenter, monkey
     tracker = new_tracker("persam")
     monkeypatch.setattr(tracker, "_presence", lambda view, candidates: torch.tensor([next(given)]))
     monkeypatch.setattr(tracker, "_still_there", lambda view, referred, logits: torch.tensor([0.8]))
-    with Session(tracker, lite, SameEncoder(), [Reference(picture(60), disc(60, 60), 3)]) as session:
+    with Session(tracker, lite, SameEncoder(), [Reference(picture(110), disc(110, 60), 3)]) as session:
         results = [session.start(Frame(0, 0.0, frames()[0]), vos.FirstMask(np.zeros(SIZE, np.uint8), ()))]
         assert results[0].object_ids == (3,) and results[0].areas.tolist() == [0]
         assert results[0].scores.tolist() == pytest.approx([0.1])
         results += [session.step(Frame(index, 0.0, rgb)) for index, rgb in enumerate(frames()[1:3], 1)]
     assert results[1].areas[0] > 0 and results[1].scores.tolist() == pytest.approx([0.9])
     assert results[2].areas[0] > 0 and results[2].scores.tolist() == pytest.approx([0.8])
+    assert tracker.objects.course.velocity.abs().max() < 3  # it does not come from its place in the photograph
 
 
 def test_what_shows_something_else_is_dropped_and_looked_for(

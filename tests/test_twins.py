@@ -133,6 +133,15 @@ def test_without_maps_nothing_is_known_of_parts() -> None:
     assert left is logits and doubts is objects.doubts
 
 
+def test_states_from_before_have_neither_doubts_nor_course() -> None:
+    objects = replace(learned(2), appearance=None, doubts=torch.tensor([3, 0]))
+    state = objects.state()
+    again = Objects.restored(state, torch.device("cpu"))
+    assert torch.equal(again.doubts, objects.doubts) and torch.equal(again.course.centre, objects.course.centre)
+    older = Objects.restored({k: v for k, v in state.items() if k not in ("doubts", "course")}, torch.device("cpu"))
+    assert older.doubts.tolist() == [0, 0] and torch.equal(older.course.centre, objects.course.centre)
+
+
 def moving(course: Course, frames: int, area: int = 100) -> Course:
     """Let a box of 10 x 10 go right by four pixels in each frame."""
     for _ in range(frames):

@@ -133,14 +133,15 @@ class Objects:
             outside: low-res logit of the empty masks.
         """
         height, width = geometry.frame_size
-        known = self.appearance
+        known, boxes = self.appearance, self.boxes.new_tensor([0, 0, width - 1, height - 1]).expand_as(self.boxes)
         return replace(
             self,
-            boxes=self.boxes.new_tensor([0, 0, width - 1, height - 1]).expand_as(self.boxes),
+            boxes=boxes,
             found=torch.zeros_like(self.found),
             mask_logits=self.mask_logits.new_full((len(self), 1, *(4 * side for side in geometry.grid)), outside),
             geometry=geometry,
             doubts=torch.zeros_like(self.doubts),
+            course=Course.begun(boxes, self.usual_area),
             appearance=known and replace(known, last=known.first, seen=known.given),
         )
 

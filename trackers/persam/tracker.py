@@ -365,9 +365,8 @@ class PerSAM(Searching):
         if both.appearance is not None and fresh.appearance is not None:
             seen = replace(both.appearance, last=fresh.appearance.last, seen=fresh.appearance.given)
             both = replace(both, appearance=seen)
-        return replace(
-            both, boxes=fresh.boxes, found=fresh.found, usual_area=fresh.usual_area, mask_logits=fresh.mask_logits
-        )
+        here = ("boxes", "found", "usual_area", "mask_logits", "course")
+        return replace(both, **{name: getattr(fresh, name) for name in here})
 
     def _take_back(self, rows: list[int], objects: Objects, view: View | None = None) -> None:
         """Put absent objects back to their rows; points are chosen from their masks if there is a view of the frame."""
