@@ -21,7 +21,7 @@ from .rivals import emptied, pieces
 WHOLE = 0.55
 """Share of the object's usual area from which on its largest piece may be all of it."""
 
-LEAST = 0.03
+LEAST = 0.02
 """Share of a mask from which on a piece of it counts."""
 
 SAME_SIZE = 0.6
