@@ -50,7 +50,7 @@ class Course:
             boxes: of the masks in it, (N, 4).
             areas: of the masks, (N,); an object without one stays where it was.
             usual_area: until then, (N,).
-            parted: whose twin was taken out of the mask, (N,) bool, so that the box is the object's own.
+            parted: who has a twin that is being taken out of the mask, (N,) bool, so that the box is the object's own.
         """
         found = (areas > 0)[:, None]
         jumped = (self.held == 0) & (areas > JUMP * usual_area)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from ...boxes import tight_boxes
 from .looks import View
 from .referred import Referred, place_features
+from .rivals import pieces
 
 AROUND_THE_PEAK = 0.5
 """Share of the way from the map's median to its peak above which patches belong to the candidate at the peak."""
@@ -104,11 +105,8 @@ def _box_at_peak(view: View, alike: Tensor) -> Tensor:
     _, geometry = place_features(view)
     usable = alike > -1
     middle, peak = alike[usable].median(), alike.max()
-    inside = (alike >= middle + AROUND_THE_PEAK * (peak - middle)).float()[None, None]
-    kept = (alike == peak).float()[None, None]
-    while (grown := F.max_pool2d(kept, 3, 1, 1) * inside).sum() > kept.sum():
-        kept = grown
-    left, top, right, bottom = tight_boxes(kept[0] > 0)[0].tolist()
+    numbers = pieces((alike >= middle + AROUND_THE_PEAK * (peak - middle))[None])
+    left, top, right, bottom = tight_boxes(numbers == numbers.flatten()[alike.argmax()])[0].tolist()
     corners = alike.new_tensor([[left - 0.5, top - 0.5], [right + 0.5, bottom + 0.5]])
     return geometry.cells_to_frame(corners).flatten()[None]
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from ...method.matching import Memory
 from .looks import View
 from .objects import Objects
 from .rivals import emptied, pieces
@@ -60,25 +61,23 @@ def without_twins(view: View, objects: Objects, logits: Tensor, patience: int) -
     several = (largest >= WHOLE * objects.usual_area) & (areas.sum(1) > largest)
     twins = torch.zeros_like(inside)
     for row in several.nonzero()[:, 0].tolist():
-        twins[row] = _twins_of(view, objects, row, numbers[row], areas[row])
+        twins[row] = _twins_of(view, objects, objects.appearance.first, row, numbers[row], areas[row])
     doubts = (objects.doubts + torch.where(twins.flatten(1).any(1), 1, -1)).clamp(0, 2 * patience)
     return emptied(logits, (twins & (doubts >= patience)[:, None, None])[:, None]), doubts
 
 
-def _twins_of(view: View, objects: Objects, row: int, numbers: Tensor, areas: Tensor) -> Tensor:
+def _twins_of(view: View, objects: Objects, known: Memory, row: int, numbers: Tensor, areas: Tensor) -> Tensor:
     """Find the twins in the mask of one of N objects, (h, w) bool.
 
     Args:
         view: the whole of the encoded region.
         objects: as they were in the last frame.
+        known: their parts in the first frame.
         row: of the object.
         numbers: of its pieces, (h, w) long.
         areas: of the pieces by number, in frame pixels.
     """
     twins = torch.zeros_like(numbers, dtype=torch.bool)
-    if objects.appearance is None:
-        return twins
-    known = objects.appearance.first
     counting = (areas >= LEAST * areas.sum()).nonzero()[:, 0].tolist()
     as_large = [number for number in counting if areas[number] >= SAME_SIZE * objects.course.area[row]]
     own, equals = int(areas.argmax()), []
