@@ -2,7 +2,7 @@
 
     python tools/train_lite.py --davis DAVIS_ROOT -o runs/videos --processes 2
     python tools/train_lite.py --davis DAVIS_ROOT --pictures PHOTOGRAPHS --start runs/videos/lite.safetensors \\
-        --lr 4e-4 --steps 1700 --until 1400 --mean -o runs/lite
+        --lr 4e-4 --steps 1700 --until 1400 --mean --processes 2 -o runs/lite
 
 Trains on the clips of ``lite_clips.py`` with the loss of ``lite_loss.py``. Starts from ImageNet's
 backbone, which is frozen at first, while the other parts learn to use it on small canvases. The result

@@ -7,6 +7,7 @@ prior encoder.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +31,9 @@ CONTRAST = 20.0
 
 SHARPNESS = 25.0
 """Factor on the cosines in the softmax of :func:`read_out`."""
+
+CLOSELY = 0.25
+"""Share of the patches, those that are least clear, that :func:`read_out` looks up one by one."""
 
 STRAY = 0.3
 """Standard deviation of how far an object's parts move between frames, as a share of the mean side of its box."""
@@ -164,7 +168,8 @@ def read_out(features: Tensor, first: Memory, last: Memory, places: Tensor, spre
     """Read from memory how much each patch belongs to the object: attention of its features to the blocks.
 
     The attention is the softmax over all blocks of a memory, by cosine; what is read is the share of foreground.
-    It is computed for blocks of 2 x 2 patches, as the memories are made of, and enlarged.
+    It is computed for blocks of 2 x 2 patches, as the memories are made of, and enlarged. Patches at the edge of the
+    object, where the last frame leaves it least clear what they are, are then looked up by themselves.
 
     Args:
         features: unit patch features of the frame, (N, C, h, w).
@@ -178,19 +183,23 @@ def read_out(features: Tensor, first: Memory, last: Memory, places: Tensor, spre
         than ``spread`` count less.
     """
     with torch.autocast(features.device.type, enabled=False):  # places need more digits than bfloat16 has
-        queries = F.normalize(F.avg_pool2d(features.float(), 2, ceil_mode=True), dim=1).flatten(2).transpose(1, 2)
-        where = _centres(places, 2).expand(len(queries), -1, -1)
-        read = torch.stack(
-            [
-                _foreground_share(queries, first),
-                _foreground_share(queries, last),
-                _foreground_share(queries, last, where, spread),
-            ],
-            dim=1,
-        )
-        height, width = features.shape[-2:]
-        coarse = read.unflatten(2, ((height + 1) // 2, (width + 1) // 2))
-        return F.interpolate(coarse, (height, width), mode="bilinear", align_corners=False)
+        features, places = features.float(), places.expand(len(features), -1, -1, -1)
+        blocks, where = F.avg_pool2d(features, 2, ceil_mode=True), F.avg_pool2d(places, 2, ceil_mode=True)
+        coarse = _read(blocks.flatten(2), where.flatten(2), first, last, spread).unflatten(2, blocks.shape[-2:])
+        maps = F.interpolate(coarse, features.shape[-2:], mode="bilinear", align_corners=False).flatten(2)
+
+        count = math.ceil(CLOSELY * maps.shape[2])
+        unclear = (maps[:, -1:] - 0.5).abs().topk(count, dim=2, largest=False).indices
+        at = lambda values: values.flatten(2).gather(2, unclear.expand(-1, values.shape[1], -1))
+        fine = _read(at(features), at(places), first, last, spread)
+        return maps.scatter(2, unclear.expand_as(fine), fine).unflatten(2, features.shape[-2:])
+
+
+def _read(features: Tensor, places: Tensor, first: Memory, last: Memory, spread: Tensor) -> Tensor:
+    """Read for P patches or blocks what :func:`read_out` returns, (N, 3, P); features (N, C, P), places (N, 2, P)."""
+    queries, where = F.normalize(features, dim=1).transpose(1, 2), places.transpose(1, 2)
+    shares = _foreground_share(queries, first), _foreground_share(queries, last)
+    return torch.stack([*shares, _foreground_share(queries, last, where, spread)], dim=1)
 
 
 def _foreground_share(
