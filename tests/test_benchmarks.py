@@ -10,9 +10,11 @@ import pytest
 
 from vos.benchmarks import ablation, hints, quick, robustness, speed
 from vos.errors import InputError
+from vos.trackers.persam import worn
 
 
-def test_quick(davis: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quick(davis: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worn, "SUSPECTED", worn.MOST + 1)  # the first mask is looked at once
     quick.main(["--davis", str(davis), "--sequences", "cat", "--max-frames", "3"])
     out = capsys.readouterr().out
     assert "| cat | 0." in out

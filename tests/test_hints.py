@@ -10,15 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from vos import Frame, Hint, Session
+from vos import Frame, Hint, Session, hinted
 from vos.command.cli import main
 from vos.encoders.same import SameEncoder
-from vos.engine import hints
 from vos.errors import InputError
-from vos.hinted import ROOM
+from vos.hinted import OTHER_ROOMS, ROOM
 from vos.trackers.persam import PerSAM
 
-ROOMS = (ROOM, *hints.OTHER_ROOMS)
+ROOMS = (ROOM, *OTHER_ROOMS)
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +95,7 @@ def looks(monkeypatch):
         def logits(self):
             return self._logits
 
-    monkeypatch.setattr(hints, "HintedObject", Shown)
+    monkeypatch.setattr(hinted, "HintedObject", Shown)
     return taken
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from vos import hinted
 from vos.benchmarks.scoring import dilate
 from vos.encoders.same import SameEncoder
 from vos.engine.session import Session
@@ -66,7 +67,8 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, ...]]:
         def logits(self) -> Tensor:
             return torch.tensor(np.where(blob(*self._size), 5.0, -5.0))
 
-    monkeypatch.setattr(worn, "HintedObject", Blob)
+    for module in (worn, hinted):
+        monkeypatch.setattr(module, "HintedObject", Blob)
     return boxes
 
 
@@ -85,7 +87,7 @@ def test_a_worn_mask_is_mended_and_that_is_said(
 ) -> None:
     labels = 7 * eroded(blob(), 6)
     assert np.array_equal(mended(context(lite), labels)[0], blob())
-    assert len(looks) == 2 and looks[0] == looks[1]
+    assert len(looks) == 5 and looks[0] in looks[1:]  # a quick look, then several from near by
     assert "object 7: its mask is about 6 pixels too small all round" in caplog.text
     larger = dilate(blob(480, 640), 12)
     assert np.array_equal(mended(context(lite, 480, 640), larger)[0], blob(480, 640))
@@ -97,7 +99,7 @@ def test_a_worn_mask_is_mended_and_that_is_said(
 
 def test_what_is_meant_stays(lite: LiteSegmenter, looks: list[tuple[float, ...]]) -> None:
     assert np.array_equal(mended(context(lite), blob())[0], blob())
-    assert len(looks) == 1  # the second look is saved
+    assert len(looks) == 1  # further looks are saved
     part = blob()
     part[:, WIDTH // 2 :] = False
     assert np.array_equal(mended(context(lite), part)[0], part)

@@ -31,6 +31,12 @@ GUESS_LOGIT = 4.0
 ROOM = 1.6
 """Length of the sides of the region that is encoded, as a multiple of the box's."""
 
+OTHER_ROOMS = (1.3, 2.2)
+"""Further lengths of that region in :func:`mean_of_looks`."""
+
+MOST_SURE = 8.0
+"""Largest magnitude of a logit that counts in the mean of several looks."""
+
 LEAST_REGION = 0.15
 """Smallest length of the sides of that region, as a share of the frame's."""
 
@@ -175,6 +181,31 @@ class HintedObject:
     @cached_property
     def _samples(self) -> Tensor:
         return discriminant.samples(self._context.embedding.values)
+
+
+def mean_of_looks(context: FrameContext, hint: Hint) -> Tensor:
+    """Decode one object in several looks at a frame: mirrored, and, if a box tells its size, from nearer and further.
+
+    Args:
+        context: of the frame; its segmenter takes last masks, see :class:`vos.interfaces.Segmenter`.
+        hint: a box or points, no mask.
+
+    Returns:
+        Mean logits (H, W), positive inside.
+    """
+    mirrored = HintedObject(context.afresh(mirrored=True), _mirrored(hint, context.frame.size[1])).logits().flip(1)
+    rooms = (ROOM, *OTHER_ROOMS) if hint.box is not None else (ROOM,)
+    looks = [mirrored, *(HintedObject(context.afresh(), hint, room=room).logits() for room in rooms)]
+    return torch.stack(looks).clamp(-MOST_SURE, MOST_SURE).mean(0)
+
+
+def _mirrored(hint: Hint, width: int) -> Hint:
+    """Turn a hint over, left to right, in a frame of so many columns."""
+    points = tuple((width - 1 - x, y, inside) for x, y, inside in hint.points)
+    if hint.box is None:
+        return Hint(points=points)
+    left, top, right, bottom = hint.box
+    return Hint((width - 1 - right, top, width - 1 - left, bottom), points)
 
 
 def _ellipse(box: Tensor, height: int, width: int) -> Tensor:

@@ -20,7 +20,7 @@ from .decoded import Decoded
 from .looks import View
 from .objects import Objects, weighted_mean
 
-FOUND = 0.62
+FOUND = 0.72
 """Evidence from which on an object counts as found, see :func:`evidence_for`."""
 
 CLEARER = 0.1

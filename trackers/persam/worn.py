@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...boxes import tight_box
-from ...hinted import HintedObject
+from ...hinted import HintedObject, mean_of_looks
 from ...interfaces import FrameContext
 from ...structures import FirstMask, Hint
 
@@ -29,9 +29,9 @@ MOST = 14
 """Most wear that is looked for, in these pixels; one that fits best with so much differs in another way."""
 
 SUSPECTED = 3
-"""Wear in a first, quick look from which on a mask gets a second one from near by, in these pixels."""
+"""Wear in a first, quick look from which on a mask gets further ones from near by, in these pixels."""
 
-TOO_SMALL = 0.3
+TOO_SMALL = 0.2
 """Share of the difference between a smaller given mask and the decoded one, 1 - IoU, that wear alone must make up."""
 
 TOO_LARGE = 0.5
@@ -63,10 +63,10 @@ def mended(context: FrameContext, first_mask: FirstMask) -> Tensor:
             continue
         hint = Hint(box)
         step = max(1, min(given.shape) // SHORT_SIDE)
-        quickly = _inside(HintedObject(context, hint, rounds=1, look=False))
+        quickly = _inside(HintedObject(context, hint, rounds=1, look=False).logits())
         if abs(wear(given[::step, ::step], quickly[::step, ::step])[0]) < SUSPECTED:
             continue
-        decoded = _inside(HintedObject(context.afresh(), hint))
+        decoded = _inside(mean_of_looks(context, hint))
         pixels, explained = wear(given[::step, ::step], decoded[::step, ::step])
         if LEAST <= abs(pixels) < MOST and explained >= (TOO_SMALL if pixels > 0 else TOO_LARGE):
             _log.warning(_NOTE, object_id, abs(pixels) * step, "small" if pixels > 0 else "large")
@@ -113,6 +113,6 @@ def _difference(one: Tensor, other: Tensor) -> float:
     return 1 - float((one * other).sum() / torch.maximum(one, other).sum().clamp_min(1))
 
 
-def _inside(hinted: HintedObject) -> np.ndarray:
-    """Decode a mask, (H, W) bool."""
-    return (hinted.logits() > 0).cpu().numpy()
+def _inside(logits: Tensor) -> np.ndarray:
+    """Return the mask of logits (H, W) bool."""
+    return (logits > 0).cpu().numpy()

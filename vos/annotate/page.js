@@ -5,11 +5,17 @@
     const element = document.querySelector(selector);
     if (element && !element.disabled) element.click();
   };
+  const move = (range, frame) => {
+    range.value = frame;
+    range.dispatchEvent(new Event("input", { bubbles: true }));
+  };
   const step = (frames) => {
     const range = document.querySelector("#slider input[type=range]");
     if (range.disabled) return;
-    range.value = Number(range.value) + frames;
-    range.dispatchEvent(new Event("input", { bubbles: true }));
+    const before = Number(range.value);
+    move(range, before + frames);
+    // The answer to the step before, if it arrives in this moment, puts the slider back.
+    setTimeout(() => Number(range.value) === before && move(range, before + frames), 300);
   };
   const keys = {
     i: () => click("#tool label:nth-of-type(1) input"),

@@ -15,15 +15,9 @@ from torch import Tensor
 
 from ..boxes import tight_box
 from ..errors import InputError
-from ..hinted import ROOM, HintedObject
+from ..hinted import HintedObject, mean_of_looks
 from ..interfaces import FrameContext
 from ..structures import FirstMask, Hint
-
-OTHER_ROOMS = (1.3, 2.2)
-"""Further lengths of the region that is looked at, as multiples of the box's, where a model looks several times."""
-
-MOST_SURE = 8.0
-"""Largest magnitude of a logit that counts in the mean of several looks."""
 
 
 def mask_from_hints(
@@ -63,31 +57,14 @@ def _logits(context: FrameContext, hint: Hint) -> Tensor:
     if not context.segmenter.wants_last_mask or hint.mask is not None:
         logits = HintedObject(context, hint).logits()
     else:
-        logits = _mean_of_looks(context, hint)
+        logits = mean_of_looks(context, hint)
         if hint.box is None and (box := _box_of(logits)):  # what points showed from afar is seen again from near by
-            nearer = _mean_of_looks(context, replace(hint, box=box))
+            nearer = mean_of_looks(context, replace(hint, box=box))
             logits = nearer if (nearer > 0).any() else logits
     if hint.box is None or (logits > 0).any():
         return logits
     guess = HintedObject(context, hint).guess()
     return logits if guess is None else guess
-
-
-def _mean_of_looks(context: FrameContext, hint: Hint) -> Tensor:
-    """Decode one object several times, (H, W): mirrored, and, if a box tells its size, from nearer and from further."""
-    mirrored = HintedObject(context.afresh(mirrored=True), _mirrored(hint, context.frame.size[1])).logits().flip(1)
-    rooms = (ROOM, *OTHER_ROOMS) if hint.box is not None else (ROOM,)
-    looks = [mirrored, *(HintedObject(context.afresh(), hint, room=room).logits() for room in rooms)]
-    return torch.stack(looks).clamp(-MOST_SURE, MOST_SURE).mean(0)
-
-
-def _mirrored(hint: Hint, width: int) -> Hint:
-    """Turn a hint over, left to right, in a frame of so many columns."""
-    points = tuple((width - 1 - x, y, inside) for x, y, inside in hint.points)
-    if hint.box is None:
-        return Hint(points=points)
-    left, top, right, bottom = hint.box
-    return Hint((width - 1 - right, top, width - 1 - left, bottom), points)
 
 
 def _box_of(logits: Tensor) -> tuple[float, float, float, float] | None:
