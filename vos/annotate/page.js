@@ -9,13 +9,17 @@
     range.value = frame;
     range.dispatchEvent(new Event("input", { bubbles: true }));
   };
+  let again;
   const step = (frames) => {
     const range = document.querySelector("#slider input[type=range]");
     if (range.disabled) return;
-    const before = Number(range.value);
-    move(range, before + frames);
-    // The answer to the step before, if it arrives in this moment, puts the slider back.
-    setTimeout(() => Number(range.value) === before && move(range, before + frames), 300);
+    clearTimeout(again);
+    const before = range.value;
+    const frame = Number(before) + frames;
+    move(range, frame);
+    if (range.value === before) return; // there is no frame further on
+    // If the answer to the step before arrives in this moment, the slider is back where it was.
+    again = setTimeout(() => range.value === before && move(range, frame), 300);
   };
   const keys = {
     i: () => click("#tool label:nth-of-type(1) input"),
