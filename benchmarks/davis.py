@@ -4,8 +4,8 @@
     vos-davis --davis DAVIS_ROOT --year 2017 --set val --evaluate-only results
 
 Writes masks in the form that the official evaluation and its server take. Skips sequences whose
-masks are complete. Scores go to ``global_results-<set>.csv``, ``per-sequence_results-<set>.csv`` and
-``report.html`` beside the masks.
+masks are complete, and refuses if other options or weights made them. Scores go to ``global_results-<set>.csv``,
+``per-sequence_results-<set>.csv`` and ``report.html`` beside the masks.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from .dataset import Davis
 from .mask_folder import mask_paths, natural
 from .models import Models
 from .report import Shown, write_report
+from .same_results import RECORD, check_same_results
 from .scoring import ObjectScore, global_scores, score_sequence
 
 DEFAULTS = {"tracker": "persam-f", "model": "lite", "prior": "same"}
@@ -119,7 +120,7 @@ def track_all(options: argparse.Namespace, names: list[str]) -> None:
 
     Raises:
         OutputError: a folder to write to is a link, another run writes there, or a mask cannot be written.
-        VosError: a sequence or a model is missing or unusable.
+        VosError: a sequence or a model is missing or unusable, or masks there were made with other options or weights.
     """
     for path in (options.output / each for name in names for each in (name, f".{name}{PARTIAL}")):
         if path.is_symlink():
@@ -127,23 +128,25 @@ def track_all(options: argparse.Namespace, names: list[str]) -> None:
     todo = [name for name in names if not is_complete(options, name)]
     if len(todo) < len(names):
         print(f"{len(names) - len(todo)} of {len(names)} sequences are complete already")
+    for name in todo:
+        check_sequence(Davis.chosen(options), name)
+    models = Models.load(options.model, options.device, options.dtype)
+    check_same_results(options.output, vars(options), new_session(models, options))
     if todo:
         with FolderLock(options.output, "vos-davis"):
-            track_each(options, todo)
+            track_each(options, models, todo)
 
 
-def track_each(options: argparse.Namespace, todo: list[str]) -> None:
+def track_each(options: argparse.Namespace, models: Models, todo: list[str]) -> None:
     """Track sequences into the result folder, which is locked, and print a line for each.
 
     Raises:
         OutputError: a mask cannot be written.
         VosError: a sequence or a model is missing or unusable.
     """
-    for name in todo:
-        check_sequence(Davis.chosen(options), name)
-    models = Models.load(options.model, options.device, options.dtype)
     session = new_session(models, options)
     frames, began = 0, time.perf_counter()
+    write_run_record(options.output / RECORD, vars(options), session, frames, 0, "begun")
     for name, count, seconds in (
         tracked(models, options, todo) if options.ray is None else tracked_on_ray(options, todo)
     ):
@@ -151,7 +154,7 @@ def track_each(options: argparse.Namespace, todo: list[str]) -> None:
         print(f"{name}: {count} frames, {count / seconds:.1f} frames/s", flush=True)
     spent = time.perf_counter() - began
     print(f"{frames} frames in {spent:.0f} s, {frames / spent:.1f} frames/s")
-    write_run_record(options.output / "run.json", vars(options), session, frames, spent, "finished")
+    write_run_record(options.output / RECORD, vars(options), session, frames, spent, "finished")
 
 
 def new_session(models: Models, options: argparse.Namespace) -> Session:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from .. import plugins
 from ..engine.models import new_tracker
+from ..engine.session import Session
 from ..errors import InputError, parameter
 from ..finder import Finder
 from ..interfaces import Tracker
@@ -47,6 +48,14 @@ class Finding:
         image_tracker(options.tracker, options.published)  # before weights load
         models = Models.load(options.model, options.device, options.dtype)
         return cls(models, options.tracker, options.prior, options.published)
+
+    def session(self) -> Session:
+        """A session without references, which knows what files the models came from.
+
+        Raises:
+            VosError: the tracker or the prior encoder is unusable.
+        """
+        return self.models.session(image_tracker(self.tracker, self.published), self.prior)
 
     def finder(self, references: Sequence[Reference], threshold: float | None = ALWAYS) -> Finder:
         """A finder of the objects that references show; close it, or use it in a ``with`` statement.

@@ -38,6 +38,7 @@ from .mask_folder import foreground, mask_paths
 from .overlap import Overlap
 from .picture_report import Worst, write_picture_report
 from .pictures import read_rgb
+from .same_results import RECORD, check_same_results
 
 LEFT_OUT = ("cat2", "clock", "flower", "mug_skulls", "physics_mug", "pink_sunglasses", "red_teapot", "vase")
 """Objects that the released evaluation script leaves out of the mean; ``--published`` does so, too."""
@@ -185,15 +186,17 @@ def find_all(options: argparse.Namespace, objects: list[Pictures]) -> None:
 
     Raises:
         OutputError: a folder to write to is a link, another run writes there, or a mask cannot be written.
-        VosError: a reference or a model is unusable.
+        VosError: a reference or a model is unusable, or masks there were made with other options or weights.
     """
     todo = [each for each in objects if not is_complete(options.output, each)]
     if len(todo) < len(objects):
         print(f"{len(objects) - len(todo)} of {len(objects)} objects are complete already")
+    made = Finding.chosen(options)
+    check_same_results(options.output, vars(options), made.session())
     if not todo:
         return
     with FolderLock(options.output, "vos-perseg"):
-        made = Finding.chosen(options)
+        write_run_record(options.output / RECORD, vars(options), made.session(), 0, 0, "begun")
         count, began = 0, time.perf_counter()
         for each in todo:
             start = time.perf_counter()
@@ -202,7 +205,7 @@ def find_all(options: argparse.Namespace, objects: list[Pictures]) -> None:
             count += len(each.scored)
             print(f"{each.name}: {len(each.scored)} pictures, {spent:.1f} s", flush=True)
         total = time.perf_counter() - began
-        write_run_record(options.output / "run.json", vars(options), session, count, total, "finished")
+        write_run_record(options.output / RECORD, vars(options), session, count, total, "finished")
 
 
 def is_complete(results: Path, pictures: Pictures) -> bool:

@@ -18,6 +18,7 @@ from vos.engine.models import new_tracker
 from vos.errors import InputError
 from vos.folder_lock import FolderLock
 from vos.palette import davis_palette
+from vos.weights import LITE
 
 
 def run(davis: Path, year: int, *arguments: object) -> int:
@@ -69,6 +70,39 @@ def test_a_complete_sequence_is_not_tracked_again_and_a_broken_one_is(
     assert (out / "cat/00003.png").is_file()
     assert (out / "cat/00002.png").stat().st_mtime_ns != before
     assert not list(out.glob(".*"))
+
+
+def test_masks_of_other_weights_are_no_results_of_these(
+    davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, weights = tmp_path / "results", tmp_path / "own.safetensors"
+    shutil.copyfile(LITE, weights)
+    arguments = ("--tracker", "persam", "--model", f"lite:{weights}", "--max-frames", 2, "-o", out)
+    assert run(davis, 2016, *arguments) == 0
+    assert run(davis, 2016, *arguments, "--sequences", "cat", "--device", "cpu") == 0
+    assert run(davis, 2016, *arguments[2:]) == 2
+    assert "its run was begun with --tracker persam, not persam-f; give the same command line, or give another -o" in (
+        capsys.readouterr().err
+    )
+    weights.write_bytes(LITE.read_bytes()[:-2] + b"\0\0")
+    assert run(davis, 2016, *arguments) == 2
+    assert "own.safetensors: has changed since the run in" in capsys.readouterr().err
+    (out / "run.json").unlink()
+    assert run(davis, 2016, *arguments) == 0
+
+
+def test_a_run_that_was_killed_is_known_again(
+    davis: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def killed(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "results"
+    monkeypatch.setattr(command, "track_sequence", killed)
+    assert run(davis, 2016, "--tracker", "persam", "-o", out) == 130
+    assert json.loads((out / "run.json").read_text())["outcome"] == "begun"
+    assert run(davis, 2016, "--tracker", "persam-f", "-o", out) == 2
+    assert "was begun with --tracker persam, not persam-f" in capsys.readouterr().err
 
 
 def test_scores_masks_of_anything_else(davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -157,6 +157,18 @@ def test_complete_objects_are_skipped_and_broken_ones_found_again(
     assert not list(out.glob(".*.partial"))
 
 
+def test_masks_of_another_tracker_are_no_results_of_this_one(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "results"
+    assert run(root, "--tracker", "persam", "-o", out) == 0
+    assert run(root, "--tracker", "persam", "--objects", "can", "-o", out) == 0
+    assert run(root, "--tracker", "persam-f", "-o", out) == 2
+    assert "was begun with --tracker persam, not persam-f; give the same command line, or give another -o" in (
+        capsys.readouterr().err
+    )
+
+
 def test_iou_is_summed_over_pictures_then_divided(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "theirs"
     for name in COLOURS:

@@ -66,12 +66,18 @@ def write_run_record(
         "resumed_after": saved.frame if saved else None,
         "frames_per_second": tracked / seconds if seconds else None,
         "persam_f": _fitted_weights(session.tracker),
-        "weights": {file: sha256(file) for file in _weight_files(session)},
+        "weights": weight_digests(session),
         "versions": {"python": sys.version.split()[0], **{name: _version(name) for name in _PACKAGES}},
         "machine": {"system": platform.platform(), "processor": platform.machine(), "threads": torch.get_num_threads()},
     }
     with output_errors(path), atomic_path(path) as partial:
         partial.write_text(json.dumps(record, indent=2, default=str) + "\n", encoding="utf-8")
+
+
+def weight_digests(session: Session) -> dict[str, str]:
+    """Return the SHA-256 of every file with weights that a session computes with, by path."""
+    files = (*session.segmenter.files, *session.encoder.files, *getattr(session.tracker, "files", ()))
+    return {file: sha256(file) for file in files}
 
 
 @runtime_checkable
@@ -80,10 +86,6 @@ class _Fitted(Protocol):
 
     fit_seconds: float
     weights: torch.Tensor
-
-
-def _weight_files(session: Session) -> tuple[str, ...]:
-    return (*session.segmenter.files, *session.encoder.files, *getattr(session.tracker, "files", ()))
 
 
 def _fitted_weights(tracker: object) -> dict[str, object] | None:

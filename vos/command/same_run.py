@@ -108,29 +108,28 @@ def _blocks(file: Path) -> Iterator[bytes]:
         yield stream.read()
 
 
-def check_same(out: Path, before: RunIdentity, now: RunIdentity) -> None:
+def check_same(out: Path, before: RunIdentity, now: RunIdentity, anew: str = "begin anew with --overwrite") -> None:
     """Check that a run is the one that wrote a result folder.
 
     Args:
         out: the folder, named in messages.
         before: identity of the run that wrote it.
         now: identity of the run that is to go on.
+        anew: what to do for a run of its own, for messages.
 
     Raises:
         InputError: it is another run; tells what differs first.
     """
-    advice = "; give the same command line, or begin anew with --overwrite"
+    advice = f"; give the same command line, or {anew}"
     for name in sorted((before["options"].keys() | now["options"].keys()) - set(_FREE)):
         old, new = before["options"].get(name), now["options"].get(name)
         if old != new:
             raise InputError(f"{out}: its run was begun with {flag_of(name)} {_shown(old)}, not {_shown(new)}{advice}")
     for file, digest in before["inputs"].items():
         if now["inputs"].get(file) != digest:
-            raise InputError(f"{file}: has changed since the run in {out} was begun; begin anew with --overwrite")
+            raise InputError(f"{file}: has changed since the run in {out} was begun; {anew}")
     if before["made_by"] != now["made_by"]:
-        raise InputError(
-            f"{out}: its run was begun by {before['made_by']}, not {now['made_by']}; begin anew with --overwrite"
-        )
+        raise InputError(f"{out}: its run was begun by {before['made_by']}, not {now['made_by']}; {anew}")
 
 
 def _shown(value: object) -> str:
