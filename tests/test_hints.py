@@ -14,7 +14,7 @@ from vos import Frame, Hint, Session, hinted
 from vos.command.cli import main
 from vos.encoders.same import SameEncoder
 from vos.errors import InputError
-from vos.hinted import OTHER_ROOMS, ROOM
+from vos.hinted import OTHER_ROOMS, PART_ROOM, ROOM
 from vos.trackers.persam import PerSAM
 
 ROOMS = (ROOM, *OTHER_ROOMS)
@@ -107,12 +107,43 @@ def test_a_small_model_looks_several_times(lite, looks):
     mirror = Hint((50.0, 10.0, 69.0, 19.0), ((60.0, 15.0, True),))
     labels = session.segment(frame, [Hint(box, ((39.0, 15.0, True),))]).labels
     assert labels[10:20, 30:50].all() and labels.sum() == 200
-    assert looks == [(mirror, ROOM, False), *((Hint(box, ((39.0, 15.0, True),)), each, True) for each in ROOMS)]
+    assert looks[:4] == [(mirror, ROOM, False), *((Hint(box, ((39.0, 15.0, True),)), each, True) for each in ROOMS)]
+    assert [room for _, room, _ in looks[4:]] == [PART_ROOM] * 4
     looks.clear()
     point = Hint(points=((39.0, 15.0, True),))
     assert np.array_equal(session.segment(frame, [point]).labels, labels)
-    assert [room for _, room, _ in looks] == [ROOM, ROOM, ROOM, *ROOMS]  # from afar, then by the box found there
+    rooms = [ROOM, ROOM, ROOM, *ROOMS, *[PART_ROOM] * 4]  # from afar, then by the box found there
+    assert [room for _, room, _ in looks] == rooms
     assert looks[1][0] == point and looks[2][0] == mirror and looks[3][0] == Hint(box, point.points)
+
+
+def test_parts_of_a_box_are_seen_from_near_by(lite, looks, monkeypatch):
+    """What a part shows outweighs the whole; it gets the points in it, and parts without the object are left out."""
+    rgb = np.ones((40, 100, 3), np.uint8)
+    session, frame = Session(PerSAM(), lite, SameEncoder()), Frame(0, 0.0, rgb)
+    whole = hinted.HintedObject
+
+    class More(whole):
+        def logits(self):
+            logits = super().logits()
+            if looks[-1][1] == PART_ROOM:
+                logits[20:25, 30:50] = 20.0
+            return logits
+
+    monkeypatch.setattr(hinted, "HintedObject", More)
+    inside, outside = (31.0, 11.0, True), (48.0, 27.0, False)
+    box = (30.0, 10.0, 49.0, 29.0)
+    labels = session.segment(frame, [Hint(box, (inside, outside))]).labels
+    assert labels[10:25, 30:50].all() and labels.sum() == 300
+    parts = [hint for hint, room, _ in looks if room == PART_ROOM]
+    assert [part.box[:2] for part in parts] == [
+        pytest.approx(at) for at in ((30, 10), (33.8, 10), (30, 13.8), (33.8, 13.8))
+    ]
+    assert [part.points for part in parts] == [(inside,), (), (), (outside,)]
+    assert all(part.mask.sum() == 200 for part in parts)  # as the whole showed it
+    looks.clear()
+    session.segment(frame, [Hint((30.0, 10.0, 99.0, 39.0))])
+    assert len([room for _, room, _ in looks if room == PART_ROOM]) == 3  # the fourth holds 35 pixels of the object
 
 
 def test_sam_takes_boxes_too(tiny_sam, scene):

@@ -34,6 +34,18 @@ ROOM = 1.6
 OTHER_ROOMS = (1.3, 2.2)
 """Further lengths of that region in :func:`mean_of_looks`."""
 
+PART = 0.8
+"""Sides of the parts of a box, one at each corner, that :func:`mean_of_looks` sees from near by, as a share of its."""
+
+PART_ROOM = 1.15
+"""Length of the sides of the region that is encoded for a part, as a multiple of the part's."""
+
+PART_WEIGHT = 2.0
+"""Weight of the look at a part in the mean, against the mean of all looks at the whole."""
+
+PART_PIXELS = 50
+"""Pixels of an object that a part must show to be looked at."""
+
 MOST_SURE = 8.0
 """Largest magnitude of a logit that counts in the mean of several looks."""
 
@@ -186,6 +198,8 @@ class HintedObject:
 def mean_of_looks(context: FrameContext, hint: Hint) -> Tensor:
     """Decode one object in several looks at a frame: mirrored, and, if a box tells its size, from nearer and further.
 
+    With a box, its parts are then seen from near by, prompted by the mask so far.
+
     Args:
         context: of the frame; its segmenter takes last masks, see :class:`vos.interfaces.Segmenter`.
         hint: a box or points, no mask.
@@ -196,7 +210,25 @@ def mean_of_looks(context: FrameContext, hint: Hint) -> Tensor:
     mirrored = HintedObject(context.afresh(mirrored=True), _mirrored(hint, context.frame.size[1])).logits().flip(1)
     rooms = (ROOM, *OTHER_ROOMS) if hint.box is not None else (ROOM,)
     looks = [mirrored, *(HintedObject(context.afresh(), hint, room=room).logits() for room in rooms)]
-    return torch.stack(looks).clamp(-MOST_SURE, MOST_SURE).mean(0)
+    mean = torch.stack(looks).clamp(-MOST_SURE, MOST_SURE).mean(0)
+    return mean if hint.box is None else _with_parts(context, hint, hint.box, mean)
+
+
+def _with_parts(context: FrameContext, hint: Hint, box: tuple[float, float, float, float], logits: Tensor) -> Tensor:
+    """Look at the parts of an object's box from near by; return the mean with what the whole showed, (H, W) logits."""
+    left, top, right, bottom = box
+    width, height = PART * (right - left), PART * (bottom - top)
+    mask, total, weight = logits > 0, logits.clone(), torch.ones_like(logits)
+    for x, y in ((left, top), (right - width, top), (left, bottom - height), (right - width, bottom - height)):
+        shown = np.s_[int(y) : int(y + height) + 1, int(x) : int(x + width) + 1]
+        if int(mask[shown].sum()) < PART_PIXELS:
+            continue
+        points = tuple(point for point in hint.points if x <= point[0] <= x + width and y <= point[1] <= y + height)
+        part = Hint((x, y, x + width, y + height), points, mask.cpu().numpy())
+        seen = HintedObject(context.afresh(), part, room=PART_ROOM).logits()[shown]
+        total[shown] += PART_WEIGHT * seen.clamp(-MOST_SURE, MOST_SURE)
+        weight[shown] += PART_WEIGHT
+    return total / weight
 
 
 def _mirrored(hint: Hint, width: int) -> Hint:

@@ -31,7 +31,7 @@ MOST = 14
 SUSPECTED = 3
 """Wear in a first, quick look from which on a mask gets further ones from near by, in these pixels."""
 
-TOO_SMALL = 0.2
+TOO_SMALL = 0.28
 """Share of the difference between a smaller given mask and the decoded one, 1 - IoU, that wear alone must make up."""
 
 TOO_LARGE = 0.5
