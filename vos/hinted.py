@@ -218,13 +218,13 @@ def _with_parts(context: FrameContext, hint: Hint, box: tuple[float, float, floa
     """Look at the parts of an object's box from near by; return the mean with what the whole showed, (H, W) logits."""
     left, top, right, bottom = box
     width, height = PART * (right - left), PART * (bottom - top)
-    mask, total, weight = logits > 0, logits.clone(), torch.ones_like(logits)
+    mask, total, weight = (logits > 0).cpu().numpy(), logits.clone(), torch.ones_like(logits)
     for x, y in ((left, top), (right - width, top), (left, bottom - height), (right - width, bottom - height)):
         shown = np.s_[int(y) : int(y + height) + 1, int(x) : int(x + width) + 1]
-        if int(mask[shown].sum()) < PART_PIXELS:
+        if np.count_nonzero(mask[shown]) < PART_PIXELS:
             continue
         points = tuple(point for point in hint.points if x <= point[0] <= x + width and y <= point[1] <= y + height)
-        part = Hint((x, y, x + width, y + height), points, mask.cpu().numpy())
+        part = Hint((x, y, x + width, y + height), points, mask)
         seen = HintedObject(context.afresh(), part, room=PART_ROOM).logits()[shown]
         total[shown] += PART_WEIGHT * seen.clamp(-MOST_SURE, MOST_SURE)
         weight[shown] += PART_WEIGHT
