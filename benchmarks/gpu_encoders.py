@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..encoders.dinov2 import Dinov2Encoder
-from ..geometry import Geometry, Region
+from ..geometry import Geometry
 from ..interfaces import FrameContext
+from ..regions import Region
 from ..segmenters.sam import GuidedSam, SamSegmenter
 from ..structures import Frame, ImageEmbedding, PatchFeatures
 

@@ -18,8 +18,8 @@ from vos.encoders.same import SameEncoder
 from vos.engine.ahead import with_following
 from vos.engine.session import Session
 from vos.errors import InputError
-from vos.geometry import Region
 from vos.pipeline import follow
+from vos.regions import Region
 from vos.segmenters.lite import LiteSegmenter
 from vos.structures import Frame
 from vos.testing.clip import clip, discs
@@ -218,7 +218,7 @@ def test_a_planned_region_serves_while_it_shows_what_is_needed():
     assert plan.serves(Region(105, 52, 150, 84), needed)
     assert not plan.serves(Region(105, 52, 150, 84), Region(90, 60, 120, 68))  # it moved out of it
     assert not plan.serves(Region(120, 65, 80, 45), Region(122, 66, 70, 39))  # it became small
-    assert not plan.serves(None, None)  # it is lost: the whole frame is wanted
-    assert Plan(None).serves(None, None) and not Plan(None).serves(Region(0, 0, 9, 9), Region(0, 0, 9, 9))
+    assert not plan.serves(Region(160, 40, 60, 107), Region(165, 45, 40, 97))  # it became tall
+    assert not Plan(None).serves(Region(0, 0, 9, 9), Region(0, 0, 9, 9))
     assert Plan.restored(None) is None and Plan.restored({"region": None}) == Plan(None)
     assert Plan.restored({"region": vars(plan.region)}) == plan

@@ -15,8 +15,8 @@ import torch
 import vos
 from vos.engine.models import load_segmenter
 from vos.errors import InputError, WeightsError
-from vos.geometry import Region
 from vos.method.guidance import Guidance
+from vos.regions import Region
 from vos.segmenters.efficient_sam import EfficientSamSegmenter
 from vos.structures import Masks, Prompts
 from vos.testing.clip import clip, discs

@@ -23,8 +23,8 @@ from vos.command.cli import main
 from vos.encoders.any_family import FAMILIES
 from vos.engine.models import load_encoder
 from vos.errors import InputError, PluginError, WeightsError
-from vos.geometry import Region
 from vos.interfaces import FrameContext, Seconds
+from vos.regions import Region
 from vos.structures import Frame
 from vos.testing.clip import clip, discs
 

@@ -8,9 +8,10 @@ import torch
 
 from vos.encoders.same import SameEncoder
 from vos.engine.session import Session
-from vos.geometry import OUTSIDE_LOGIT, Geometry, Region
+from vos.geometry import OUTSIDE_LOGIT, Geometry
+from vos.regions import Region, shapes
 from vos.structures import Frame, first_mask_from_array
-from vos.trackers.persam import PerSAM
+from vos.trackers.persam import PerSAM, PerSamOptions
 
 SIZE = (480, 854)
 WHOLE = Geometry.longest_side(SIZE, 512, 8, pad_to=32)
@@ -43,6 +44,50 @@ def test_a_region_shows_all_boxes():
     assert (region.left, region.left + region.width) == (100, 331)
 
 
+@pytest.mark.parametrize(
+    ("box", "shape", "input_size"),
+    [
+        ((100, 200, 500, 380), (480, 854), (288, 512)),  # wide
+        ((400, 100, 600, 300), (1, 1), (384, 384)),
+        ((400, 30, 460, 440), (854, 480), (512, 288)),
+        ((400, 100, 660, 475), (1, 1), (384, 384)),  # turned it would not fit into the frame
+        ((0, 0, 853, 479), (480, 854), (288, 512)),  # nor would a square
+        ((400, 200, 404, 240), (480, 854), (288, 512)),  # small: no shape enlarges it more
+    ],
+)
+def test_a_region_of_any_shape_enlarges_most(box, shape, input_size):
+    region = Region.around(torch.tensor([box], dtype=torch.float32), SIZE, 1.25, 0.4, any_shape=True)
+    assert 0 <= region.left <= box[0] and box[2] < region.left + region.width <= SIZE[1]
+    assert 0 <= region.top <= box[1] and box[3] < region.top + region.height <= SIZE[0]
+    assert region.height / region.width == pytest.approx(shape[0] / shape[1], rel=0.01)
+    assert zoomed(region).input_size == input_size
+    assert zoomed(region).magnification >= zoomed(Region.around(torch.tensor([box]), SIZE, 1.25, 0.4)).magnification
+
+
+def test_a_region_keeps_its_shape_until_another_is_clearly_better():
+    nearly_square = torch.tensor([[300.0, 100, 539, 299]])
+    wide, square = Region(0, 0, 427, 240), Region(0, 0, 240, 240)
+    assert Region.around(nearly_square, SIZE, 1.0, 0.2, any_shape=True, last=wide).width == 356
+    assert Region.around(nearly_square, SIZE, 1.0, 0.2, any_shape=True, last=square).width == 240
+    tall = torch.tensor([[300.0, 100, 359, 339]])
+    assert Region.around(tall, SIZE, 1.0, 0.2, any_shape=True, last=wide).height == 240
+
+
+@pytest.mark.parametrize("frame_size", [(360, 640), (640, 360), (480, 480), (500, 480), (30, 900), (1080, 1920)])
+def test_regions_of_every_shape_have_inputs_of_no_more_pixels(frame_size):
+    own = Geometry.longest_side(frame_size, 512, 8, pad_to=32)
+    for height, width in shapes(frame_size):
+        region = Region(0, 0, max(1, round(width / 4)), max(1, round(height / 4)))
+        geometry = Geometry.longest_side(frame_size, 512, 8, region=region, pad_to=32)
+        assert 0 < np.prod(geometry.input_size) <= np.prod(own.input_size)
+        assert all(side % 32 == 0 for side in geometry.input_size)
+
+
+def test_what_a_frame_shows_of_a_box():
+    assert Region.within(torch.tensor([-20.0, 5.5, 30.2, 700]), SIZE) == Region(0, 5, 31, 475)
+    assert Region.within(torch.tensor([900.0, 500, 950, 520]), SIZE) == Region(853, 479, 1, 1)
+
+
 def test_points_and_boxes_are_the_same_place_in_every_region():
     geometry = zoomed(Region(200, 100, 427, 240))
     cells = torch.tensor([[[0.0, 0], [10, 5], [63, 35]]])
@@ -51,13 +96,14 @@ def test_points_and_boxes_are_the_same_place_in_every_region():
     assert torch.equal(geometry.boxes_to_input(torch.tensor([[200.0, 100, 200, 100]])), torch.zeros(1, 4))
 
 
-@pytest.mark.parametrize("source", [None, Region(150, 60, 500, 281)])
-@pytest.mark.parametrize("target", [None, Region(250, 120, 400, 225)])
+@pytest.mark.parametrize("source", [None, Region(150, 60, 500, 281), Region(300, 100, 240, 240)])
+@pytest.mark.parametrize("target", [None, Region(250, 120, 400, 225), Region(340, 60, 180, 320)])
 def test_last_masks_move_between_regions(source, target):
     mask = disc(420, 220, 60)
     there, here = zoomed(source), zoomed(target)
-    moved = here.resample(there.mask_logits(mask, (144, 256), 8.0), there, outside=-8.0)
-    direct = here.mask_logits(mask, (144, 256), 8.0)
+    size, other = ([4 * side for side in geometry.grid] for geometry in (here, there))
+    moved = here.resample(there.mask_logits(mask, other, 8.0), there, outside=-8.0)
+    direct = here.mask_logits(mask, size, 8.0)
     assert moved.shape == direct.shape
     agree = ((moved > 0) == (direct > 0)).float().mean()
     assert agree > 0.99
@@ -98,10 +144,25 @@ def test_the_engine_encodes_the_region_and_looks_everywhere_for_a_lost_object(li
     found = session.step(Frame(1, 0.1, big[1]))
     session.step(Frame(2, 0.2, np.zeros_like(big[0])))
     session.step(Frame(3, 0.3, big[3]))
-    assert all(region.width < big[0].shape[1] for region in regions[:3])
-    assert regions[3] is None
+    assert [region is None or region.width < big[0].shape[1] for region in regions] == [True] * 5
+    assert [region is None for region in regions] == [False, True, False, False, True]  # at first to learn its likeness
     overlap = (found.labels > 0) & (truth[1] > 0)
     assert overlap.sum() / ((found.labels > 0) | (truth[1] > 0)).sum() > 0.6
+
+
+@pytest.mark.parametrize("any_shape", [True, False])
+def test_a_tall_object_is_seen_in_a_tall_region_if_the_segmenter_takes_it(lite, published, monkeypatch, any_shape):
+    rgb = np.pad(published("frames")["frames"][0], ((100, 100), (300, 300), (0, 0)), mode="edge")
+    height, width = rgb.shape[:2]
+    tall = np.zeros((height, width), dtype=np.uint8)
+    tall[100 : height - 100, width // 2 - 20 : width // 2 + 20] = 1
+    regions, embed = [], lite.embed
+    monkeypatch.setattr(lite, "any_shape", any_shape, raising=False)
+    monkeypatch.setattr(lite, "embed", lambda rgb, region=None: regions.append(region) or embed(rgb, region))
+    session = Session(PerSAM(PerSamOptions(mend=False)), lite, SameEncoder())
+    session.start(Frame(0, 0.0, rgb), first_mask_from_array(tall))
+    session.step(Frame(1, 0.1, rgb))
+    assert [region.height > region.width for region in regions if region] == [any_shape] * 2
 
 
 def test_a_tracker_cannot_move_the_view_after_encoding(lite, published):

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 LAYERS = (
-    ("errors", "version", "boxes"),
+    ("errors", "version", "boxes", "regions"),
     ("geometry", "windows", "palette", "grey_masks", "method", "private_api"),
     ("structures", "state_file", "files", "plugins", "weights"),
     ("interfaces", "io_interfaces", "folder_lock"),

@@ -16,9 +16,9 @@ from vos.encoders.dinov2 import Dinov2Encoder
 from vos.engine.models import load_encoder, load_segmenter
 from vos.engine.session import Session
 from vos.errors import PluginError, WeightsError
-from vos.geometry import Region
 from vos.interfaces import FrameContext, Seconds
 from vos.method.guidance import Guidance
+from vos.regions import Region
 from vos.segmenters.lite_network import LiteNetwork
 from vos.segmenters.sam import SamSegmenter
 from vos.segmenters.segment_anything import PackageSegmenter

@@ -19,8 +19,8 @@ from safetensors.torch import load_file
 import vos
 from vos.engine.models import load_segmenter
 from vos.errors import InputError, WeightsError
-from vos.geometry import Region
 from vos.method.guidance import Guidance
+from vos.regions import Region
 from vos.segmenters.sam import SamSegmenter
 from vos.segmenters.sam2_image import Sam2ImageSegmenter
 from vos.segmenters.sam_hq import SamHqSegmenter

@@ -140,6 +140,9 @@ def test_states_from_before_have_neither_doubts_nor_course() -> None:
     assert torch.equal(again.doubts, objects.doubts) and torch.equal(again.course.centre, objects.course.centre)
     older = Objects.restored({k: v for k, v in state.items() if k not in ("doubts", "course")}, torch.device("cpu"))
     assert older.doubts.tolist() == [0, 0] and torch.equal(older.course.centre, objects.course.centre)
+    without_pace = {name: value for name, value in state["course"].items() if name != "pace"}
+    slow = Objects.restored({**state, "course": without_pace}, torch.device("cpu"))
+    assert torch.equal(slow.course.pace, objects.course.pace)
 
 
 def moving(course: Course, frames: int, area: int = 100) -> Course:
@@ -147,7 +150,8 @@ def moving(course: Course, frames: int, area: int = 100) -> Course:
     for _ in range(frames):
         left = float(course.centre[0, 0]) + 4 - 4.5
         box, areas = torch.tensor([[left, 10, left + 9, 19]]), torch.tensor([float(area)])
-        course = course.after(box, areas, usual_area=torch.tensor([100.0]), parted=torch.tensor([False]))
+        last, usual = box - torch.tensor([4, 0, 4, 0]), torch.tensor([100.0])
+        course = course.after(last, box, areas, usual_area=usual, parted=torch.tensor([False]))
     return course
 
 
@@ -157,16 +161,28 @@ def test_an_object_goes_on_as_before_when_its_mask_jumps() -> None:
     torch.testing.assert_close(course.expected(), torch.tensor([[88.5, 14.5]]), atol=0.1, rtol=0)
     both, usual = torch.tensor([[20.0, 10, 99, 19]]), torch.tensor([100.0])
     for frame in range(1, 11):
-        course = course.after(both, 2 * usual, usual + 10 * frame, torch.tensor([False]))
+        course = course.after(both, both, 2 * usual, usual + 10 * frame, torch.tensor([False]))
         torch.testing.assert_close(course.centre, torch.tensor([[84.5 + 4 * frame, 14.5]]), atol=0.2, rtol=0)
     assert course.area.tolist() == [100] and course.held.tolist() == [HELD - 9]
-    hidden = course.after(both, 0 * usual, usual, torch.tensor([False]))
+    hidden = course.after(both, both, 0 * usual, usual, torch.tensor([False]))
     assert torch.equal(hidden.centre, course.centre)
-    apart = course.after(torch.tensor([[120.0, 10, 129, 19]]), usual, 2 * usual, torch.tensor([True]))
+    apart = course.after(both, torch.tensor([[120.0, 10, 129, 19]]), usual, 2 * usual, torch.tensor([True]))
     assert apart.centre.tolist() == [[124.5, 14.5]] and apart.area.tolist() == [100]
     for _ in range(HELD):
-        course = course.after(both, 2 * usual, 2 * usual, torch.tensor([False]))
+        course = course.after(both, both, 2 * usual, 2 * usual, torch.tensor([False]))
     assert course.held.tolist() == [0] and course.centre.tolist() == [[59.5, 14.5]] and course.area.tolist() == [200]
+
+
+def test_the_pace_is_what_the_edges_moved_at_most_and_slows_down() -> None:
+    course = Course.begun(torch.tensor([[0.0, 10, 9, 49]]), torch.tensor([100]))
+    assert course.pace.tolist() == [[4.0, 4.0]]  # a fifth of the mean side
+    still, areas, usual = torch.tensor([[0.0, 10, 9, 49]]), torch.tensor([100]), torch.tensor([100.0])
+    wider = course.after(still, torch.tensor([[0.0, 10, 39, 45]]), areas, usual, torch.tensor([False]))
+    torch.testing.assert_close(wider.pace, torch.tensor([[30.0, 4.0]]))
+    slower = wider.after(still, still, areas, usual, torch.tensor([False]))
+    torch.testing.assert_close(slower.pace, torch.tensor([[27.0, 3.6]]))
+    lost = wider.after(still, still + 50, 0 * areas, usual, torch.tensor([False]))
+    torch.testing.assert_close(lost.pace, wider.pace)
 
 
 @pytest.mark.parametrize("going", [-8.0, 8.0])

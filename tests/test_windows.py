@@ -22,6 +22,13 @@ def boxes(*each):
     return torch.tensor(each, dtype=torch.float32)
 
 
+def twice(*edges):
+    """Boxes twice as long around the same centres."""
+    own = boxes(*edges)
+    more = (own[:, 2:] - own[:, :2]) / 2
+    return own + torch.cat([-more, more], dim=1)
+
+
 def test_what_is_cut_out_is_pasted_back():
     windows = Windows(((0, 3), (20, 40)), (16, 20), GRID)
     maps = torch.randn(2, 3, 2 * GRID[0], 2 * GRID[1])
@@ -39,7 +46,7 @@ def test_what_is_cut_out_is_pasted_back():
 
 
 def test_a_window_shows_the_box_with_room_and_stays_on_the_grid():
-    ((rows, windows),) = groups(boxes([1, 30, 9, 35], [50, 10, 58, 15]), torch.zeros(2, dtype=torch.bool), GRID, 2.0, 8)
+    ((rows, windows),) = groups(twice([1, 30, 9, 35], [50, 10, 58, 15]), torch.zeros(2, dtype=torch.bool), GRID, 8)
     assert rows == [0, 1]
     assert windows.size == (12, 16)
     assert windows.corners == ((24, 0), (6, 46))
@@ -47,15 +54,15 @@ def test_a_window_shows_the_box_with_room_and_stays_on_the_grid():
 
 def test_lost_and_large_objects_are_apart_from_the_small_ones():
     lost = torch.tensor([False, True, False, False])
-    each = boxes([1, 1, 5, 5], [1, 1, 5, 5], [0, 0, 64, 30], [20, 20, 24, 24])
-    (small, windows), (rest, whole) = groups(each, lost, GRID, 2.0, 16)
+    each = twice([1, 1, 5, 5], [1, 1, 5, 5], [0, 0, 64, 30], [20, 20, 24, 24])
+    (small, windows), (rest, whole) = groups(each, lost, GRID, 16)
     assert (small, rest) == ([0, 3], [1, 2])
     assert windows.size == (16, 16) and whole is None
 
 
 def test_each_object_has_its_own_window_whatever_the_order_of_their_sizes():
     each = boxes([40, 20, 52, 30], [2, 2, 6, 6], [20, 10, 28, 18])
-    ((rows, windows),) = groups(each, torch.zeros(3, dtype=torch.bool), GRID, 2.0, 16)
+    ((rows, windows),) = groups(twice(*each.tolist()), torch.zeros(3, dtype=torch.bool), GRID, 16)
     assert rows == [0, 1, 2]
     for (top, left), (x0, y0, x1, y1) in zip(windows.corners, each.tolist(), strict=True):
         assert left <= x0 and x1 <= left + windows.size[1]
@@ -63,7 +70,7 @@ def test_each_object_has_its_own_window_whatever_the_order_of_their_sizes():
 
 
 def test_two_objects_of_about_a_size_share_one_pass():
-    assert len(groups(boxes([1, 1, 6, 6], [20, 20, 29, 27]), torch.zeros(2, dtype=torch.bool), GRID, 2.0, 16)) == 1
+    assert len(groups(twice([1, 1, 6, 6], [20, 20, 29, 27]), torch.zeros(2, dtype=torch.bool), GRID, 16)) == 1
 
 
 def test_windows_change_little(either_lite):

@@ -1,6 +1,6 @@
 """Conversions between frame pixels, the input of a network and its patch grid.
 
-A region of the frame (usually all of it) is resized, then padded at the right and bottom up to
+A region of the frame (all of it, or what is around the objects) is resized, then padded at the right and bottom up to
 the input size. The patch grid divides the input by the stride. Segmenters and encoders make a
 :class:`Geometry`; everything else only calls its methods. No other file multiplies by a scale or
 adds an origin.
@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .boxes import tight_boxes
+from .regions import Region
 
 OUTSIDE_LOGIT = -20.0
 """Logit of frame pixels that the network's input did not show."""
@@ -32,47 +33,6 @@ PIXEL_STD = (58.395, 57.12, 57.375)
 
 Map = TypeVar("Map", Tensor, np.ndarray)
 """An array or a tensor: functions that only slice it take both."""
-
-
-@dataclass(frozen=True)
-class Region:
-    """A rectangle of a frame in pixels: its left, top, width and height."""
-
-    left: int
-    top: int
-    width: int
-    height: int
-
-    @classmethod
-    def around(cls, boxes: Tensor, frame_size: tuple[int, int], zoom: float, least: float) -> Region:
-        """Find the smallest region of the frame's own shape that shows all boxes with room around them.
-
-        Args:
-            boxes: (N, 4) inclusive, in frame pixels.
-            frame_size: (H, W).
-            zoom: length of the region's sides as a multiple of the boxes' common extent.
-            least: smallest length of the region's sides, as a share of the frame's.
-        """
-        height, width = frame_size
-        left, top = boxes[:, :2].amin(0).tolist()
-        right, bottom = (boxes[:, 2:].amax(0) + 1).tolist()
-        share = min(1.0, max(zoom * (right - left) / width, zoom * (bottom - top) / height, least))
-        own_width, own_height = max(1, round(share * width)), max(1, round(share * height))
-        return cls(
-            min(max(round((left + right - own_width) / 2), 0), width - own_width),
-            min(max(round((top + bottom - own_height) / 2), 0), height - own_height),
-            own_width,
-            own_height,
-        )
-
-    def shows(self, other: Region) -> bool:
-        """Tell whether another region lies inside this one."""
-        return (
-            self.left <= other.left
-            and self.top <= other.top
-            and self.left + self.width >= other.left + other.width
-            and self.top + self.height >= other.top + other.height
-        )
 
 
 @dataclass(frozen=True)
@@ -107,7 +67,8 @@ class Geometry:
     ) -> Geometry:
         """Resize the long side to ``side``; pad to a square, or to multiples of ``pad_to``.
 
-        A region has the shape of the frame, so that the input has one size for the whole video.
+        A region has the shape of the frame; with ``pad_to`` one of its :func:`shapes`, whose input has as many pixels
+        as the frame's, or a few less. So the input has three sizes at most for the whole video.
         """
         height, width = frame_size
         scale = side / max(height, width)
@@ -115,7 +76,13 @@ class Geometry:
         region = region or Region(0, 0, width, height)
         if pad_to is None:
             return cls(frame_size, region, resized, (side, side), stride)
-        padded = math.ceil(resized[0] / pad_to) * pad_to, math.ceil(resized[1] / pad_to) * pad_to
+        high, wide = (math.ceil(length / pad_to) * pad_to for length in resized)
+        square = max(pad_to, math.isqrt(high * wide) // pad_to * pad_to)
+        resized, padded = (
+            (resized, (high, wide)),
+            ((square, square), (square, square)),
+            (resized[::-1], (wide, high)),
+        )[region.shape_in(frame_size)]
         return cls(frame_size, region, resized, padded, stride, via_input=False)
 
     @classmethod

@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .boxes import tight_boxes
-from .geometry import Region
 from .interfaces import FrameContext
 from .method import discriminant, matching, prior
+from .regions import Region
 from .structures import Hint, Prompts
 
 ROUNDS = 2

@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .geometry import Geometry, Region
+from .geometry import Geometry
 from .method.guidance import Guidance
+from .regions import Region
 from .state_file import State
 from .structures import FirstMask, Frame, ImageEmbedding, Masks, PatchFeatures, Prompts, Result, Tracked
 
@@ -43,6 +44,7 @@ class Segmenter(Protocol):
         wants_last_mask: whether it was trained to take the last frame's logits as mask prompt.
         light: may be left out: on a CPU it encodes a frame about as fast as a tracker follows it, so that more threads
             inside its operators gain less than the two at once.
+        any_shape: may be left out: regions may have each of :func:`vos.regions.shapes`, not that of the frame alone.
     """
 
     name: str

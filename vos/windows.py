@@ -50,22 +50,19 @@ class Windows:
         return torch.tensor(self.corners, device=device).flip(1)
 
 
-def groups(
-    boxes: Tensor, lost: Tensor, grid: tuple[int, int], room: float, least: int
-) -> list[tuple[list[int], Windows | None]]:
+def groups(boxes: Tensor, lost: Tensor, grid: tuple[int, int], least: int) -> list[tuple[list[int], Windows | None]]:
     """Sort objects into groups whose windows have one size: one group, or two if that is cheaper.
 
     Args:
-        boxes: (N, 4) in patches: left, top, right, bottom.
+        boxes: what the windows should show, (N, 4) in patches: left, top, right, bottom.
         lost: (N,) bool, objects that are looked for in the whole grid.
         grid: (h, w).
-        room: length of a window's sides as a multiple of its box's.
         least: shortest side of a window, in patches.
 
     Returns:
         The rows of each group and their windows; windows None: the whole grid.
     """
-    sides = (room * (boxes[:, 2:] - boxes[:, :2]).flip(1)).clamp_min(least)
+    sides = (boxes[:, 2:] - boxes[:, :2]).flip(1).clamp_min(least)
     sides = MULTIPLE * (sides / MULTIPLE).ceil()
     sides[lost] = torch.inf
     sizes = [(int(height), int(width)) for height, width in sides.minimum(sides.new_tensor(grid)).tolist()]

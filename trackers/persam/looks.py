@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from ...geometry import Region
 from ...interfaces import FrameContext, Segmenter
 from ...method import discriminant
+from ...regions import Region
 from ...structures import Frame, ImageEmbedding, PatchFeatures
 from ...windows import Windows, cut, cut_patches, groups
 from .options import Settled
@@ -23,13 +24,13 @@ MAGNIFICATION = 1.5
 """Input pixels per frame pixel up to which regions of large frames may be enlarged."""
 
 AHEAD = 1.05
-"""Length of a planned region's sides as a multiple of what the options' ``zoom`` gives: the objects move meanwhile."""
+"""Length of a planned region's sides as a multiple of what would do now: the objects move meanwhile."""
 
 LEAST_ROOM = 0.88
-"""A planned region serves if it shows what so many times ``zoom`` gives now, however small, ..."""
+"""A planned region serves if it shows so much of the length that would be chosen now, ..."""
 
 MOST_ROOM = 1.5
-"""... and if its sides are at most so many times as long as those that would be chosen now."""
+"""... and if its sides are at most so many times as long."""
 
 SHORTEST_WINDOW = 16
 """Shortest side of an object's window, in patches."""
@@ -104,24 +105,54 @@ class Group:
     view: View
 
 
+def with_room(options: Settled, boxes: Tensor, pace: Tensor | None = None, room: float = 1.0) -> Tensor:
+    """Widen boxes (N, 4) to what the next frame should show, and join them, (1, 4); inclusive, in frame pixels.
+
+    Args:
+        options: settled for the segmenter; their ``zoom`` is how many times as long each box becomes at least.
+        boxes: of the last frame.
+        pace: how far their edges may move, (N, 2) xy; there is room for that, too.
+        room: factor on the length of the joined box.
+    """
+    wide = _lengthened(boxes, options.zoom) if pace is None else _widened(boxes, options.zoom, pace)
+    return _lengthened(torch.cat([wide[:, :2].amin(0), wide[:, 2:].amax(0)])[None], room)
+
+
+def _widened(boxes: Tensor, factor: float, pace: Tensor) -> Tensor:
+    """Make boxes (N, 4) so many times as long, or longer if their edges may move further, (N, 2) xy."""
+    wide = _lengthened(boxes, factor)
+    moved = boxes + torch.cat([-pace, pace], dim=1)
+    return torch.cat([torch.minimum(wide, moved)[:, :2], torch.maximum(wide, moved)[:, 2:]], dim=1)
+
+
+def _lengthened(boxes: Tensor, factor: float) -> Tensor:
+    """Make boxes (N, 4), inclusive, so many times as long around their centres."""
+    more = (factor - 1) / 2 * (boxes[:, 2:] - boxes[:, :2] + 1)
+    return boxes + torch.cat([-more, more], dim=1)
+
+
 def region_around(
-    options: Settled, context: FrameContext, boxes: Tensor, room: float = 1.0, least: float | None = None
+    options: Settled,
+    context: FrameContext,
+    boxes: Tensor,
+    pace: Tensor | None = None,
+    room: float = 1.0,
+    last: Region | None = None,
 ) -> Region | None:
     """Choose the region to encode for objects with these boxes (N, 4); None: the whole frame.
 
+    The input is worth enlarging up to a limit, so that it is no smaller.
+
     Args:
-        options: settled for the segmenter.
+        options: see :func:`with_room`, as are ``boxes``, ``pace`` and ``room``.
         context: of the frame, or of another one of the same size.
-        boxes: inclusive, in frame pixels.
-        room: factor on the options' ``zoom``.
-        least: shortest sides, as a share of the frame's; None: as far as the input is worth enlarging.
+        last: see :meth:`vos.regions.Region.around`.
     """
     if not options.zoom:
         return None
-    size = context.frame.size
-    if least is None:
-        least = min(SMALLEST_REGION, context.segmenter.geometry(size).magnification / MAGNIFICATION)
-    return Region.around(boxes, size, room * options.zoom, least)
+    size, any_shape = context.frame.size, getattr(context.segmenter, "any_shape", False)
+    least = min(SMALLEST_REGION, context.segmenter.geometry(size).magnification / MAGNIFICATION)
+    return Region.around(with_room(options, boxes, pace, room), size, 1.0, least, any_shape, last)
 
 
 @dataclass(frozen=True)
@@ -139,19 +170,19 @@ class Plan:
         """Make a plan from its ``dataclasses.asdict``; None: there was none."""
         return None if state is None else cls(state["region"] and Region(**state["region"]))
 
-    def serves(self, wanted: Region | None, needed: Region | None) -> bool:
+    def serves(self, wanted: Region, needed: Region) -> bool:
         """Tell whether the region still serves now that the frame before is decoded.
 
         Args:
             wanted: what would be chosen now.
-            needed: what must be seen.
+            needed: what must be seen, of any shape.
         """
-        if self.region is None or wanted is None or needed is None:
-            return self.region == wanted
-        return self.region.width <= MOST_ROOM * wanted.width and self.region.shows(needed)
+        if self.region is None:
+            return False
+        return self.region.area <= MOST_ROOM**2 * wanted.area and self.region.shows(needed)
 
 
-def grouped(options: Settled, view: View, boxes: Tensor, lost: Tensor) -> list[Group]:
+def grouped(options: Settled, view: View, boxes: Tensor, pace: Tensor, lost: Tensor) -> list[Group]:
     """Sort objects into groups with windows of one size.
 
     An object is looked for around its last box if it was seen whole, else in the whole region. Where the options or
@@ -161,6 +192,7 @@ def grouped(options: Settled, view: View, boxes: Tensor, lost: Tensor) -> list[G
         options: settled for the segmenter.
         view: the whole of the encoded region.
         boxes: of the last frame, (N, 4), inclusive, in frame pixels.
+        pace: how far their edges may move, (N, 2) xy.
         lost: objects that may be anywhere in the region, (N,) bool.
     """
     geometry = view.embedding.geometry
@@ -168,8 +200,9 @@ def grouped(options: Settled, view: View, boxes: Tensor, lost: Tensor) -> list[G
     propagated = options.points != "none"
     if not (options.window and by_patch) or propagated or view.features.geometry != geometry:
         return [Group(list(range(len(boxes))), view)]
-    edges = geometry.boxes_to_input(boxes + boxes.new_tensor([0, 0, 1, 1])) / geometry.stride
-    split = groups(edges, lost, geometry.grid, options.window, SHORTEST_WINDOW)
+    wide = _widened(boxes, options.window, pace)
+    edges = geometry.boxes_to_input(wide + wide.new_tensor([0, 0, 1, 1])) / geometry.stride
+    split = groups(edges, lost, geometry.grid, SHORTEST_WINDOW)
     return [Group(rows, view.within(windows)) for rows, windows in split]
 
 

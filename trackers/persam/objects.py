@@ -74,7 +74,7 @@ class Objects:
         geometry: of ``mask_logits``.
         doubts: frames in which the mask had a twin, less those in which it had none, (N,) long, see :mod:`.twins`.
         course: where they are going.
-        likeness: mean confidence (eq. 6) inside the given mask, (N,).
+        likeness: mean confidence (eq. 6) inside the given mask, as the whole frame shows it, (N,).
         appearance: None if the model takes no prior maps.
         weights: scale weights of eq. 11, (N, 3); None for PerSAM.
         prototypes: of each reference, where one of the objects has several, (N, K, C); None: ``prototype`` is all.
@@ -108,12 +108,10 @@ class Objects:
     def restored(cls, state: State, device: torch.device) -> Objects:
         """Make objects from what :meth:`state` returned, with their tensors on a device."""
         none = torch.zeros(len(state["found"]))
-        state = {"likeness": none, "doubts": none.long(), **state}  # which older states lack
+        state = {"likeness": none, "doubts": none.long(), "course": {}, **state}  # which older states lack
         own = _on_device({name: value for name, value in state.items() if name not in _PARTS}, device)
-        course = own.get("course")
-        own["course"] = (
-            Course(**_on_device(course, device)) if course else Course.begun(own["boxes"], own["usual_area"])
-        )
+        begun = Course.begun(own["boxes"], own["usual_area"])
+        own["course"] = replace(begun, **_on_device(own["course"], device))  # older ones have no pace
         parts: dict[str, Any] = {
             name: kind(**_on_device(state[name], device)) for name, kind in _PARTS.items() if state[name] is not None
         }

@@ -41,11 +41,11 @@ class PerSamOptions:
         guided_refinement: guide the refinement steps too.
         first_masks: number of masks of the first pass, 3 or 1.
         first_choice: refine the best mask of the first pass by score, or the first.
-        zoom: encode only the region this many times as long as the common extent of the last boxes, enlarged
-            to the input. 0: the whole frame. None: 1.25 for models that take the last mask, else 0.
+        zoom: encode only the region that shows each last box this many times as long, and as much more as the object
+            may move, enlarged to the input. 0: the whole frame. None: 1.25 for models that take the last mask, else 0.
         window: look for an object that was seen whole in a part of the region at least this many times as long
-            as its last box, see :func:`vos.windows.groups`. 0: look for every object in the whole region.
-            None: 2 for models that take the last mask, else 0.
+            as its last box, with room for its motion, see :func:`vos.windows.groups`. 0: look for every object in the
+            whole region. None: 1.6 for models that take the last mask, else 0.
         learning_rate: weight of each new frame in the running discriminant, see :mod:`vos.method.discriminant`.
         given_share: weight in it of the frame whose mask was given. 1: no other frame counts.
         contrast_share: weight of the best matches in the maps that set an object against its surroundings, see
@@ -142,7 +142,7 @@ _FOR_LAST_MASK = {
     "centre_point": False,
     "box_trim": 0.005,
     "zoom": 1.25,
-    "window": 2.0,
+    "window": 1.6,
     "mend": True,
     "refine_steps": 0,
 }

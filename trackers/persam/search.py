@@ -21,9 +21,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...boxes import tight_boxes
-from ...geometry import Geometry, Region
+from ...geometry import Geometry
 from ...hinted import LEAST_REGION, ROOM, HintedObject
 from ...references import PRESENT, Shown, Sighting
+from ...regions import Region
 from ...structures import Explanation, Hint, Tracked
 from ...weights.presence import calibration_of
 from .absence import CLEARER, EMPTY_LOGIT, Absent, Look, mixed, seen
@@ -44,7 +45,7 @@ ENLARGED = 2.0
 """Length of the sides of that enlarged region, as a multiple of the object's."""
 
 FURTHER = 1.5
-"""How much larger a region that is followed must be than one from near by for a reference to be learned in it, too."""
+"""How much longer a region that is followed must be than one from near by for a reference to be learned in it, too."""
 
 SURE = 0.7
 """Likeness from which on no further candidate is looked at."""
@@ -115,7 +116,7 @@ class Searching(Segmenting):
             near.append((View(each.context.afresh(region)), mask))
             near.append((View(each.context.afresh(region, mirrored=True)), mask.flip(2)))
             followed = region_around(self._settled, each.context, box)
-            if followed is not None and followed.height > FURTHER * region.height:
+            if followed is not None and followed.area > FURTHER**2 * region.area:
                 near.append((View(each.context.afresh(followed)), mask))
         whole = list(zip(views, masks, strict=True))
         objects = self._learn_together(whole)

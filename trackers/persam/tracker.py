@@ -17,17 +17,18 @@ from torch import Tensor
 
 from ...boxes import tight_boxes
 from ...errors import InputError, parameter
-from ...geometry import Geometry, Region
+from ...geometry import Geometry
 from ...interfaces import FrameContext
 from ...references import Shown, Sighting
+from ...regions import Region
 from ...state_file import State
 from ...structures import FirstMask, Result, Tracked
 from . import rivals
 from .absence import Absent, Look, evidence_for, part_of, places_of, together
 from .boxes import trimmed_boxes
 from .decoded import Pending
-from .looks import AHEAD, LEAST_ROOM, Group, Plan, View, evidence_of, grouped, region_around
-from .objects import Objects, Part, choose_rows, joined
+from .looks import AHEAD, LEAST_ROOM, Group, Plan, View, evidence_of, grouped, region_around, with_room
+from .objects import Objects, Part, choose_rows, joined, weighted_mean
 from .options import PerSamOptions
 from .points import PropagatedPoints, load_point_tracker
 from .prompts import inner_points
@@ -115,16 +116,21 @@ class PerSAM(Searching):
             lost = [row for row in rows if row in self._referred.rows and not result.areas[row]]
             self._give_up(lost, context.segmenter.geometry(context.frame.size))
 
-    def _region(self, context: FrameContext, room: float = 1.0, least: float | None = None) -> Region | None:
+    def _region(self, context: FrameContext, room: float = 1.0) -> Region | None:
         """Choose a region by the objects' last boxes, see :func:`.region_around`; None: the whole frame."""
-        everywhere = not len(self.objects) or not self.objects.found.all()
-        return None if everywhere else region_around(self._settled, context, self.objects.boxes, room, least)
+        objects = self.objects
+        if not len(objects) or not objects.found.all():
+            return None
+        pace, last = objects.course.pace, objects.geometry.region
+        return region_around(self._settled, context, objects.boxes, pace, room, last)
 
     def _planned_region(self, plan: Plan | None, context: FrameContext) -> Region | None:
         """Choose the region of a frame: the planned one if it serves."""
         wanted = self._region(context)
-        needed = self._region(context, LEAST_ROOM, least=0.0)
-        return plan.region if plan and plan.serves(wanted, needed) else wanted
+        if plan is None or wanted is None:
+            return wanted
+        needed = with_room(self._settled, self.objects.boxes, self.objects.course.pace, LEAST_ROOM)
+        return plan.region if plan.serves(wanted, Region.within(needed[0], context.frame.size)) else wanted
 
     def _follow(self, context: FrameContext) -> Tracked:
         """Follow the objects that are not absent into a frame."""
@@ -132,7 +138,7 @@ class PerSAM(Searching):
         geometry = view.embedding.geometry
         self.objects = self.objects.on(geometry, outside=-GIVEN_MASK_LOGIT)
         lost = ~self._seen_whole(geometry, self.objects, self.objects.mask_logits)
-        groups = grouped(self._settled, view, self.objects.boxes, lost)
+        groups = grouped(self._settled, view, self.objects.boxes, self.objects.course.pace, lost)
         decode = partial(self._decode, propagated=self._propagated)
         decoded = _for_each(groups, self.objects, decode)
         logits = decoded.logits
@@ -205,7 +211,7 @@ class PerSAM(Searching):
             usual_area=old.usual_area.lerp(areas, AREA_RATE * found),
             mask_logits=torch.where(found[:, None, None, None], logits, old.mask_logits),
             doubts=pending.doubts,
-            course=old.course.after(boxes, areas, old.usual_area, parted),
+            course=old.course.after(old.boxes, boxes, areas, old.usual_area, parted),
         )
         if old.appearance is not None:
             shown = replace(self.objects, appearance=None)  # which is not looked at, and large
@@ -312,7 +318,12 @@ class PerSAM(Searching):
         context.look_at(region_around(self._settled, context, tight_boxes(masks)))
         if given and self._settled.mend:
             masks = mended(context, first_mask)
-        return self._learn(View(context), masks, tight_boxes(masks))
+        objects = self._learn(View(context), masks, tight_boxes(masks))
+        if context.region is None:
+            return objects
+        whole = View(context.afresh())  # in which they are looked for once they are absent
+        coverage = self._foreground(whole.features.geometry, masks)
+        return replace(objects, likeness=weighted_mean(objects.confidence(whole), coverage))
 
     def _new_points(self, view: View, objects: Objects) -> Tensor:
         """Choose the points (N, P, 2) to propagate from a frame whose masks are given."""

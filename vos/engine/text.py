@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, WeightsError, parameter
-from ..geometry import PIXEL_MEAN, PIXEL_STD, Geometry, Region
+from ..geometry import PIXEL_MEAN, PIXEL_STD, Geometry
 from ..readers.backwards import walk_back
 from ..readers.source import IndexedSource, SeekableSource, SourceReader
+from ..regions import Region
 from ..structures import MAX_OBJECT_ID, Frame, Hint
 from ..weights import pretrained
 from ..weights.configuration import model_type_of

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ..errors import WeightsError, parameter
-from ..geometry import Geometry, Region
+from ..geometry import Geometry
 from ..method.guidance import Guidance
+from ..regions import Region
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights.tensors import read_tensors
 from .checkpoint import rename

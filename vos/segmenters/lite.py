@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import WeightsError
-from ..geometry import PIXEL_MEAN, PIXEL_STD, Geometry, Region
+from ..geometry import PIXEL_MEAN, PIXEL_STD, Geometry
 from ..method.guidance import Guidance
 from ..private_api import can_fuse_relu6, convolution_relu6, fast_dtype
+from ..regions import Region
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights import LITE
 from ..windows import cut
@@ -38,6 +39,7 @@ class LiteSegmenter:
     """Long side of the input in pixels; None: that of the training."""
 
     light = True
+    any_shape = True
     wants_prior_maps = True
     wants_last_mask = True
 

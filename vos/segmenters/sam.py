@@ -16,8 +16,9 @@ from transformers.models.sam.configuration_sam import SamConfig
 from transformers.models.sam.modeling_sam import SamModel
 
 from ..errors import WeightsError, parameter
-from ..geometry import PIXEL_MEAN, PIXEL_STD, Geometry, Region
+from ..geometry import PIXEL_MEAN, PIXEL_STD, Geometry
 from ..method.guidance import Guidance
+from ..regions import Region
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights import model_files, pretrained
 from .checkpoint import decoder_sizes, load_published, parts_of, sides_of

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from transformers import Sam2Model
 from transformers.models.sam2.configuration_sam2 import Sam2MaskDecoderConfig
 
-from ..geometry import Geometry, Region
+from ..geometry import Geometry
 from ..method.guidance import Guidance
+from ..regions import Region
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights import model_files, pretrained
 from .mask_decoder import GuidedMaskDecoder, depth_to_space, space_to_depth

@@ -18,8 +18,8 @@ from transformers import SamHQConfig, SamHQModel
 from transformers.models.sam_hq.configuration_sam_hq import SamHQMaskDecoderConfig
 
 from ..errors import WeightsError, parameter
-from ..geometry import Region
 from ..method.guidance import Guidance
+from ..regions import Region
 from ..structures import ImageEmbedding, Masks, Prompts
 from ..weights import model_files, pretrained
 from .checkpoint import decoder_sizes, load_published, parts_of
