@@ -18,8 +18,14 @@
     const frame = Number(before) + frames;
     move(range, frame);
     if (range.value === before) return; // there is no frame further on
-    // If the answer to the step before arrives in this moment, the slider is back where it was.
-    again = setTimeout(() => range.value === before && move(range, frame), 300);
+    const asked = range.value;
+    // If the answer to a step before arrives meanwhile, the slider is back there: ask until the frame is shown.
+    const insist = (times) => {
+      if (!times || document.querySelector("#state").textContent.includes(`Frame ${asked} of`)) return;
+      if (range.value !== asked) move(range, asked);
+      again = setTimeout(insist, 300, times - 1);
+    };
+    again = setTimeout(insist, 300, 20);
   };
   const keys = {
     i: () => click("#tool label:nth-of-type(1) input"),
@@ -34,6 +40,8 @@
     w: () => click("#both"),
     e: () => click("#between"),
   };
+  // Whatever the user does next counts more than the step before.
+  for (const kind of ["pointerdown", "keydown"]) document.addEventListener(kind, () => clearTimeout(again), true);
   document.addEventListener("click", (event) => {
     if (event.target.closest("#back")) step(-1);
     if (event.target.closest("#forward")) step(1);
