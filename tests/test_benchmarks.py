@@ -18,9 +18,8 @@ def test_quick(davis: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     quick.main(["--davis", str(davis), "--sequences", "cat", "--max-frames", "3"])
     out = capsys.readouterr().out
     assert "| cat | 0." in out
-    assert (
-        "| 4 | 4 | 3 |" in out
-    )  # all of the first frame is encoded, too; decoded: the first mask, the fit, two frames
+    # all of the first frame is encoded, too; decoded: what the first mask shows, the fit, two frames
+    assert "| 4 | 4 | 3 |" in out
     assert "peak resident memory" in out
 
 

@@ -67,8 +67,8 @@ class Geometry:
     ) -> Geometry:
         """Resize the long side to ``side``; pad to a square, or to multiples of ``pad_to``.
 
-        A region has the shape of the frame; with ``pad_to`` one of its :func:`shapes`, whose input has as many pixels
-        as the frame's, or a few less. So the input has three sizes at most for the whole video.
+        A region has the shape of the frame; with ``pad_to`` one of its :func:`vos.regions.shapes`, whose input has as
+        many pixels as the frame's, or a few less. So the input has three sizes at most for the whole video.
         """
         height, width = frame_size
         scale = side / max(height, width)

@@ -319,7 +319,7 @@ class PerSAM(Searching):
         if given and self._settled.mend:
             masks = mended(context, first_mask)
         objects = self._learn(View(context), masks, tight_boxes(masks))
-        if context.region is None:
+        if not given or context.region is None:  # found by references, which tell whether it is there again
             return objects
         whole = View(context.afresh())  # in which they are looked for once they are absent
         coverage = self._foreground(whole.features.geometry, masks)
