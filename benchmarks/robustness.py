@@ -3,7 +3,8 @@
     python -m vos.benchmarks.robustness --davis DAVIS_ROOT --year 2016 --set dev.txt
 
 Erodes or dilates the first mask; compresses, drops or shrinks frames; paints the object over for ten
-frames, and then also counts the frames until it is found again (J above 0.5). Prints a Markdown table.
+frames, and then also counts the frames until it is found again (J above 0.5). Makes the first frame a reference, beside
+its mask and in its place. Prints a Markdown table.
 DAVIS 2016 only: with a single object, painting over has one meaning.
 
 ``--cuts`` measures scene cuts instead: clips of two sequences, A, B and A again. The object of A is followed, with its
@@ -30,7 +31,7 @@ from ..engine.session import Session
 from ..errors import InputError
 from ..readers.images import image_paths
 from ..references import Reference
-from ..structures import Frame, first_mask_from_array
+from ..structures import FirstMask, Frame, first_mask_from_array
 from . import dataset, models
 from .dataset import Davis
 from .mask_folder import foreground
@@ -56,6 +57,8 @@ class Condition:
         stride: distance between the frames that are used.
         scale: factor on the size of the frames and the first mask.
         away: paint the object over for a while.
+        refer: the first frame is a reference.
+        given: there is a first mask; else the object is looked for by its reference.
     """
 
     name: str
@@ -64,6 +67,8 @@ class Condition:
     stride: int = 1
     scale: float = 1.0
     away: bool = False
+    refer: bool = False
+    given: bool = True
 
 
 def eroded(radius: int) -> Callable[[np.ndarray], np.ndarray]:
@@ -93,6 +98,9 @@ CONDITIONS = (
     Condition("every second frame", stride=2),
     Condition("half resolution", scale=0.5),
     Condition(f"object away for {AWAY} frames", away=True),
+    Condition("first mask is a reference, too", refer=True),
+    Condition(f"the same, object away for {AWAY} frames", away=True, refer=True),
+    Condition("reference in the place of the first mask", refer=True, given=False),
 )
 
 
@@ -118,8 +126,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         regions, boundaries = [], []
         returns: list[int | None] = []
         for name in names:
-            session = loaded.session(new_tracker(options.tracker), options.prior)
-            measured = np.array(list(follow(session, condition, *davis.folders(name), options.max_frames)))
+            images, annotations = davis.folders(name)
+            references = [shown_first(images, annotations)] if condition.refer else []
+            session = new_session(options, loaded, references)
+            measured = np.array(list(follow(session, condition, images, annotations, options.max_frames)))
             regions.append(measured[:, 0].mean())
             boundaries.append(measured[:, 1].mean())
             if condition.away:
@@ -151,6 +161,17 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def new_session(options: argparse.Namespace, loaded: Models, references: Sequence[Reference]) -> Session:
+    """Make a session for one clip by the options of the command line."""
+    return Session(new_tracker(options.tracker), loaded.segmenter, loaded.encoder(options.prior), references)
+
+
+def shown_first(images: Path, annotations: Path) -> Reference:
+    """Make a reference of the first frame of a sequence."""
+    path = image_paths(images)[0]
+    return Reference(read_rgb(path), foreground(annotations / f"{path.stem}.png"))
+
+
 def follow(
     session: Session, condition: Condition, images: Path, annotations: Path, max_frames: int | None
 ) -> Iterator[tuple[float, float, bool]]:
@@ -166,7 +187,8 @@ def follow(
         frame = Frame(index, float(index), resized(condition.pixels(rgb), condition.scale))
         if index == 0:
             first = resized(condition.mask(truth), condition.scale)
-            session.start(frame, first_mask_from_array(first))
+            nothing = FirstMask(np.zeros(first.shape, np.uint8), ())
+            session.start(frame, first_mask_from_array(first) if condition.given else nothing)
             continue
         labels = session.step(frame).labels > 0
         if index == len(paths) - 1:
@@ -249,9 +271,7 @@ def follow_cuts(
         refer: the first mask is a reference, too.
     """
     rgb, truth = parts[0][0]
-    references = [Reference(rgb, truth, 1)] if refer else []
-    encoder = loaded.encoder(options.prior)
-    session = Session(new_tracker(options.tracker), loaded.segmenter, encoder, references)
+    session = new_session(options, loaded, [Reference(rgb, truth, 1)] if refer else [])
     own: list[list[float]] = [[], [], []]
     others: list[list[float]] = [[], [], []]
     index = 0

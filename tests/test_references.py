@@ -250,7 +250,7 @@ def test_an_object_that_was_never_seen_begins_absent(lite: LiteSegmenter, monkey
     given = iter([0.1, 0.9, 0.2, 0.9])
     tracker = new_tracker("persam")
     monkeypatch.setattr(tracker, "_presence", lambda view, candidates: torch.tensor([next(given)]))
-    monkeypatch.setattr(tracker, "_still_there", lambda view, referred, logits: torch.tensor([0.8]))
+    monkeypatch.setattr(tracker, "_still_there", lambda view, referred, logits: (torch.tensor([0.8]), referred.look))
     with Session(tracker, lite, SameEncoder(), [Reference(picture(110), disc(110, 60), 3)]) as session:
         results = [session.start(Frame(0, 0.0, frames()[0]), vos.FirstMask(np.zeros(SIZE, np.uint8), ()))]
         assert results[0].object_ids == (3,) and results[0].areas.tolist() == [0]
@@ -266,11 +266,53 @@ def test_what_shows_something_else_is_dropped_and_looked_for(
 ) -> None:
     tracker = new_tracker("persam")
     monkeypatch.setattr(tracker, "_presence", lambda view, candidates: torch.tensor([0.9]))
-    monkeypatch.setattr(tracker, "_still_there", lambda view, referred, logits: torch.tensor([0.001]))
+    monkeypatch.setattr(tracker, "_still_there", lambda view, referred, logits: (torch.tensor([0.001]), referred.look))
     with Session(tracker, lite, SameEncoder(), [Reference(picture(60), disc(60, 60))]) as session:
         session.start(Frame(0, 0.0, picture(60)), vos.FirstMask(np.zeros(SIZE, np.uint8), ()))
         areas = [int(session.step(Frame(index, 0.0, picture(60))).areas[0]) for index in (1, 2, 3)]
     assert areas[0] == 0 and areas[1] > 0 and areas[2] == 0
+
+
+def test_what_changes_little_by_little_is_still_the_object(
+    lite: LiteSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends up unlike its reference, but always looks as it did of late; something else at once does not."""
+    from vos.trackers.persam import search
+
+    made = finder(lite, Reference(picture(60), disc(60, 60)))
+    tracker, view = made.session.tracker, View(made.session.context(Frame(0, 0.0, picture(60))))
+    known = tracker._referred
+    start = torch.nn.functional.normalize(known.near[0, 0], dim=0)
+    across = torch.nn.functional.normalize(torch.ones_like(start) - start.sum() * start, dim=0)
+    logits = torch.ones(1, 8, 8)
+
+    def seen_at(degrees: float) -> float:
+        nonlocal known
+        angle = torch.tensor(degrees).deg2rad()
+        monkeypatch.setattr(search, "mean_inside", lambda *_: (angle.cos() * start + angle.sin() * across)[None])
+        sure, looks = tracker._still_there(view, known, logits)
+        known = known.followed([0], looks, sure) if sure >= 0.1 else known
+        return float(sure)
+
+    assert seen_at(150) < 0.1
+    assert min(seen_at(degrees) for degrees in range(0, 151, 5)) > 0.5
+    assert seen_at(30) > 0.5 and seen_at(260) < 0.1
+
+
+def test_a_corrected_object_is_what_its_new_mask_shows(lite: LiteSegmenter) -> None:
+    """Whatever its references look like: else it would be dropped at once where it does not look like them."""
+    rgb, elsewhere = picture(50), disc(120, 60)
+    rgb[elsewhere] = (20, 200, 40)
+    tracker = new_tracker("persam")
+    with Session(tracker, lite, SameEncoder(), [Reference(picture(60), disc(60, 60))]) as session:
+        session.start(Frame(0, 0.0, rgb), disc(50, 60).astype(np.uint8))
+        session.step(Frame(1, 0.0, rgb))
+        before = tracker._referred
+        session.correct(1, elsewhere)
+        after = tracker._referred
+        found = session.step(Frame(2, 0.0, rgb)).labels > 0
+    assert after.sure.tolist() == [1] and (before.look * after.look).sum() < 0.9
+    assert (found & elsewhere).sum() > 0.8 * (found | elsewhere).sum()
 
 
 def test_a_first_mask_and_a_reference_together(lite: LiteSegmenter) -> None:

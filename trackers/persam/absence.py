@@ -226,6 +226,22 @@ def together(followed: Tracked | None, rows: list[int], look: Look) -> Tracked:
     return Tracked(in_order(rows, others, own), in_order(rows, followed.scores, look.scores), geometry, explanation)
 
 
+def in_front(tracked: Tracked, found: list[int], referred: list[int]) -> Tracked:
+    """Give pixels that both want to an object that its references found, not to one that has no references.
+
+    Args:
+        tracked: all objects.
+        found: rows of the objects that were looked for by their references.
+        referred: rows of all objects that have references.
+    """
+    logits = tracked.full_size()
+    taken = (logits[found] > 0).any(0)
+    others = [row for row in range(len(logits)) if row not in referred]
+    logits = logits.clone()
+    logits[others] = torch.where(taken, -logits[others].abs(), logits[others])
+    return replace(tracked, logits=logits, geometry=None)
+
+
 def in_order(rows: list[int], others: Tensor, own: Tensor) -> Tensor:
     """Join the values of the objects that are followed with those of the absent ones, which get these rows."""
     count = len(rows) + len(others)

@@ -9,6 +9,7 @@ from torch import Tensor
 from ...method import matching
 from ...structures import Explanation
 from .looks import Group, View
+from .referred import Referred
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,11 @@ class Pending:
         groups: the objects, and the windows in which each was looked for.
         logits: of the chosen masks, (N, 4h, 4w).
         doubts: see :class:`.Objects`, (N,) long.
+        referred: objects that have references, with what they look like in this frame; None: there are none.
     """
 
     view: View
     groups: list[Group]
     logits: Tensor
     doubts: Tensor
+    referred: Referred | None

@@ -15,12 +15,16 @@ from torch.nn import functional as F
 from ...geometry import Geometry
 from ...method.discriminant import Evidence
 from ...method.matching import Memory
+from ...references import PRESENT
 from ...state_file import State
 from .looks import View
 from .objects import Appearance, Objects, at_least_one_cell
 
 MOST_OF_A_CELL = 0.5
 """Share of the best covered cell's coverage from which on a cell counts as the object's."""
+
+LOOK_RATE = 0.3
+"""Weight of each new frame in the running mean of what an object looks like."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,8 @@ class Referred:
         places: mean features inside the mask that tell where the object is, see :func:`place_features`, (N, K, C).
         whole: mean features that tell what it is, see :func:`kind_features`, of whole pictures, (N, K, C').
         near: the same of pictures that the object fills, (N, K, C').
+        look: the same of the object as it was followed, a running mean, (N, C'); 0: it was not yet.
+        sure: presence when that was last seen, (N,) in [0, 1].
     """
 
     rows: list[int]
@@ -40,6 +46,13 @@ class Referred:
     places: Tensor
     whole: Tensor
     near: Tensor
+    look: Tensor
+    sure: Tensor
+
+    @classmethod
+    def unseen(cls, rows: list[int], objects: Objects, places: Tensor, whole: Tensor, near: Tensor) -> Referred:
+        """Make objects that were not followed yet."""
+        return cls(rows, objects, places, whole, near, torch.zeros_like(near[:, 0]), near.new_zeros(len(near)))
 
     def pick(self, rows: Sequence[int]) -> Referred | None:
         """Return those of the objects that have one of these rows; None: there are none."""
@@ -49,7 +62,8 @@ class Referred:
         if len(kept) == len(self.rows):
             return self
         own = [self.rows[index] for index in kept]
-        return Referred(own, self.objects.rows(kept), self.places[kept], self.whole[kept], self.near[kept])
+        features = (self.places, self.whole, self.near, self.look, self.sure)
+        return Referred(own, self.objects.rows(kept), *(each[kept] for each in features))
 
     def one(self, row: int) -> Referred:
         """Return one of the objects alone."""
@@ -63,6 +77,25 @@ class Referred:
         left = self.pick([row for row in self.rows if row not in rows])
         return left and replace(left, rows=[row - sum(gone < row for gone in rows) for row in left.rows])
 
+    def with_look(self, pictures: Tensor) -> Tensor:
+        """Add what the objects look like of late to features of pictures, (N, K, C'): (N, K + 1, C')."""
+        known = self.look * (self.sure >= PRESENT)[:, None]
+        return torch.cat([pictures, known[:, None]], dim=1)
+
+    def followed(self, rows: Sequence[int], looks: Tensor, sure: Tensor, rate: float = LOOK_RATE) -> Referred:
+        """Return the same after a frame that showed some of the objects.
+
+        Args:
+            rows: theirs, M.
+            looks: features inside their masks, see :func:`kind_features`, (M, C').
+            sure: how sure it is that these are the objects, (M,).
+            rate: weight of this frame in the running mean.
+        """
+        places = torch.tensor([self.rows.index(row) for row in rows], dtype=torch.long, device=self.look.device)
+        old = self.look[places]
+        looks = torch.where((self.sure[places] > 0)[:, None], F.normalize(old.lerp(looks, rate), dim=1), looks)
+        return replace(self, look=self.look.index_copy(0, places, looks), sure=self.sure.index_copy(0, places, sure))
+
     def state(self) -> State:
         """Return them as a dictionary, see :mod:`vos.state_file`."""
         return {**vars(self), "objects": self.objects.state()}
@@ -71,7 +104,9 @@ class Referred:
     def restored(cls, state: State, device: torch.device) -> Referred:
         """Make them from what :meth:`state` returned."""
         tensors = {name: state[name].to(device) for name in ("places", "whole", "near")}
-        return cls(list(state["rows"]), Objects.restored(state["objects"], device), **tensors)
+        unseen = cls.unseen(list(state["rows"]), Objects.restored(state["objects"], device), **tensors)
+        late = {name: state[name].to(device) for name in ("look", "sure") if name in state}  # which older states lack
+        return replace(unseen, **late)
 
 
 def place_features(view: View) -> tuple[Tensor, Geometry]:

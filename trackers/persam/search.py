@@ -95,7 +95,7 @@ class Searching(Segmenting):
         places = stacked([each for _, each, _, _ in learned])
         whole = stacked([each for _, _, each, _ in learned])
         near = stacked([each for *_, each in learned])
-        return Referred(rows, objects, places, whole, near)
+        return Referred.unseen(rows, objects, places, whole, near)
 
     def _learn_references(self, shown: Sequence[Shown]) -> tuple[Objects, Tensor, Tensor, Tensor]:
         """Learn one object from all of its references: the object, and features as in :class:`.Referred`."""
@@ -227,8 +227,8 @@ class Searching(Segmenting):
         """Judge a mask by how much its inside is like the references, in the whole picture and from near by."""
         if not (logits > 0).any():
             return Candidate(logits, geometry, -1.0, score)
-        nearer = _alike(mean_inside(kind_features(close), logits, geometry), referred.near)
-        whole = _alike(mean_inside(kind_features(view), logits, geometry), referred.whole)
+        nearer = _alike(mean_inside(kind_features(close), logits, geometry), referred.with_look(referred.near))
+        whole = _alike(mean_inside(kind_features(view), logits, geometry), referred.with_look(referred.whole))
         return Candidate(logits, geometry, float(nearer + whole) / 2, score)
 
     def _judged(self, view: View, referred: Referred, logits: Tensor, score: float) -> Candidate:
@@ -239,7 +239,8 @@ class Searching(Segmenting):
         if view.embedding.coarse is None:
             likeness = best_similarity(view, referred.objects, logits, geometry)
         else:
-            likeness = _alike(mean_inside(kind_features(view), logits, geometry), referred.whole)
+            known = referred.with_look(referred.whole)
+            likeness = _alike(mean_inside(kind_features(view), logits, geometry), known)
         return Candidate(logits, geometry, float(likeness), score)
 
     def _presence(self, view: View, candidates: Sequence[Candidate]) -> Tensor:
@@ -257,13 +258,30 @@ class Searching(Segmenting):
         ]
         return Sighting(logits, self._presence(view, candidates), torch.cat(similarity))
 
-    def _still_there(self, view: View, referred: Referred, logits: Tensor) -> Tensor:
-        """Return how sure it is that masks in a view of the frame, (N, 4h, 4w), still show the objects, (N,)."""
-        geometry, kinds = view.embedding.geometry, kind_features(view)
-        features = mean_inside(kinds, logits, geometry)
-        alike = torch.maximum(_alike(features, referred.near), _alike(features, referred.whole))
-        calibration = calibration_of(view.segmenter.name, view.context.encoder.name)
-        return torch.where((logits > 0).flatten(1).any(1), calibration.presence(alike), 0)
+    def _still_there(self, view: View, referred: Referred, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Judge whether masks in a view of the frame, (N, 4h, 4w), still show the objects that were followed.
+
+        They do as far as they look like the references; or as the objects did of late, when they were surely the ones:
+        what turns, comes nearer or changes little by little may end up unlike any reference.
+
+        Returns:
+            How sure it is, (N,), and what is inside the masks, see :func:`.kind_features`, (N, C').
+        """
+        looks = mean_inside(kind_features(view), logits, view.embedding.geometry)
+        presence = calibration_of(view.segmenter.name, view.context.encoder.name).presence
+        by_references = presence(torch.maximum(_alike(looks, referred.near), _alike(looks, referred.whole)))
+        as_of_late = referred.sure * presence((looks * referred.look).sum(1))
+        there = (logits > 0).flatten(1).any(1)
+        return torch.where(there, torch.maximum(by_references, as_of_late), 0), looks
+
+    def _shown_anew(self, view: View, referred: Referred, rows: list[int], objects: Objects) -> Referred:
+        """Learn what objects look like now that a user gave masks of these rows, which are seen in a view."""
+        own = [row for row in rows if row in referred.rows]
+        if not own or view.embedding.coarse is None:
+            return referred
+        logits = objects.mask_logits[[rows.index(row) for row in own], 0]
+        looks = mean_inside(kind_features(view), logits, objects.geometry)
+        return referred.followed(own, looks, looks.new_ones(len(own)), rate=1.0)
 
     def _looked_for(
         self, view: View, absent: Absent, referred: Referred, followed: Tracked | None, known: Tensor | None

@@ -24,7 +24,7 @@ from ...regions import Region
 from ...state_file import State
 from ...structures import FirstMask, Result, Tracked
 from . import rivals
-from .absence import Absent, Look, evidence_for, part_of, places_of, together
+from .absence import Absent, Look, evidence_for, in_front, part_of, places_of, together
 from .boxes import trimmed_boxes
 from .decoded import Pending
 from .looks import AHEAD, LEAST_ROOM, Group, Plan, View, evidence_of, grouped, region_around, with_room
@@ -93,14 +93,17 @@ class PerSAM(Searching):
         followed = self._follow(context) if len(self.objects) else None
         view = View(context.at(None))  # the absent objects may be anywhere, and the others are seen as without them
         absent = self._absent.on(view.embedding.geometry)
-        referred = self._referred and self._referred.pick(absent.rows)
+        everyone = self._referred
+        referred = everyone and everyone.pick(absent.rows)
         if referred is None:
             self._look = absent.look(view, self._decode(view, absent.objects), followed)
         else:
             known = self._followed_by_references(absent, followed)
             self._look = self._looked_for(view, absent, referred, followed, known)
-            return self._in_front(together(followed, absent.rows, self._look), referred)
-        return together(followed, absent.rows, self._look)
+        tracked = together(followed, absent.rows, self._look)
+        if everyone is None or referred is None or not self._look.found.any():
+            return tracked
+        return in_front(tracked, referred.rows, everyone.rows)
 
     def observe(self, context: FrameContext, result: Result) -> None:
         """Remember the objects that were found; the others keep what was last known of them."""
@@ -150,9 +153,10 @@ class PerSAM(Searching):
         if self._settled.patience:
             logits, doubts = without_twins(view, self.objects, logits, self._settled.patience)
         scores = decoded.scores.clamp(0, 1)
-        if self._referred is not None:
-            logits, scores = self._checked(view, logits, scores)
-        self._pending = Pending(view, groups, logits, doubts)
+        referred = self._referred
+        if referred is not None:
+            logits, scores, referred = self._checked(view, logits, scores, referred)
+        self._pending = Pending(view, groups, logits, doubts, referred)
         return Tracked(logits, scores, geometry, decoded.explanation)
 
     def _followed_by_references(self, absent: Absent, followed: Tracked | None) -> Tensor | None:
@@ -163,29 +167,21 @@ class PerSAM(Searching):
         places = [place for place, row in enumerate(others) if row in self._referred.rows]
         return (followed.full_size()[places] > 0).any(0) if places else None
 
-    def _in_front(self, tracked: Tracked, referred: Referred) -> Tracked:
-        """Give pixels that both want to an object that its references found, not to one that has no references."""
-        if self._look is None or self._referred is None or not self._look.found.any():
-            return tracked
-        logits = tracked.full_size()
-        found = (logits[referred.rows] > 0).any(0)
-        others = [row for row in range(len(logits)) if row not in self._referred.rows]
-        logits = logits.clone()
-        logits[others] = torch.where(found, -logits[others].abs(), logits[others])
-        return replace(tracked, logits=logits, geometry=None)
-
-    def _checked(self, view: View, logits: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+    def _checked(
+        self, view: View, logits: Tensor, scores: Tensor, referred: Referred
+    ) -> tuple[Tensor, Tensor, Referred]:
         """Give the objects that have references their presence as score; empty masks that show something else."""
         absent = self._absent.rows if self._absent else []
-        referred = self._referred and self._referred.pick([row for row in self._referred.rows if row not in absent])
-        if referred is None or view.embedding.coarse is None:
-            return logits, scores
-        places = places_of(referred.rows, self._absent, len(self.objects))
+        there = referred.pick([row for row in referred.rows if row not in absent])
+        if there is None or view.embedding.coarse is None:
+            return logits, scores, referred
+        places = places_of(there.rows, self._absent, len(self.objects))
         scores, logits = scores.clone(), logits.clone()
-        scores[places] = self._still_there(view, referred, logits[places]).to(scores.dtype)
-        wrong = [place for place in places if scores[place] < SOMETHING_ELSE]
-        logits[wrong] = -logits[wrong].abs()
-        return logits, scores
+        sure, looks = self._still_there(view, there, logits[places])
+        scores[places], right = sure.to(scores.dtype), sure >= SOMETHING_ELSE
+        logits[places] = torch.where(right[:, None, None], logits[places], -logits[places].abs())
+        rows = [row for row, each in zip(there.rows, right.tolist(), strict=True) if each]
+        return logits, scores, referred.followed(rows, looks[right], sure[right])
 
     def _most_cells(self, geometry: Geometry) -> Tensor:
         """Cells of the low-res logits that each mask may have, (N,) long: a tiny one grows little by little only."""
@@ -198,6 +194,7 @@ class PerSAM(Searching):
         pending, self._pending, old = self._pending, None, self.objects
         if pending is None:
             raise RuntimeError("observe() must come after step()")
+        self._referred = pending.referred
         all_found = bool((result.areas > 0).all())
         found = torch.tensor(result.areas > 0, device=old.boxes.device)
         boxes = old.boxes.new_tensor(trimmed_boxes(result, self._settled.box_trim))
@@ -234,7 +231,9 @@ class PerSAM(Searching):
 
     def correct(self, context: FrameContext, rows: list[int], first_mask: FirstMask) -> None:
         whole = context.segmenter.geometry(context.frame.size)
-        taken = self._take(context, first_mask).on(whole, outside=-GIVEN_MASK_LOGIT)
+        taken = self._take(context, first_mask)
+        self._referred = self._referred and self._shown_anew(View(context), self._referred, rows, taken)
+        taken = taken.on(whole, outside=-GIVEN_MASK_LOGIT)
         if self._absent is not None and (back := [row for row in rows if row in self._absent.rows]):
             self._take_back(back, self._absent.pick(back).on(whole, outside=-GIVEN_MASK_LOGIT))
         index = torch.tensor(places_of(rows, self._absent, len(self.objects)), device=taken.boxes.device)
