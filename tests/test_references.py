@@ -315,6 +315,17 @@ def test_a_corrected_object_is_what_its_new_mask_shows(lite: LiteSegmenter) -> N
     assert (found & elsewhere).sum() > 0.8 * (found | elsewhere).sum()
 
 
+def test_an_object_that_is_said_to_be_gone_is_not_what_was_followed_last(lite: LiteSegmenter) -> None:
+    tracker = new_tracker("persam")
+    with Session(tracker, lite, SameEncoder(), [Reference(picture(60), disc(60, 60))]) as session:
+        session.start(Frame(0, 0.0, picture(60)), disc(60, 60).astype(np.uint8))
+        session.step(Frame(1, 0.0, picture(60)))
+        known = tracker._referred
+        assert not known.with_look(known.near)[0, -1].equal(known.near[0, 0])
+        session.gone(1)
+        assert tracker._referred.with_look(known.near)[0, -1].equal(known.near[0, 0])
+
+
 def test_a_first_mask_and_a_reference_together(lite: LiteSegmenter) -> None:
     labels = np.where(disc(120, 100, 12), 1, 0).astype(np.uint8)
     references = [Reference(picture(60), disc(60, 60), 2)]

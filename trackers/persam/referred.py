@@ -78,9 +78,17 @@ class Referred:
         return left and replace(left, rows=[row - sum(gone < row for gone in rows) for row in left.rows])
 
     def with_look(self, pictures: Tensor) -> Tensor:
-        """Add what the objects look like of late to features of pictures, (N, K, C'): (N, K + 1, C')."""
-        known = self.look * (self.sure >= PRESENT)[:, None]
+        """Add what the objects look like of late to features of pictures, (N, K, C'): (N, K + 1, C').
+
+        The first picture stands in for it where it is not known, or was not sure.
+        """
+        known = torch.where((self.sure >= PRESENT)[:, None], self.look, pictures[:, 0])
         return torch.cat([pictures, known[:, None]], dim=1)
+
+    def without_look(self, rows: Sequence[int]) -> Referred:
+        """Forget what the objects of some rows looked like of late, as that was something else."""
+        kept = torch.tensor([row not in rows for row in self.rows], device=self.sure.device)
+        return replace(self, sure=self.sure * kept)
 
     def followed(self, rows: Sequence[int], looks: Tensor, sure: Tensor, rate: float = LOOK_RATE) -> Referred:
         """Return the same after a frame that showed some of the objects.

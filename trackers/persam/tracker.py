@@ -258,6 +258,7 @@ class PerSAM(Searching):
         gone = self.objects.rows(places).forgotten(view.embedding.geometry, outside=-GIVEN_MASK_LOGIT)
         self._keep_all_but(places)
         mistaken = evidence_for(gone, view, self._decode(view, gone))
+        self._referred = self._referred and self._referred.without_look(leaving)
         referred = self._referred and self._referred.pick(leaving)
         if referred is not None:
             which = [leaving.index(row) for row in referred.rows]
