@@ -47,8 +47,8 @@ from .models import Models
 OBJECTS = (1, 2, 4, 8, 16, 32)
 """Numbers of objects that the part ``objects`` measures."""
 
-MEMORY_FRAMES = (50, 1000, 2000)
-"""Numbers of frames after which the part ``memory`` measures; by the second, the allocator has grown all its arenas."""
+MEMORY_FRAMES = (50, 2000, 4000)
+"""Numbers of frames after which the part ``memory`` measures; by the second, most shapes of windows have been seen."""
 
 RANDOM = "-random"
 """Suffix of a model with untrained weights."""
