@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +17,7 @@ from vos.command.status import with_flags
 from vos.encoders.same import SameEncoder
 from vos.engine.device import pick_device
 from vos.engine.given import read_first_mask
-from vos.engine.models import defer_encoder, defer_segmenter
+from vos.engine.models import defer_encoder, defer_segmenter, new_tracker
 from vos.engine.session import Session
 from vos.errors import InputError, PluginError
 from vos.interfaces import (
@@ -129,6 +130,31 @@ def test_a_plugin_that_fails_names_its_package(offered: Callable[..., None]) -> 
         plugins.load("vos.trackers", "other")
     with pytest.raises(PluginError, match="other: no such segmenter; installed are: none"):
         plugins.load("vos.segmenters", "other")
+
+
+def test_a_plugin_that_leaves_the_program_fails_like_others(
+    offered: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "leaving_plugin.py").write_text("raise SystemExit('goodbye')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    offered(("zebra", "shift", "leaving_plugin:Tracker"))
+    with pytest.raises(PluginError, match="shift: this tracker of zebra fails to load: goodbye"):
+        plugins.load("vos.trackers", "shift")
+
+
+def test_a_plugin_that_is_no_tracker_says_what_it_lacks(
+    offered: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_a_plugin.py").write_text(
+        "class Half:\n    def start(self, context, first_mask): pass\n    def step(self, context): pass\n"
+        "class Needy:\n    def __init__(self, wanted): pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    offered(("zebra", "half", "half_a_plugin:Half"), ("zebra", "needy", "half_a_plugin:Needy"))
+    with pytest.raises(PluginError, match="half: this tracker lacks observe"):
+        new_tracker("half")
+    with pytest.raises(PluginError, match="needy: this tracker cannot be made as .* 'wanted'"):
+        new_tracker("needy")
 
 
 def test_models_that_are_loaded_later_follow_the_protocols() -> None:

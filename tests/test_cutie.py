@@ -195,6 +195,25 @@ def test_a_frame_is_memorised_with_all_masks_that_the_user_sees(session, monkeyp
     assert np.array_equal((results[1].labels == 1), (stepped.labels == 1) & ~np.isin(labels, (8, 9)))
 
 
+def test_an_absent_object_is_memorised_as_absent(session, monkeypatch):
+    given = []
+    seen, labels = frames(3), disc_labels(SIZE, 9)
+    session.start(seen[0], discs(2, SIZE))
+    session.gone(2)
+    session.step(seen[1])
+    run = cutie.Cutie._run
+
+    def noted(self, context, *rest, **how):
+        given.append(rest)
+        return run(self, context, *rest, **how)
+
+    monkeypatch.setattr(cutie.Cutie, "_run", noted)
+    results = [session.correct(1, labels == 1), session.add_object(labels == 9)]
+    for (shown, _), result in zip(given, results, strict=True):
+        assert np.array_equal(shown.numpy(), result.labels) and not (shown == 2).any()
+    assert session.step(seen[2]).object_ids == (1, 2, 3)
+
+
 def test_the_memory_is_bounded(session):
     """What its memories may hold is stated in cells, of which these frames have 36."""
     first, *later = frames(45, (96, 96))

@@ -196,3 +196,26 @@ def test_positive_parts_of_an_input_that_is_up_sampled_twice_are_whole():
     maps = torch.randn(2, 64, 64, generator=torch.Generator().manual_seed(1))
     for logits, (lines, columns, part) in zip(geometry.upsample(maps), geometry.positive_parts(maps), strict=True):
         assert torch.equal(logits[lines, columns], part) and part.shape == (180, 320)
+
+
+def test_input_masks_of_nothing_are_empty():
+    masks = torch.cat([disc(420, 220, 60), torch.zeros(1, *SIZE, dtype=torch.bool), disc(420, 220, 1)])
+    shown = Geometry.short_side(SIZE, 240, 96).input_masks(masks)
+    assert shown[0].sum() == pytest.approx(np.pi * 30**2, rel=0.05)
+    assert not shown[1].any() and shown[2].sum() == 1
+
+
+@pytest.mark.parametrize("size", [(3, 400), (8, 2000), (12, 1708), (720, 3), (1, 1), (480, 854)])
+def test_some_cells_lie_on_a_region_however_narrow_it_is(size):
+    geometry = Geometry.longest_side(size, 512, 8, pad_to=32)
+    inside = geometry.inside()
+    height, width = (max(1, round(side / 8)) for side in geometry.resized_size)
+    assert inside[:height, :width].all() and inside.sum() == height * width
+
+
+@pytest.mark.parametrize("size", [(3, 400), (720, 3)])
+def test_an_object_may_fill_a_very_narrow_frame(lite, size):
+    rgb = np.random.default_rng(0).integers(0, 255, (*size, 3)).astype(np.uint8)
+    session = Session(PerSAM(), lite, SameEncoder())
+    session.start(Frame(0, 0.0, rgb), first_mask_from_array(np.ones(size, bool)))
+    assert session.step(Frame(1, 0.1, rgb)).labels.shape == size

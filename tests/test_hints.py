@@ -13,8 +13,11 @@ from PIL import Image
 from vos import Frame, Hint, Session, hinted
 from vos.command.cli import main
 from vos.encoders.same import SameEncoder
+from vos.engine.given import read_first_mask
+from vos.engine.hints import fit_hints, list_of_hints, mask_from_hints
 from vos.errors import InputError
 from vos.hinted import OTHER_ROOMS, PART_ROOM, ROOM
+from vos.interfaces import FrameContext, Seconds
 from vos.trackers.persam import PerSAM
 
 ROOMS = (ROOM, *OTHER_ROOMS)
@@ -258,3 +261,63 @@ def test_clicks_on_one_frame_encode_it_once(tiny_sam, scene, monkeypatch):
     assert np.array_equal(again.labels, mask.labels)
     session.segment(Frame(1, 0.0, frame.rgb), [hint])
     assert len(calls) == 3
+
+
+def test_hints_are_taken_of_arrays_and_tensors():
+    plain = Hint((1.0, 2.0, 30.0, 40.0), ((8.0, 9.0, True), (5.0, 7.0, False)))
+    points = np.array([[8.0, 9.0, 1.0], [5.0, 7.0, 0.0]])
+    for box, given in (
+        ([1, 2, 30, 40], [[8, 9, True], [5, 7, False]]),
+        (np.array([1, 2, 30, 40]), points),
+        (torch.tensor([1, 2, 30, 40]), torch.tensor(points)),
+    ):
+        assert Hint(box, given) == plain and hash(Hint(box, given)) == hash(plain)
+    assert Hint(points=np.zeros((0, 3))) == Hint()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"box": (1, 2, 3)}, r"a box is four numbers, \(x0, y0, x1, y1\), not \(1, 2, 3\)"),
+        ({"box": "1,2,3,4"}, "a box is four numbers"),
+        ({"box": 5}, "a box is four numbers"),
+        ({"points": ((200, 100),)}, r"points are a list of \(x, y, inside\).*not \(200, 100\)"),
+        ({"points": (200, 100, True)}, r"points are a list of \(x, y, inside\).*not 200"),
+        ({"points": ((200, 100, -1),)}, r"points are a list of \(x, y, inside\).*not \(200, 100, -1\)"),
+        ({"points": 5}, "points are a list"),
+        ({"points": (("a", "b", True),)}, "points are a list"),
+        ({"mask": "m.png"}, r"hint: its mask: must be \(H, W\)"),
+    ],
+)
+def test_hints_of_another_form_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        Hint(**options)
+
+
+def test_a_soft_mask_of_a_hint_is_cut_in_the_middle(either_lite, scene):
+    frame, labels = scene
+    soft = np.where(labels == 1, 0.9, 0.02)
+    session = Session(PerSAM(), either_lite, SameEncoder())
+    one, other = (session.segment(frame, [Hint(mask=mask)]).labels for mask in (labels == 1, soft))
+    assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("ids", [(300,), (0,), (-1,), (1, 2), ("a",), (1.5,), ()])
+def test_object_ids_that_no_mask_can_have_are_refused(ids, scene):
+    with pytest.raises(InputError, match="object_ids: 1 ascending numbers from 1 to 255 are wanted"):
+        mask_from_hints([FrameContext(scene[0], None, None, Seconds())], [Hint((5, 5, 50, 50))], ids)
+
+
+@pytest.mark.parametrize("ids", [(2, 1), (1, 1)])
+def test_object_ids_ascend(ids, scene):
+    with pytest.raises(InputError, match="object_ids: 2 ascending numbers"):
+        mask_from_hints([FrameContext(scene[0], None, None, Seconds())] * 2, [Hint((5, 5, 50, 50))] * 2, ids)
+
+
+def test_a_single_hint_is_that_of_one_object():
+    hint = Hint((5, 5, 50, 50))
+    assert list_of_hints(hint) == list_of_hints((hint,)) == fit_hints(hint, (60, 60)) == [hint]
+    assert read_first_mask(hint, (60, 60)) == [hint]
+    for wrong in (5, [{"box": (5, 5, 50, 50)}], "box", np.ones((2, 2))):
+        with pytest.raises(InputError, match=r"hints are vos.Hint objects, one for each object"):
+            list_of_hints(wrong)

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 LAYERS = (
     ("errors", "version", "boxes", "regions"),
-    ("geometry", "windows", "palette", "grey_masks", "method", "private_api"),
+    ("geometry", "windows", "palette", "grey_masks", "arrays", "method", "private_api"),
     ("structures", "state_file", "files", "plugins", "weights"),
     ("interfaces", "io_interfaces", "folder_lock"),
     ("references", "hinted"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +158,77 @@ def test_an_error_of_the_iterable_comes_out_as_it_is() -> None:
 
     with pytest.raises(RuntimeError, match="the camera fell"):
         track(frames())
+
+
+def squares(*ids: int) -> np.ndarray:
+    """Labels of the square, with one number or none."""
+    return LABELS * np.uint8(ids[0] if ids else 0)
+
+
+@pytest.mark.parametrize("kind", [torch.from_numpy, Image.fromarray], ids=["tensor", "PIL"])
+def test_masks_may_be_tensors_and_pictures(kind: Callable[[np.ndarray], object]) -> None:
+    plain, other = (
+        list(vos.track(FRAMES, make(LABELS), tracker="persam", masks_at={2: make(squares(2)), 3: make(squares())}))
+        for make in (np.array, kind)
+    )
+    assert [result.object_ids for result in other] == [(1,), (1,), (1, 2), (1, 2)]
+    assert all(np.array_equal(one.labels, two.labels) for one, two in zip(plain, other, strict=True))
+
+
+def test_whole_numbers_of_other_types_are_taken() -> None:
+    plain, other = (
+        track(FRAMES, first_frame=kind(1), masks_at={kind(2): squares(2)}, gone={kind(3): [np.int64(1)]})
+        for kind in (int, np.int64)
+    )
+    assert [result.object_ids for result in other] == [(), (1,), (1, 2), (1, 2)]
+    assert not other[3].areas[0]
+    assert all(np.array_equal(one.labels, two.labels) for one, two in zip(plain, other, strict=True))
+    assert len(track(FRAMES, first_frame=1.0)) == 4
+
+
+NUMBERED = "frames are numbered from 0, the first, by whole numbers"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"first_frame": -1}, f"`first_frame` -1: {NUMBERED}"),
+        ({"first_frame": 1.5}, f"`first_frame` 1.5: {NUMBERED}"),
+        ({"first_frame": "1"}, f"`first_frame` 1: {NUMBERED}"),
+        ({"first_mask": None, "masks_at": {-1: LABELS}}, f"`masks_at` -1: {NUMBERED}"),
+        ({"first_mask": None, "masks_at": {-1: LABELS}, "both_ways": True}, f"`masks_at` -1: {NUMBERED}"),
+        ({"masks_at": {1.5: LABELS}}, f"`masks_at` 1.5: {NUMBERED}"),
+        ({"masks_at": {"1": LABELS}}, f"`masks_at` 1: {NUMBERED}"),
+        ({"masks_at": {float("nan"): LABELS}}, f"`masks_at` nan: {NUMBERED}"),
+        ({"gone": {1.5: [1]}}, f"`gone` 1.5: {NUMBERED}"),
+        ({"gone": {-2: [1]}}, f"`gone` -2: {NUMBERED}"),
+        ({"masks_at": [LABELS]}, "`masks_at`: give a dictionary by frame index, not a list"),
+        ({"gone": [1]}, "`gone`: give a dictionary by frame index, not a list"),
+        ({"gone": {1: 1}}, r"`gone` 1: give a list of objects' numbers, such as \[1\], not 1"),
+        ({"gone": {1: "1"}}, r"`gone` 1: give a list of objects' numbers, such as \[1\], not '1'"),
+        ({"gone": {1: [1.5]}}, r"`gone` 1: give a list of objects' numbers"),
+        ({"masks_at": {1: None}}, "a mask cannot be a NoneType; give an array of all objects' numbers"),
+        ({"masks_at": {1: [vos.Hint((1, 1, 30, 30))]}}, "a mask cannot be a list with a Hint"),
+        ({"first_mask": [LABELS, LABELS]}, "a mask cannot be a list with a ndarray"),
+        ({"first_mask": LABELS.tolist()}, "a mask cannot be a list with a list"),
+        ({"first_mask": {1: LABELS}}, "a mask cannot be a dict with a int"),
+        ({"first_mask": 5}, "a mask cannot be a int"),
+        ({"first_mask": Image.fromarray(FRAMES[0])}, r"the shape must be \(H, W\), not \(48, 64, 3\)"),
+        ({"start": "0"}, "`start=0`: must be a whole number"),
+        ({"start": 1.5}, "`start=1.5`: must be a whole number"),
+        ({"stride": None}, "`stride=None`: must be a whole number"),
+        ({"max_frames": 2.5}, "`max_frames=2.5`: must be a whole number"),
+        ({"fps": "a"}, "`fps=a`: must be a number of frames per second"),
+        ({"references": 5}, "`references`: give vos.Reference objects or texts, not 5"),
+    ],
+    ids=str,
+)
+def test_options_of_another_form_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        list(vos.track(FRAMES, **{"first_mask": LABELS, "tracker": "persam", **options}))
+
+
+def test_a_single_hint_is_that_of_one_object() -> None:
+    hint = vos.Hint((20, 10, 39, 29))
+    one, other = (list(vos.track(FRAMES[:2], given, tracker="persam")) for given in (hint, [hint]))
+    assert np.array_equal(one[1].labels, other[1].labels) and one[0].object_ids == (1,)

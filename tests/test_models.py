@@ -12,10 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import Dinov2Config, Dinov2Model
 
+import vos
+from vos import plugins
 from vos.encoders.dinov2 import Dinov2Encoder
-from vos.engine.models import load_encoder, load_segmenter
+from vos.encoders.same import SameEncoder
+from vos.engine.models import defer_encoder, defer_segmenter, load_encoder, load_segmenter
 from vos.engine.session import Session
-from vos.errors import PluginError, WeightsError
+from vos.errors import InputError, PluginError, WeightsError
 from vos.interfaces import FrameContext, Seconds
 from vos.method.guidance import Guidance
 from vos.regions import Region
@@ -303,3 +306,40 @@ def test_weights_of_lite_from_a_file(tmp_path, lite):
     own = load_segmenter(f"lite:{path}", CPU, FLOAT)
     assert own.files == (str(path),)
     assert torch.equal(own.network.match.weight, lite.network.match.weight)
+
+
+def test_a_model_may_be_named_by_a_path(tiny_sam, tmp_path):
+    tiny_sam.model.save_pretrained(tmp_path / "sam")
+    assert load_segmenter(tmp_path / "sam", CPU, FLOAT).files
+    assert defer_segmenter(tmp_path / "sam", CPU, FLOAT).name == str(tmp_path / "sam")
+    with pytest.raises(WeightsError, match=r"config\.json.*`prior=FOLDER`"):
+        load_encoder(tmp_path, CPU, FLOAT)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"model": None}, {"prior": None}, {"tracker": None}, {"points": None}, {"model": 5}, {"tracker": b"persam"}],
+)
+def test_names_that_are_no_texts_are_refused(options):
+    name, value = next(iter(options.items()))
+    with pytest.raises(InputError, match=f"`{name}={value}`: must be a name or a path, not of type"):
+        vos.open_session(**{"tracker": "persam", **options})
+
+
+@pytest.mark.parametrize("size", ["a", 1.5, -3, 0])
+def test_the_size_of_the_prior_is_a_whole_number(size):
+    with pytest.raises(InputError, match=f"`prior_size={size}`: must be 1 or more, a whole number of pixels"):
+        vos.open_session(prior="dinov2-base", prior_size=size)
+
+
+def test_a_prior_encoder_may_take_an_argument_after_a_colon(monkeypatch):
+    class Own(SameEncoder):
+        @classmethod
+        def load(cls, name, device, dtype):
+            made = cls()
+            made.name = name
+            return made
+
+    monkeypatch.setattr(plugins, "names", lambda group: ["own"] if group == "vos.prior_encoders" else [])
+    monkeypatch.setattr(plugins, "load", lambda group, name: {"own": Own}[name])
+    assert load_encoder("own:x", CPU, FLOAT).name == defer_encoder("own:x", CPU, FLOAT).name == "own:x"

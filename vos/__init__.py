@@ -1,7 +1,8 @@
 """Video object segmentation: follow every object of a first mask through a video.
 
 :func:`track` takes a whole video, :func:`open_session` frames one by one. The other public names are the
-data that goes in and comes out. docs/architecture.md is the map of the package.
+data that goes in and comes out. Modules such as :mod:`vos.errors` and :mod:`vos.structures` are there without an import
+of their own. docs/architecture.md is the map of the package.
 """
 
 from __future__ import annotations
@@ -55,7 +56,19 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name on first use, so that ``vos-track --help`` does not wait for torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'vos' has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    """Import a public name or a module on first use, so that ``vos-track --help`` does not wait for torch."""
+    if name in _HOMES:
+        return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    module = f"{__name__}.{name}"
+    try:
+        if not name.startswith("_"):
+            return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:  # it is there, but something that it imports is not
+            raise
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names, also those that are not imported yet."""
+    return sorted({*globals(), *__all__})

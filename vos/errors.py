@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 def parameter(name: str, value: object = None) -> str:
     """Write a parameter of the Python interface as messages name it; the command shows its flag instead.
@@ -34,6 +36,9 @@ class TruncatedVideoError(InputError):
     def __init__(self, message: str, frames: int) -> None:
         super().__init__(message)
         self.frames = frames
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.frames), vars(self)
 
 
 class WeightsError(VosError):

@@ -167,10 +167,14 @@ class Geometry:
         return (self.to_input(points) / self.stride).floor().clamp(torch.zeros_like(limit), limit).long()
 
     def inside(self) -> Tensor:
-        """Mark the grid cells whose centre lies on the region rather than on padding, (h, w) bool."""
+        """Mark the grid cells whose centre lies on the region rather than on padding, (h, w) bool.
+
+        Of a region so narrow that it ends before the first centre, the first cells count.
+        """
         height, width = self.grid
         down = (torch.arange(height) + 0.5) * self.stride < self.resized_size[0]
         across = (torch.arange(width) + 0.5) * self.stride < self.resized_size[1]
+        down[0] = across[0] = True
         return down[:, None] & across[None, :]
 
     def resize(self, rgb: np.ndarray) -> np.ndarray:
@@ -231,10 +235,11 @@ class Geometry:
         """Resize masks to the input's size, (N, H, W) bool to (N, S, S) bool.
 
         Pixels that are at least half covered count; of an object too small for that, those that it
-        covers most.
+        covers most. An empty mask stays empty.
         """
         covered = self.pad(self._resize_masks(masks))[:, 0]
-        return covered >= covered.amax(dim=(1, 2), keepdim=True).clamp(max=0.5)
+        least = covered.amax(dim=(1, 2), keepdim=True).clamp(max=0.5)
+        return (covered >= least) & (covered > 0)
 
     def _resize_masks(self, masks: Tensor) -> Tensor:
         """Resize the region of masks (N, H, W) bool to its size in the input, (N, 1, h', w') float."""

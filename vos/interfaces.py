@@ -225,7 +225,8 @@ class Tracker(Protocol):
     """Follows N objects, N at least 1. Entry-point group: ``vos.trackers``.
 
     The engine builds it by ``Class()`` or, with an attribute ``Options``, by ``Class(options)``. It calls
-    ``start`` once, then for each frame ``step`` and ``observe``. A tracker with weights of its own has an
+    ``start`` on the first frame of a video, then for each frame ``step`` and ``observe``; another ``start`` forgets all
+    that was followed before. A tracker with weights of its own has an
     option ``weights``, which is what follows a colon in its name. It loads them in ``start`` and lists the
     files in an attribute ``files``.
 

@@ -16,13 +16,10 @@ from .engine.ahead import Ahead, with_following
 from .engine.both_ways import BothWays
 from .engine.changes import Changes
 from .engine.device import pick_device, pick_dtype
-from .engine.given import (
-    Hints,
-    object_ids_of_first,
-)
+from .engine.given import Hints, frame_index, object_ids_of_first
 from .engine.joining import join
 from .engine.kept import KeptResults
-from .engine.models import defer_encoder, defer_segmenter, new_tracker
+from .engine.models import Name, defer_encoder, defer_segmenter, new_tracker
 from .engine.session import Session
 from .errors import InputError, parameter
 from .readers.backwards import walk_back
@@ -51,8 +48,8 @@ class Replay(Protocol):
 def open_session(
     *,
     tracker: str = "persam-f",
-    model: str = "lite",
-    prior: str = "same",
+    model: Name = "lite",
+    prior: Name = "same",
     points: str = "none",
     device: str = "auto",
     dtype: str = "auto",
@@ -70,27 +67,30 @@ def open_session(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
         prior_size: pixels of the long side of the prior encoder's input; None: its default.
-        references: pictures of objects, which are looked for from the first frame on, see :meth:`vos.Session.start`.
+        references: pictures of objects, one or several, which are looked for from the first frame on, see
+            :meth:`vos.Session.start`.
         models: where models are kept loaded for later sessions; None: they are this session's own.
 
     Weights load when the tracker first asks for them, at the latest in ``start``. A tracker that
     uses no segmenter never loads one. Close the session, or use it in a ``with`` statement.
 
     Raises:
-        VosError: a name is unknown. Missing weights raise an error when they are first asked for.
+        VosError: a name is unknown, or an option has another form. Missing weights raise an error when they are first
+            asked for.
     """
     chosen = pick_device(device)
     where = chosen, pick_dtype(dtype, chosen)
     cache = models or ModelCache()
     fresh = new_tracker(tracker, points=points)
     lend(cache, fresh)
-    if references:
+    shown = _references(references)
+    if shown:
         check_takes_references(fresh)
     return Session(
         fresh,
         cache.get(("model", model, *where), lambda: defer_segmenter(model, *where)),
         cache.get(("prior", prior, *where, prior_size), lambda: defer_encoder(prior, *where, prior_size)),
-        references,
+        shown,
     )
 
 
@@ -122,12 +122,20 @@ def check_frames(name: str, indices: Iterable[int], source: SourceReader) -> Non
         source: delivers them.
 
     Raises:
-        InputError: a frame lies beyond the end.
+        InputError: a frame lies beyond the end, or no frame can have such an index.
     """
-    last = max(indices, default=None)
+    last = max((frame_index(name, each) for each in indices), default=None)
     if last is not None and source.delivers(last) is False:
         count = f"{source.length} frame" + "s" * (source.length != 1)
         raise InputError(f"{parameter(name)} {last}: there are {count} to track, numbered from 0")
+
+
+def _references(given: object) -> tuple[Reference, ...]:
+    """Take references, one or several; raise an InputError for anything else."""
+    several = (given,) if isinstance(given, Reference) else tuple(given) if isinstance(given, Iterable) else None
+    if several is None or not all(isinstance(each, Reference) for each in several):
+        raise InputError(f"{parameter('references')}: give a list of vos.Reference, not {given!r}")
+    return several
 
 
 def follow(
@@ -165,7 +173,7 @@ def follow(
                 result = saved.take_up(frame, session)
             else:
                 if frame.index < first_frame:
-                    result = session.start(frame)
+                    result = session.wait(frame)
                 elif last is not None and last >= first_frame:
                     result = stage.step(frame, following)
                 elif isinstance(first_mask, FirstMask):

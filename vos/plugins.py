@@ -37,7 +37,7 @@ def load(group: str, name: str) -> type[Any]:
     entry = next(iter(found.values()))
     try:
         loaded: type[Any] = entry.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a module that leaves the program must not end the caller
         raise PluginError(f"{name}: this {kind} of {_package(entry)} fails to load: {error}") from error
     return loaded
 

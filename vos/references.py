@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 
+from .arrays import checked_rgb
 from .errors import InputError, PluginError
 from .interfaces import FrameContext, Tracker
-from .structures import MAX_OBJECT_ID, FirstMask, Hint
+from .structures import MAX_OBJECT_ID, FirstMask, Hint, bool_mask
 
 PRESENT = 0.5
 """Presence from which on an object counts as there, see :class:`Sighting`."""
@@ -29,13 +31,15 @@ class Reference:
 
     Attributes:
         rgb: (H, W, 3) uint8.
-        mask: the object in it, (H, W) bool; None: the segmenter makes it from ``hint``.
+        mask: the object in it, (H, W), see :func:`~vos.structures.bool_mask`; None: the segmenter makes it from
+            ``hint``.
         object_id: id of the object, 1 to 255.
         hint: a box or points, where there is no mask.
         name: of the picture, for messages.
 
     Raises:
-        InputError: the sizes differ, the mask is empty, there is neither mask nor hint, or the id is out of range.
+        InputError: the picture, the mask, the hint or the id has another form, the sizes differ, the mask is empty,
+            there is neither mask nor hint, or the id is out of range.
     """
 
     rgb: np.ndarray = field(repr=False)
@@ -45,15 +49,16 @@ class Reference:
     name: str = "reference"
 
     def __post_init__(self) -> None:
-        if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
-            raise InputError(f"{self.name}: the picture must be (H, W, 3) uint8, not {self.rgb.shape} {self.rgb.dtype}")
-        if not 1 <= self.object_id <= MAX_OBJECT_ID:
+        object.__setattr__(self, "rgb", checked_rgb(self.rgb, f"{self.name}: the picture"))
+        if not isinstance(self.object_id, Integral) or not 1 <= self.object_id <= MAX_OBJECT_ID:
             raise InputError(f"{self.name}: object {self.object_id}: numbers are 1 to {MAX_OBJECT_ID}")
+        if not (self.hint is None or isinstance(self.hint, Hint)):
+            raise InputError(f"{self.name}: the hint must be a vos.Hint, not of type {type(self.hint).__name__}")
         if self.mask is None:
             if self.hint is None:
                 raise InputError(f"{self.name}: has neither a mask nor a box, so nothing says what the object is")
             return
-        object.__setattr__(self, "mask", np.asarray(self.mask) > 0)
+        object.__setattr__(self, "mask", bool_mask(self.mask, f"{self.name}: the mask"))
         if self.mask.shape != self.rgb.shape[:2]:
             raise InputError(
                 f"{self.name}: the mask is {_size(self.mask)}, but its picture is {_size(self.rgb)}; give a mask of the"
@@ -65,7 +70,7 @@ class Reference:
 
 def _size(array: np.ndarray) -> str:
     """Write the size of a picture or mask for a message."""
-    return f"{array.shape[1]} x {array.shape[0]}" if array.ndim >= 2 else str(array.shape)
+    return f"{array.shape[1]} x {array.shape[0]}"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .arrays import array_of, checked_rgb, inside_of_soft, numbers_of, points_of
+from .arrays import bool_mask as bool_mask
+from .arrays import value_counts as value_counts
 from .errors import InputError
 from .geometry import Geometry
 from .grey_masks import MIDDLE, NEAR_BLACK, NEAR_WHITE, meaning_of
@@ -37,9 +40,12 @@ class Frame:
     Attributes:
         index: position in the sequence of delivered frames, from 0.
         time_s: presentation time in seconds from the start of the video.
-        rgb: (H, W, 3) uint8.
+        rgb: (H, W, 3) uint8; the array that was given, so that a buffer that is filled anew must be copied before.
         name: name of its own file without suffix, by which outputs are named; None: it has no file of its own.
         suffix: suffix of that file, with its dot.
+
+    Raises:
+        InputError: ``rgb`` is no such array.
     """
 
     index: int
@@ -49,8 +55,7 @@ class Frame:
     suffix: str = ""
 
     def __post_init__(self) -> None:
-        if self.rgb.ndim != 3 or self.rgb.shape[2] != 3 or self.rgb.dtype != np.uint8:
-            raise ValueError(f"rgb must be (H, W, 3) uint8, not {self.rgb.shape} {self.rgb.dtype}")
+        object.__setattr__(self, "rgb", checked_rgb(self.rgb, f"frame {self.index}: rgb"))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -69,7 +74,7 @@ class FirstMask:
 
     Attributes:
         labels: (H, W) uint8, 0 background, else the object id.
-        object_ids: ascending ids present in ``labels``; never empty.
+        object_ids: ascending ids present in ``labels``; empty only where references say what the objects are.
     """
 
     labels: np.ndarray
@@ -229,7 +234,8 @@ class Result:
         boxes: (N, 4) int32, inclusive; all -1 for an object that is absent.
         areas: (N,) int64 pixels; 0 for an object that is absent.
         scores: (N,) float32, the tracker's confidence in [0, 1].
-        tracked: the logits before merging; None for the first frame, whose mask was given.
+        tracked: the logits before merging; None where masks were given or restored: on the first frame, and after
+            :meth:`vos.Session.correct`, ``add_object``, ``gone`` and ``restore``.
         opacity: soft edges of all objects together, (H, W) uint8; only of a result read back from disk.
     """
 
@@ -246,7 +252,7 @@ class Result:
     def logits(self) -> np.ndarray:
         """Logits of each object at frame size, (N, H, W) float32, up-sampled on first use.
 
-        They are plus or minus infinity on the first frame, whose mask was given.
+        They are plus or minus infinity for all objects where ``tracked`` is None, as on the first frame.
         """
         if self.tracked is None:
             inside = self.labels[None] == np.asarray(self.object_ids)[:, None, None]
@@ -282,26 +288,23 @@ class Result:
         return f"Result({self.frame!r}, present={present} of {list(self.object_ids)})"
 
 
-def first_mask_from_array(labels: np.ndarray) -> FirstMask:
+def first_mask_from_array(labels: object) -> FirstMask:
     """Make a first mask of an array.
 
     Args:
-        labels: (H, W). Bool: one object, number 1. Floats in [0, 1]: a soft matte, one object where it is 0.5 or more.
-            Integers: 0 background, 1 to 255 objects, whose numbers are kept; but 0 and 255 alone are one object,
-            number 1, and so is black and white with compressed or soft edges, which is logged.
+        labels: (H, W), an array, a tensor or a Pillow image. Bool: one object, number 1. Floats in [0, 1]: a soft
+            matte, one object where it is 0.5 or more. Integers: 0 background, 1 to 255 objects, whose numbers are kept;
+            but 0 and 255 alone are one object, number 1, and so is black and white with compressed or soft edges, which
+            is logged.
 
     Raises:
         InputError: the shape or type is wrong, a number is out of range, or there is no object.
     """
-    labels = np.asarray(labels)
+    labels = array_of(labels)
     if labels.ndim != 2 or labels.size == 0:
         raise InputError(f"first mask: the shape must be (H, W), not {labels.shape}")
     if np.issubdtype(labels.dtype, np.floating):
-        if not (labels.min() >= 0 and labels.max() <= 1):  # also false for NaN
-            raise InputError(
-                f"first mask: {labels.dtype} values must be in [0, 1], a soft matte; give objects' numbers as integers"
-            )
-        labels = labels >= 0.5
+        labels = inside_of_soft(labels, "first mask")
     if labels.dtype != np.bool_ and not np.issubdtype(labels.dtype, np.integer):
         raise InputError(f"first mask: the type must be bool, integer or float, not {labels.dtype}")
     values = np.unique(labels)
@@ -351,12 +354,22 @@ class Hint:
     Attributes:
         box: x0, y0, x1, y1 in frame pixels, inclusive; None: there are points alone.
         points: x, y in frame pixels, and True inside the object, False outside.
-        mask: (H, W) bool, about right, which the points correct; None: there is none yet.
+        mask: (H, W), about right, which the points correct; see :func:`bool_mask`. None: there is none yet.
+
+    Raises:
+        InputError: one of them has another form.
     """
 
     box: tuple[float, float, float, float] | None = None
     points: tuple[tuple[float, float, bool], ...] = ()
     mask: np.ndarray | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.box is not None:
+            object.__setattr__(self, "box", numbers_of(self.box, 4, "hint: a box is four numbers, (x0, y0, x1, y1)"))
+        object.__setattr__(self, "points", points_of(self.points))
+        if self.mask is not None:
+            object.__setattr__(self, "mask", bool_mask(self.mask, "hint: its mask"))
 
 
 def alpha(result: Result) -> np.ndarray:
@@ -379,18 +392,6 @@ def alpha(result: Result) -> np.ndarray:
 def object_ids_of(labels: np.ndarray) -> tuple[int, ...]:
     """List the object ids in labels (H, W) uint8, in ascending order."""
     return tuple(int(value) for value in np.flatnonzero(value_counts(labels)) if value)
-
-
-def value_counts(values: np.ndarray) -> np.ndarray:
-    """Count how often each number occurs, (largest + 1,) int64.
-
-    It goes block by block, because ``bincount`` widens what it counts to int64.
-    """
-    flat, size = values.ravel(), int(values.max()) + 1
-    counts = np.zeros(size, dtype=np.int64)
-    for start in range(0, len(flat), 2**20):
-        counts += np.bincount(flat[start : start + 2**20], minlength=size)
-    return counts
 
 
 def check_object_count(name: str, count: int) -> None:

@@ -6,12 +6,22 @@ import logging
 import os
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral, Real
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypedDict
 
 from .engine.both_ways import BothWays, with_first, with_references
-from .engine.given import Hints, MaskSource, first_and_others, only_file, read_first_mask, read_mask
+from .engine.given import (
+    Hints,
+    MaskSource,
+    first_and_others,
+    frame_index,
+    gone_by_frame,
+    only_file,
+    read_first_mask,
+    read_mask,
+)
 from .engine.kept import KeptResults
 from .engine.session import Session
 from .engine.text import Words, hints_in_source
@@ -33,7 +43,8 @@ from .readers.open import open_reader
 from .readers.prefetch import prefetch, read_ahead
 from .readers.references import ReferenceLike, read_references
 from .readers.source import SourceReader, faults_line
-from .structures import FirstMask, Result
+from .references import Reference
+from .structures import FirstMask, Hint, Result
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +54,7 @@ _NAMES = (str, os.PathLike, int)
 
 def track(
     video: str | Path | Iterable[FrameLike],
-    first_mask: MaskSource | Hints | None = None,
+    first_mask: MaskSource | Hints | Hint | None = None,
     *,
     text: str | Sequence[str] | Words | None = None,
     first_frame: int = 0,
@@ -69,9 +80,10 @@ def track(
         video: a video file, a folder of images, the number of a camera, a network address (``rtsp://``,
             ``http://`` …), or an iterable of frames: RGB arrays (H, W, 3) uint8, PIL images, or tensors (H, W, 3)
             or (3, H, W) uint8. A frame is taken from it when the results before are done.
-        first_mask: an array (H, W), see :func:`~vos.structures.first_mask_from_array`, a mask file, several files of
-            one object each, or a :class:`~vos.structures.Hint` for each object, from which the segmenter makes its
-            mask. ``docs/masks.md`` says which files are accepted. None: it is the earliest of ``masks_at``.
+        first_mask: an array (H, W), a tensor or a PIL image, see :func:`~vos.structures.first_mask_from_array`, a mask
+            file, several files of one object each, or a :class:`~vos.structures.Hint` for each object, from which the
+            segmenter makes its mask. ``docs/masks.md`` says which files are accepted. None: it is the earliest of
+            ``masks_at``.
         text: in the place of ``first_mask``: names the objects, such as ``the brown dog``; see :class:`vos.Words`.
         first_frame: index of the frame that the first mask belongs to; frames before have no objects, unless
             ``both_ways``.
@@ -103,6 +115,10 @@ def track(
     if order not in ("frames", "as-made"):
         raise InputError(f"{parameter('order', order)}: choose frames or as-made")
     choice: _Choice = {"start": start, "max_frames": max_frames, "stride": stride, "max_pixels": max_pixels}
+    _check_numbers(choice, fps)
+    if not isinstance(references, (Reference, Iterable)):
+        raise InputError(f"{parameter('references')}: give vos.Reference objects or texts, not {references!r}")
+    first_frame, absent = frame_index("first_frame", first_frame), gone_by_frame({} if gone is None else gone)
     with _open(video, reader, live, fps, choice) as source:
         read = read_references(references, max_pixels) if references else []
         if read and both_ways and first_mask is None and text is None and not masks_at:
@@ -114,12 +130,12 @@ def track(
             device = session_options.get("device", "auto")
             first_mask = hints_in_source(source, first_frame, text, device, given=first_mask)
         first_mask, first_frame, others = first_and_others(
-            first_mask, first_frame, masks_at or {}, bool(read) and not both_ways
+            first_mask, first_frame, {} if masks_at is None else masks_at, bool(read) and not both_ways
         )
         mask = read_first_mask(first_mask, source.size, resize_mask, max_pixels, threshold)
         check_frames("first_frame", [first_frame] if first_frame else (), source)
         check_frames("masks_at", others, source)
-        check_frames("gone", gone or {}, source)
+        check_frames("gone", absent, source)
         masks = {
             at: read_mask(one, source.size, resize_mask, max_pixels, threshold, True, only_file(first_mask))
             for at, one in others.items()
@@ -129,13 +145,13 @@ def track(
                 check_walks_back(source)
                 if not isinstance(mask, FirstMask):
                     mask = mask_of_hints(session, source, first_frame, mask)
-                plan = BothWays(with_first(first_frame, mask, masks), gone, session.referred_ids)
+                plan = BothWays(with_first(first_frame, mask, masks), absent, session.referred_ids)
                 back = with_references(another_session(session, **session_options), read)
                 yield from _both_ways(session, back, source, plan, order)
             else:
                 ahead = isinstance(video, _NAMES) and not source.live  # frames handed over are taken when they are due
                 frames = read_ahead(source) if isinstance(video, _NAMES) else iter(source)
-                yield from follow(session, frames, mask, masks, gone=gone, first_frame=first_frame, ahead=ahead)
+                yield from follow(session, frames, mask, masks, gone=absent, first_frame=first_frame, ahead=ahead)
         told = faults_line(source)
         if told:
             _log.warning("%s", told)
@@ -167,6 +183,15 @@ class _Choice(TypedDict):
     max_frames: int | None
     stride: int
     max_pixels: int
+
+
+def _check_numbers(choice: _Choice, fps: object) -> None:
+    """Raise an InputError for an option that is no number."""
+    for name, number in choice.items():
+        if not (isinstance(number, Integral) or (number is None and name == "max_frames")):
+            raise InputError(f"{parameter(name, str(number))}: must be a whole number")
+    if not (fps is None or isinstance(fps, Real)):
+        raise InputError(f"{parameter('fps', fps)}: must be a number of frames per second")
 
 
 def _open(

@@ -21,7 +21,7 @@ from ...method.matching import Memory
 from ...state_file import State
 from ...windows import cut
 from .course import Course
-from .looks import View
+from .looks import Group, View
 
 
 class Dataclass(Protocol):
@@ -235,6 +235,14 @@ def joined(parts: Sequence[Part], order: Tensor) -> Part:
     if len(parts) == 1:
         return parts[0]
     return _combine(lambda *own: torch.cat(own)[order], *parts)
+
+
+def for_each(groups: list[Group], objects: Objects, function: Callable[[View, Objects], Part]) -> Part:
+    """Call a function for each group of objects; join what it returns, in the order of the objects."""
+    if len(groups) == 1:
+        return function(groups[0].view, objects)
+    order = torch.tensor([row for group in groups for row in group.rows], device=objects.boxes.device).argsort()
+    return joined([function(group.view, objects.rows(group.rows)) for group in groups], order)
 
 
 def _fields(part: Memory | Evidence | Course) -> dict[str, Tensor]:

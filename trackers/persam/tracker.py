@@ -7,7 +7,7 @@ neighbours against each other (``rivals.py``). ``observe`` then remembers what t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 
@@ -27,8 +27,8 @@ from . import rivals
 from .absence import Absent, Look, evidence_for, in_front, part_of, places_of, together
 from .boxes import trimmed_boxes
 from .decoded import Pending
-from .looks import AHEAD, LEAST_ROOM, Group, Plan, View, evidence_of, grouped, region_around, with_room
-from .objects import Objects, Part, choose_rows, joined, weighted_mean
+from .looks import AHEAD, LEAST_ROOM, Plan, View, evidence_of, grouped, region_around, with_room
+from .objects import Objects, choose_rows, for_each, weighted_mean
 from .options import PerSamOptions
 from .points import PropagatedPoints, load_point_tracker
 from .prompts import inner_points
@@ -143,7 +143,7 @@ class PerSAM(Searching):
         lost = ~self._seen_whole(geometry, self.objects, self.objects.mask_logits)
         groups = grouped(self._settled, view, self.objects.boxes, self.objects.course.pace, lost)
         decode = partial(self._decode, propagated=self._propagated)
-        decoded = _for_each(groups, self.objects, decode)
+        decoded = for_each(groups, self.objects, decode)
         logits = decoded.logits
         if self._settled.contest and decoded.match is not None:
             logits = rivals.contest(logits, decoded.match, self._settled.contest)
@@ -194,14 +194,13 @@ class PerSAM(Searching):
         pending, self._pending, old = self._pending, None, self.objects
         if pending is None:
             raise RuntimeError("observe() must come after step()")
-        self._referred = pending.referred
         all_found = bool((result.areas > 0).all())
         found = torch.tensor(result.areas > 0, device=old.boxes.device)
         boxes = old.boxes.new_tensor(trimmed_boxes(result, self._settled.box_trim))
         areas = old.boxes.new_tensor(result.areas)
         logits = pending.logits[:, None].clamp(-20, 20)
         parted = (pending.doubts >= self._settled.patience) & (pending.doubts > 0)
-        self.objects = replace(
+        objects = replace(
             old,
             found=found,
             boxes=torch.where(found[:, None], boxes, old.boxes),
@@ -211,8 +210,8 @@ class PerSAM(Searching):
             course=old.course.after(old.boxes, boxes, areas, old.usual_area, parted),
         )
         if old.appearance is not None:
-            shown = replace(self.objects, appearance=None)  # which is not looked at, and large
-            observed = _for_each(pending.groups, shown, self._observed)
+            shown = replace(objects, appearance=None)  # which is not looked at, and large
+            observed = for_each(pending.groups, shown, self._observed)
             evidence = evidence_of(pending.view, observed.moments)
             memory = observed.memory  # alone, where that is enough: what it is joined with may be longer
             appearance = replace(
@@ -220,7 +219,8 @@ class PerSAM(Searching):
                 last=memory if all_found else choose_rows(found, memory, old.appearance.last),
                 seen=old.appearance.seen.blended(evidence, self._settled.learning_rate * found),
             )
-            self.objects = replace(self.objects, appearance=appearance)
+            objects = replace(objects, appearance=appearance)
+        self.objects, self._referred = objects, pending.referred
 
     def add(self, context: FrameContext, first_mask: FirstMask) -> None:
         whole = context.segmenter.geometry(context.frame.size)
@@ -270,12 +270,12 @@ class PerSAM(Searching):
             self._settle_options(context.segmenter)
         referred = self._referred = self._referred_of(shown)
         whole = context.segmenter.geometry(context.frame.size)
-        if not hasattr(self, "objects"):
+        if not hasattr(self, "objects") or not (len(self.objects) or self._absent):
             if self.options.points != "none":
                 raise InputError(
                     f"{parameter('points', self.options.points)}: follows points of a first mask; give one"
                 )
-            self.objects = referred.objects.rows([]).forgotten(whole, -GIVEN_MASK_LOGIT)
+            self.objects, self._plan = referred.objects.rows([]).forgotten(whole, -GIVEN_MASK_LOGIT), None
         known = len(self.objects) + len(self._absent.rows if self._absent else ())
         unseen = referred.pick([row for row in referred.rows if row >= known])
         if unseen is not None:
@@ -300,17 +300,20 @@ class PerSAM(Searching):
         }
 
     def restore(self, context: FrameContext, state: State) -> None:
+        objects, decoder_calls, points = (state[name] for name in ("objects", "decoder_calls", "points"))
+        absent, referred = state.get("absent"), state.get("referred")  # which older states lack, as they do the plan
+        if (points is None) != (self.options.points == "none"):
+            raise ValueError(f"it was saved {'without' if points is None else 'with'} a point tracker")
+        objects = Objects.restored(objects, context.device)
+        absent = absent and Absent.restored(absent, context.device)
+        referred = referred and Referred.restored(referred, context.device)
+        propagated = None
+        if points is not None:
+            propagated = PropagatedPoints(load_point_tracker(self.options.points, context.device))
+            propagated.restore(context.frame, points, context.device)
         self._settle_options(context.segmenter)
-        self.objects = Objects.restored(state["objects"], context.device)
-        absent = state.get("absent")  # which older states lack
-        self._absent = absent and Absent.restored(absent, context.device)
-        referred = state.get("referred")  # likewise
-        self._referred = referred and Referred.restored(referred, context.device)
-        self.decoder_calls = state["decoder_calls"]
-        self._plan = Plan.restored(state.get("plan"))  # likewise
-        if self.options.points != "none":
-            self._propagated = PropagatedPoints(load_point_tracker(self.options.points, context.device))
-            self._propagated.restore(context.frame, state["points"], context.device)
+        self.objects, self._absent, self._referred, self._propagated = objects, absent, referred, propagated
+        self.decoder_calls, self._plan = decoder_calls, Plan.restored(state.get("plan"))
 
     def _take(self, context: FrameContext, first_mask: FirstMask, given: bool = True) -> Objects:
         """Learn objects from a frame by their masks, which may be worn if they were given and not found."""
@@ -390,11 +393,3 @@ class PerSAM(Searching):
         if self._propagated:
             fresh = self._propagated.points.new_zeros(len(rows), *self._propagated.points.shape[1:])
             self._propagated.add(fresh if view is None else self._new_points(view, objects), order)
-
-
-def _for_each(groups: list[Group], objects: Objects, function: Callable[[View, Objects], Part]) -> Part:
-    """Call a function for each group of objects; join what it returns, in the order of the objects."""
-    if len(groups) == 1:
-        return function(groups[0].view, objects)
-    order = torch.tensor([row for group in groups for row in group.rows], device=objects.boxes.device).argsort()
-    return joined([function(group.view, objects.rows(group.rows)) for group in groups], order)

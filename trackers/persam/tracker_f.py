@@ -80,8 +80,9 @@ class PerSAMF(PerSAM):
         return {**super().state(), "fit_seconds": self.fit_seconds}
 
     def restore(self, context: FrameContext, state: State) -> None:
+        fit_seconds = state["fit_seconds"]
         super().restore(context, state)
-        self.fit_seconds = state["fit_seconds"]
+        self.fit_seconds = fit_seconds
 
     @property
     def weights(self) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from ..errors import InputError, parameter
 from ..interfaces import FrameContext
 from ..structures import PatchFeatures
 
@@ -17,7 +18,13 @@ class SameEncoder:
 
     @classmethod
     def load(cls, name: str, device: torch.device, dtype: torch.dtype) -> SameEncoder:
-        """Make the encoder, which has no weights of its own."""
+        """Make the encoder, which has no weights of its own.
+
+        Raises:
+            InputError: something stands after the name.
+        """
+        if name != cls.name:
+            raise InputError(f"{parameter('prior', name)}: {cls.name} takes nothing after a colon")
         return cls()
 
     def features(self, context: FrameContext) -> PatchFeatures:

@@ -26,15 +26,21 @@ def pick_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         raise InputError(f"{parameter('device', name)}: not usable here; pass auto, cpu, cuda or mps") from error
     return device
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Pick a precision by name; ``auto`` takes bfloat16 on CUDA, and float32 elsewhere."""
+    """Pick a precision by name; ``auto`` takes bfloat16 on CUDA, and float32 elsewhere.
+
+    Raises:
+        InputError: there is no such precision.
+    """
     if name == "auto":
         name = "bfloat16" if device.type == "cuda" else "float32"
+    if not isinstance(name, str) or name not in DTYPES:
+        raise InputError(f"{parameter('dtype', str(name))}: choose auto, float32, bfloat16 or float16")
     return DTYPES[name]
 
 

@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import pairwise
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +20,11 @@ from ..boxes import tight_box
 from ..errors import InputError
 from ..hinted import HintedObject, mean_of_looks
 from ..interfaces import FrameContext
-from ..structures import FirstMask, Hint
+from ..structures import MAX_OBJECT_ID, FirstMask, Hint
 
 
 def mask_from_hints(
-    contexts: Sequence[FrameContext], hints: Sequence[Hint], object_ids: Sequence[int] | None = None
+    contexts: Sequence[FrameContext], hints: Sequence[Hint] | Hint, object_ids: Sequence[int] | None = None
 ) -> FirstMask:
     """Segment each object from its box and points; where objects overlap, the larger logit wins.
 
@@ -31,14 +34,16 @@ def mask_from_hints(
         contexts: of one frame, one for each object; a fresh one where the segmenter encodes a region for
             each object, else the same for all.
         hints: one for each object.
-        object_ids: their ascending ids; None: they count from 1.
+        object_ids: their ascending ids, 1 to 255; None: they count from 1.
 
     Raises:
-        InputError: a hint does not fit the frame, see :func:`fit_hints`, or no object is found there.
+        InputError: the ids are others, a hint does not fit the frame, see :func:`fit_hints`, or no object is found
+            there.
     """
+    hints = list_of_hints(hints)
     if not hints:
         raise InputError("neither a mask nor a box or point was given")
-    object_ids = tuple(object_ids or range(1, len(hints) + 1))
+    object_ids = _checked_ids(object_ids, len(hints))
     hints = fit_hints(hints, contexts[0].frame.size, object_ids)
     logits = torch.stack([_logits(context, hint) for context, hint in zip(contexts, hints, strict=True)])
     best, row = logits.max(dim=0)
@@ -50,6 +55,28 @@ def mask_from_hints(
                 f"object {object_id} ({_words(hint)}): no object was found there; give a box around it, or more points"
             )
     return FirstMask(labels, object_ids)
+
+
+def list_of_hints(hints: object) -> list[Hint]:
+    """List hints; a single one is that of one object.
+
+    Raises:
+        InputError: it is something else.
+    """
+    listed: list[Any] = list(hints) if isinstance(hints, Iterable) else [hints]
+    wrong = [each for each in listed if not isinstance(each, Hint)]
+    if wrong:
+        raise InputError(f"hints are vos.Hint objects, one for each object, not {type(wrong[0]).__name__}")
+    return listed
+
+
+def _checked_ids(object_ids: Sequence[int] | None, count: int) -> tuple[int, ...]:
+    """Return the ids of so many objects; raise an InputError for any that a first mask cannot have."""
+    ids = tuple(range(1, count + 1) if object_ids is None else object_ids)
+    numbers = all(isinstance(each, Integral) and 1 <= each <= MAX_OBJECT_ID for each in ids)
+    if len(ids) != count or not numbers or any(one >= other for one, other in pairwise(ids)):
+        raise InputError(f"object_ids: {count} ascending numbers from 1 to {MAX_OBJECT_ID} are wanted, not {ids}")
+    return tuple(int(each) for each in ids)
 
 
 def _logits(context: FrameContext, hint: Hint) -> Tensor:
@@ -74,7 +101,7 @@ def _box_of(logits: Tensor) -> tuple[float, float, float, float] | None:
 
 
 def fit_hints(
-    hints: Sequence[Hint], frame_size: tuple[int, int], object_ids: Sequence[int] | None = None
+    hints: Sequence[Hint] | Hint, frame_size: tuple[int, int], object_ids: Sequence[int] | None = None
 ) -> list[Hint]:
     """Clip boxes and points to a frame, as other tools write them a little beyond its edges.
 
@@ -89,6 +116,7 @@ def fit_hints(
         InputError: a hint says nothing, lies outside of the frame, is smaller than a pixel, has its edges in the
             wrong order, or is written in parts of the frame rather than in pixels.
     """
+    hints = list_of_hints(hints)
     ids = object_ids or range(1, len(hints) + 1)
     return [_Fitting(hint, object_id, frame_size).fitted() for object_id, hint in zip(ids, hints, strict=True)]
 

@@ -72,8 +72,15 @@ def silenced(tracked: Tracked, silent: Sequence[bool]) -> Tracked:
 
 
 def painted(last: Result, mask: np.ndarray, object_id: int, object_ids: tuple[int, ...], score: float = 1.0) -> Result:
-    """Copy a frame's result with one object's mask replaced; it wins over the other objects."""
+    """Copy a frame's result with one object's mask (H, W) bool replaced; it wins over the other objects."""
     labels = np.where(last.labels == object_id, 0, last.labels).astype(np.uint8)
-    labels[np.asarray(mask) > 0] = object_id
+    labels[mask] = object_id
     known = dict(zip(last.object_ids, last.scores, strict=True)) | {object_id: score}
     return result_of_labels(last.frame, object_ids, labels, np.array([known[each] for each in object_ids], np.float32))
+
+
+def without(last: Result, object_id: int) -> Result:
+    """Copy a frame's result without one of its objects."""
+    kept = [row for row, each in enumerate(last.object_ids) if each != object_id]
+    ids = tuple(last.object_ids[row] for row in kept)
+    return result_of_labels(last.frame, ids, last.labels * (last.labels != object_id), last.scores[kept])

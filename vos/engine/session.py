@@ -29,9 +29,10 @@ from ..interfaces import (
 )
 from ..references import Reference, Sighting, check_takes_references
 from ..state_file import State
-from ..structures import MAX_OBJECT_ID, FirstMask, Frame, Hint, Result, first_mask_from_array
-from .hints import mask_from_hints
-from .merge import merge, nothing_followed, painted, result_of_labels, silenced
+from ..structures import FirstMask, Frame, Hint, Result
+from .checks import checked_answer, checked_first_mask, checked_frame, checked_id, one_object, result_of_state
+from .hints import list_of_hints, mask_from_hints
+from .merge import merge, nothing_followed, painted, result_of_labels, silenced, without
 from .referring import shown_of, with_first_masks
 
 
@@ -78,40 +79,45 @@ class Session:
 
     @torch.inference_mode()
     def start(self, frame: Frame, first_mask: FirstMask | np.ndarray | None = None) -> Result:
-        """Take the objects on their first frame.
+        """Take the objects on their first frame; what was followed before is forgotten.
 
         With references, those of the mask are found again by them, and the others begin absent.
 
         Args:
             frame: the frame.
-            first_mask: the objects, or their labels (H, W) of bool or integer; one without objects begins with the
-                references alone; None: there are none yet, see :meth:`add_object`.
+            first_mask: the objects, or their labels (H, W), see :func:`~vos.structures.first_mask_from_array`; with
+                references it may be empty. None: there are none yet but those of the references, see
+                :meth:`add_object`.
 
         Returns:
             The given mask as a result; with references alone, what was found.
 
         Raises:
-            InputError: the mask has another size than the frame, or no object.
+            InputError: the mask has another size than the frame, or no object, and there are no references.
         """
-        if isinstance(first_mask, np.ndarray):
-            first_mask = first_mask_from_array(first_mask)
-        self._pointed_at, self._silent = None, frozenset()
+        frame = checked_frame(frame)
         if first_mask is None:
-            return self._keep(nothing_followed(frame))
-        if first_mask.labels.shape != frame.size:
-            raise InputError(f"the first mask is {first_mask.labels.shape} but the frame is {frame.size} (H, W)")
+            if not self._references:
+                return self.wait(frame)
+            first_mask = FirstMask(np.zeros(frame.size, np.uint8), ())
+        first_mask = checked_first_mask(frame, first_mask, may_be_empty=bool(self._references))
+        self._forget_all()
         if not first_mask.object_ids:
             self._refer(frame)
             self._keep(nothing_followed(frame))
             return self.step(frame)
         self.tracker.start(self.context(frame), first_mask)
-        self._tracker_started = True
-        self.object_ids = first_mask.object_ids
+        self.object_ids, self._tracker_started = first_mask.object_ids, True
         scores = np.ones(len(self.object_ids), dtype=np.float32)
         if self._references:
             self._refer(frame, first_mask)
             scores = np.concatenate([scores, np.zeros(len(self.object_ids) - len(scores), np.float32)])
         return self._keep(result_of_labels(frame, self.object_ids, first_mask.labels, scores))
+
+    def wait(self, frame: Frame) -> Result:
+        """Take a frame on which nothing is followed, not even what the references show; :meth:`start` comes later."""
+        self._forget_all()
+        return self._keep(nothing_followed(checked_frame(frame)))
 
     @property
     def referred_ids(self) -> tuple[int, ...]:
@@ -155,19 +161,20 @@ class Session:
         return tracker.search(context, None if taken is None else torch.tensor(taken, device=context.device))
 
     @torch.inference_mode()
-    def segment(self, frame: Frame, hints: Sequence[Hint], object_ids: Sequence[int] | None = None) -> FirstMask:
+    def segment(self, frame: Frame, hints: Sequence[Hint] | Hint, object_ids: Sequence[int] | None = None) -> FirstMask:
         """Make a mask from boxes and points by the segmenter, for :meth:`start` or a correction.
 
         A model that encodes whole frames encodes a frame once, however often masks of it are made.
 
         Args:
             frame: any frame.
-            hints: one for each object.
+            hints: one for each object; a single one is that of one object.
             object_ids: their ascending ids; None: they count from 1.
 
         Raises:
             InputError: a hint lies outside of the frame, or no object is found there.
         """
+        frame, hints = checked_frame(frame), list_of_hints(hints)
         if self.segmenter.wants_last_mask:  # such a model encodes a region of its own for each object
             return mask_from_hints([self.context(frame) for _ in hints], hints, object_ids)
         if self._pointed_at is None or self._pointed_at.frame is not frame:
@@ -185,14 +192,13 @@ class Session:
         Raises:
             InputError: ``start`` was not called, or the frame has another size than the first.
         """
-        last = self._started()
-        if frame.size != last.frame.size:
-            raise InputError(f"frame {frame.index} is {frame.size} but the first was {last.frame.size} (H, W)")
+        frame = checked_frame(frame, self._started().frame.size)
         if not self.object_ids:
             return self._keep(nothing_followed(frame))
         context = context or self.context(frame)
         began, encoded = time.perf_counter(), self._encoding_seconds()
-        tracked = silenced(self.tracker.step(context), [each in self._silent for each in self.object_ids])
+        tracked = checked_answer(self.tracker, self.tracker.step(context), len(self.object_ids), frame.size)
+        tracked = silenced(tracked, [each in self._silent for each in self.object_ids])
         middle = time.perf_counter()
         self.seconds["track"] += middle - began - (self._encoding_seconds() - encoded)
         result = merge(frame, self.object_ids, tracked)
@@ -201,11 +207,11 @@ class Session:
         return self._keep(result)
 
     @torch.inference_mode()
-    def add_object(self, mask: np.ndarray, object_id: int | None = None) -> Result:
+    def add_object(self, mask: np.ndarray | FirstMask, object_id: int | None = None) -> Result:
         """Follow one more object, from the last frame on.
 
         Args:
-            mask: the object on the last frame, (H, W) bool.
+            mask: the object on the last frame, see :func:`~vos.engine.checks.one_object`.
             object_id: its id; None: one more than the largest.
 
         Returns:
@@ -216,25 +222,25 @@ class Session:
             PluginError: the tracker cannot add objects.
         """
         last = self._started()
-        object_id = max(self.object_ids, default=0) + 1 if object_id is None else object_id
+        object_id = checked_id(max(self.object_ids, default=0) + 1 if object_id is None else object_id)
         if object_id in self.object_ids:
             raise InputError(f"object {object_id} is followed already; correct it, or take another number")
-        taken = self._one_object(mask, object_id)
+        taken = one_object(mask, object_id, last.frame.size)
         if self._tracker_started:
             self._editable("add").add(self.context(last.frame), taken)
         else:
             self.tracker.start(self.context(last.frame), taken)
             self._tracker_started = True
         self.object_ids = (*self.object_ids, object_id)
-        return self._keep(painted(last, mask, object_id, self.object_ids))
+        return self._keep(painted(last, taken.labels > 0, object_id, self.object_ids))
 
     @torch.inference_mode()
-    def correct(self, object_id: int, mask: np.ndarray) -> Result:
+    def correct(self, object_id: int, mask: np.ndarray | FirstMask) -> Result:
         """Give an object's true mask on the last frame, from which it is followed anew.
 
         Args:
             object_id: its id.
-            mask: the object on the last frame, (H, W) bool.
+            mask: the object on the last frame, see :func:`~vos.engine.checks.one_object`.
 
         Returns:
             The last frame's result with the mask in place.
@@ -245,10 +251,10 @@ class Session:
         """
         last = self._started()
         row = self._row(object_id)
-        tracker = self._editable("correct")
-        tracker.correct(self.context(last.frame), [row], self._one_object(mask, object_id))
+        taken = one_object(mask, self.object_ids[row], last.frame.size)
+        self._editable("correct").correct(self.context(last.frame), [row], taken)
         self._silent -= {object_id}
-        return self._keep(painted(last, mask, object_id, self.object_ids))
+        return self._keep(painted(last, taken.labels > 0, object_id, self.object_ids))
 
     @torch.inference_mode()
     def gone(self, object_id: int) -> Result:
@@ -282,12 +288,13 @@ class Session:
             InputError: there is no such object.
             PluginError: the tracker cannot remove objects.
         """
-        self._started()
+        last = self._started()
         row = self._row(object_id)
         self._editable("remove").remove([row])
         self.object_ids = tuple(other for other in self.object_ids if other != object_id)
         self._silent -= {object_id}
         self._tracker_started = bool(self.object_ids)
+        self._keep(without(last, object_id))
 
     def state(self) -> State:
         """Give all that is remembered, to go on later with :meth:`restore`.
@@ -295,7 +302,7 @@ class Session:
         Its tensors stay as they are whatever the session does next.
 
         Returns:
-            Object ids, labels and scores of the last result, what is kept absent, and the tracker's own state.
+            Object ids, labels and scores of the last result, what is kept absent, and the tracker's class and state.
 
         Raises:
             InputError: ``start`` was not called.
@@ -304,9 +311,10 @@ class Session:
         last = self._started()
         return {
             "object_ids": self.object_ids,
-            "labels": last.labels,
+            "labels": last.labels.copy(),
             "scores": last.scores,
             "silent": sorted(self._silent),
+            "class": type(self.tracker).__name__,
             "tracker": self._resumable("be saved").state() if self._tracker_started else None,
         }
 
@@ -325,25 +333,29 @@ class Session:
             InputError: the state is of another frame or tracker.
             PluginError: the tracker cannot be restored.
         """
-        tracker = self._resumable("be restored")
+        frame, tracker = checked_frame(frame), self._resumable("be restored")
         try:
-            ids = tuple(state["object_ids"])
-            if state["labels"].shape != frame.size:
-                raise ValueError(f"it is of {state['labels'].shape} and the frame {frame.size} (H, W)")
-            last = result_of_labels(frame, ids, state["labels"], state["scores"])
+            last = result_of_state(frame, state, tracker)
             if state["tracker"] is not None:
                 tracker.restore(self.context(frame), state["tracker"])
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(
                 f"frame {frame.index}: the saved state is not of this video and tracker: {error}"
             ) from error
-        self.object_ids, self._tracker_started = ids, state["tracker"] is not None
+        self.object_ids, self._tracker_started = last.object_ids, state["tracker"] is not None
         self._silent = frozenset(state.get("silent", ()))  # which older states lack
         return self._keep(last)
 
     def context(self, frame: Frame, seconds: Seconds | None = None) -> FrameContext:
         """Make a fresh context, in which nothing is encoded yet; its time is added to ``seconds``, or the session's."""
         return FrameContext(frame, self.segmenter, self.encoder, self.seconds if seconds is None else seconds)
+
+    def _forget_all(self) -> None:
+        """Follow nothing, as before any start."""
+        self._pointed_at, self._silent, self._last = None, frozenset(), None
+        if self._references and self._tracker_started:  # without them, the tracker starts anew
+            self._editable("remove").remove(list(range(len(self.object_ids))))
+        self.object_ids, self._tracker_started = (), False
 
     def _keep(self, result: Result) -> Result:
         """Keep a result as the last one, and return it."""
@@ -355,16 +367,6 @@ class Session:
         if self._last is None:
             raise InputError("no objects yet: call start(frame, first_mask) before anything else")
         return self._last
-
-    def _one_object(self, mask: np.ndarray, object_id: int) -> FirstMask:
-        """Check one object's mask and id, and make a first mask of them."""
-        mask = np.asarray(mask)
-        size = self._started().frame.size
-        if mask.shape != size:
-            raise InputError(f"object {object_id}: the mask is {mask.shape} but the frame is {size} (H, W)")
-        if not 1 <= object_id <= MAX_OBJECT_ID:
-            raise InputError(f"object {object_id}: numbers are 1 to {MAX_OBJECT_ID}")
-        return first_mask_from_array((mask > 0) * np.uint8(object_id))
 
     def _row(self, object_id: int) -> int:
         """Find the row of an object that is followed; raise an InputError for any other."""
