@@ -271,7 +271,13 @@ class Predictions:
         self.folder = folder
         self.truth = truth
         self.paths = mask_paths(folder)
-        self._reader = MaskReader(truth.reader.like, truth.reader.threshold, truth.reader.coloured)
+        self._grey: int | None = None
+
+    @cached_property
+    def _reader(self) -> MaskReader:
+        """Reads masks as the truth is read; a single object may have any grey, also where the truth has colours."""
+        reader = self.truth.reader
+        return MaskReader(reader.like, reader.threshold, reader.coloured and len(self.truth.objects) > 1)
 
     def read(self, name: str) -> np.ndarray:
         """Read the mask of a frame, labels (H, W) uint8.
@@ -286,6 +292,8 @@ class Predictions:
             return foreground(path, self.truth.reader.threshold).astype(np.uint8)
         values, known = plain_values(path), set(self.truth.objects)
         if values is not None and present_in(values) <= known:
+            if len(known) == 1 and present_in(values):
+                self._check_grey(path, min(known))
             return values
         greys = None if values is not None else self._reader.grey_objects(path)
         if greys is not None and present_in(greys) and present_in(greys) <= known:
@@ -295,6 +303,9 @@ class Predictions:
             raise InputError(f"{path}: its colours are not in the DAVIS palette, so that objects cannot be matched")
         found = set(labels.object_ids) | (set() if labels.void is None else {VOID})
         one = labels.kind == "one object" or (values is not None and present_in(values) == {VOID})
+        if labels.grey is not None and not one and len(known) == 1:
+            self._check_grey(path, labels.grey)
+            one = True
         if one and len(known) == 1:
             return (labels.values > 0) * np.uint8(min(known))
         if one and labels.object_ids:
@@ -302,12 +313,21 @@ class Predictions:
         check_objects(self.truth, found, path)
         return labels.values.astype(np.uint8)
 
+    def _check_grey(self, path: Path, value: int) -> None:
+        """Raise an InputError if the single object had another grey value, so that these may be two objects."""
+        self._grey = self._grey or value
+        if value != self._grey:
+            raise InputError(
+                f"{path}: object {value}, but other masks have object {self._grey}; {self.truth.folder} has only one"
+            )
+
 
 def check_objects(truth: Truth, found: Iterable[int], source: object) -> None:
     """Raise an InputError, which begins with ``source``, if the truth lacks one of the objects found."""
     extra = sorted(set(found) - {0, *truth.objects})
     if extra:
-        raise InputError(f"{source}: object {extra[0]} is not in {truth.folder}, which has {truth.objects}")
+        void = f"; {VOID} is void in the truth, and must be 0 in results" if VOID in extra else ""
+        raise InputError(f"{source}: object {extra[0]} is not in {truth.folder}, which has {truth.objects}{void}")
 
 
 def without_void(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:

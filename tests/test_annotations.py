@@ -54,7 +54,12 @@ def white(labels: np.ndarray) -> Image.Image:
     return Image.fromarray(np.where(labels > 0, 255, 0).astype(np.uint8))
 
 
-KINDS = {"indexed": indexed, "grey": grey, "coloured": coloured, "white": white}
+def one_bit(labels: np.ndarray) -> Image.Image:
+    """An image of 1 bit, white wherever there is an object."""
+    return Image.fromarray(labels > 0)
+
+
+KINDS = {"indexed": indexed, "grey": grey, "coloured": coloured, "white": white, "1 bit": one_bit}
 
 
 def save(folder: Path, masks: Mapping[str, np.ndarray], kind: str = "indexed") -> Path:
@@ -309,3 +314,55 @@ def test_results_in_other_colours_than_the_truth_are_refused(tmp_path: Path) -> 
         truth = save(tmp_path / kind, moving(DENSE, (1, 2)), kind)
         with pytest.raises(InputError, match=r"00001\.png: its colours are not in the DAVIS palette"):
             score_sequence(truth, results, 2017)
+
+
+@pytest.mark.parametrize("objects", [(1, 2), (2, 9)])
+@pytest.mark.parametrize("kind", ["indexed", "grey", "coloured"])
+def test_1_bit_results_are_white(tmp_path: Path, objects: tuple[int, ...], kind: str) -> None:
+    truth = save(tmp_path / "truth", moving(DENSE, objects), kind)
+    results = save(tmp_path / "results", moving(DENSE, objects), "1 bit")
+    with pytest.raises(InputError, match=r"00001\.png: one object in a single colour, but .* has \["):
+        score_sequence(truth, results, 2017)
+    KINDS["1 bit"](labels_of(objects)).save(truth / "00003.png")
+    with pytest.raises(InputError, match=r"00003\.png: one object in a single colour|not in the DAVIS palette"):
+        score_sequence(truth, truth, 2017)
+
+
+@pytest.mark.parametrize("truth_kind", ["indexed", "coloured", "white", "1 bit"])
+@pytest.mark.parametrize("object_id", [1, 2])
+@pytest.mark.parametrize("grey_value", ["1 bit", 127, 50, 7, 255])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_single_object_may_have_any_grey(
+    tmp_path: Path, truth_kind: str, object_id: int, grey_value: int | str, channels: int
+) -> None:
+    masks = moving(DENSE, (object_id,))
+    truth = save(tmp_path / "truth", masks, truth_kind)
+    results = save(tmp_path / "results", {})
+    for name, labels in masks.items():
+        inside = labels > 0 if grey_value == "1 bit" else (labels > 0) * np.uint8(grey_value)
+        image = Image.fromarray(inside)
+        (image if channels == 1 else image.convert("RGB")).save(results / f"{name}.png")
+    assert list(by_id(score_sequence(truth, results, 2017)).values()) == [PERFECT]
+
+
+@pytest.mark.parametrize("values", [(50, 127), (1, 50), (50, 1)])
+def test_a_single_object_has_one_grey_in_all_results(tmp_path: Path, values: tuple[int, int]) -> None:
+    truth = save(tmp_path / "truth", moving(DENSE, (1,)))
+    results = save(tmp_path / "results", moving(DENSE, (values[0],)), "grey")
+    grey(labels_of((values[1],))).save(results / "00003.png")
+    with pytest.raises(InputError, match=rf"00003\.png: object {values[1]}, but other masks have object {values[0]}"):
+        score_sequence(truth, results, 2017)
+
+
+def test_an_index_that_the_truth_lacks_is_no_grey(tmp_path: Path) -> None:
+    truth = save(tmp_path / "truth", moving(DENSE, (1,)))
+    with pytest.raises(InputError, match=r"00001\.png: object 5 is not in .* which has \[1\]$"):
+        score_sequence(truth, save(tmp_path / "results", moving(DENSE, (5,))), 2017)
+
+
+@pytest.mark.parametrize("kind", ["indexed", "grey"])
+def test_void_in_results_is_told(tmp_path: Path, kind: str) -> None:
+    masks = moving(DENSE, (1, 2, 255))
+    truth = save(tmp_path / "truth", masks)
+    with pytest.raises(InputError, match=r"object 255 is not in .* \[1, 2\]; 255 is void in the truth, and must be 0"):
+        score_sequence(truth, save(tmp_path / "results", masks, kind), 2017)

@@ -491,3 +491,13 @@ def test_no_pixel_reaches_the_threshold(tmp_path: Path) -> None:
     assert_error(path, "no pixel reaches `threshold=200`", threshold=200)
     with pytest.raises(InputError, match="must be 1 to 255"):
         load_first_mask([path], SIZE, threshold=0)
+
+
+@pytest.mark.parametrize("size", [SIZE, (96, 128), (50, 64)])
+@pytest.mark.parametrize("resize", ["Crop", "padding", 2])
+def test_a_misspelt_way_of_resizing_is_refused(
+    tmp_path: Path, labels: np.ndarray, resize: Resize, size: tuple[int, int]
+) -> None:
+    path = save(tmp_path / "m.png", labels, mode="P")
+    with pytest.raises(InputError, match=f"`resize_mask={resize}`: must be False, True, crop, pad or stretch"):
+        load_first_mask([path], size, resize=resize)

@@ -10,6 +10,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from PIL import Image
 from vos.command.cli import main
 from vos.errors import InputError
 from vos.readers.open import open_reader
+from vos.readers.seek import Timeline
 
 SIZE = (48, 64)
 
@@ -75,37 +77,47 @@ def write_png_16(path: Path, values: np.ndarray) -> None:
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
 
 
-def write_tiff(path: Path, values: np.ndarray, order: str = "<", turn: int = 1) -> None:
-    """Write an uncompressed TIFF of any type: (H, W) or (H, W, C)."""
+def write_tiff(
+    path: Path,
+    values: np.ndarray,
+    order: str = "<",
+    turn: int = 1,
+    more: dict[int, list[int]] | None = None,
+    big: bool = False,
+) -> None:
+    """Write an uncompressed TIFF of any type: (H, W) or (H, W, C); ``more`` are tags, left out if empty."""
     channels = 1 if values.ndim == 2 else values.shape[2]
     data = values.astype(values.dtype.newbyteorder(order)).tobytes()
     kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
-    bits, kinds = [8 * values.dtype.itemsize] * channels, [kind] * channels
-    tags = [
-        (256, [values.shape[1]]),
-        (257, [values.shape[0]]),
-        (258, bits),
-        (259, [1]),
-        (262, [2 if channels >= 3 else 1]),
-        (273, [8]),
-        (274, [turn]),
-        (277, [channels]),
-        (278, [values.shape[0]]),
-        (279, [len(data)]),
-        *([(338, [2])] if channels in (2, 4) else []),
-        (339, kinds),
-    ]
-    start = 8 + len(data)
-    more, entries = b"", b""
-    place = start + 2 + 12 * len(tags) + 4
-    for tag, numbers in tags:
-        wide = tag in (273, 279)
+    offset, room = ("Q", 8) if big else ("I", 4)
+    tags = {
+        256: [values.shape[1]],
+        257: [values.shape[0]],
+        258: [8 * values.dtype.itemsize] * channels,
+        259: [1],
+        262: [2 if channels >= 3 else 1],
+        273: [2 * room],
+        274: [turn],
+        277: [channels],
+        278: [values.shape[0]],
+        279: [len(data)],
+        338: [2] if channels in (2, 4) else [],
+        339: [kind] * channels,
+        **(more or {}),
+    }
+    tags = {tag: numbers for tag, numbers in sorted(tags.items()) if numbers}
+    start = 2 * room + len(data)
+    outside, entries = b"", b""
+    place = start + (8 if big else 2) + (20 if big else 12) * len(tags) + room
+    for tag, numbers in tags.items():
+        wide = tag in (273, 279, 324, 325)
         packed = struct.pack(f"{order}{len(numbers)}{'I' if wide else 'H'}", *numbers)
-        if len(packed) > 4:
-            packed, more = struct.pack(f"{order}I", place + len(more)), more + packed
-        entries += struct.pack(f"{order}HHI", tag, 4 if wide else 3, len(numbers)) + packed.ljust(4, b"\0")
-    begin = {"<": b"II", ">": b"MM"}[order] + struct.pack(f"{order}HI", 42, start)
-    path.write_bytes(begin + data + struct.pack(f"{order}H", len(tags)) + entries + bytes(4) + more)
+        if len(packed) > room:
+            packed, outside = struct.pack(f"{order}{offset}", place + len(outside)), outside + packed
+        entries += struct.pack(f"{order}HH{offset}", tag, 4 if wide else 3, len(numbers)) + packed.ljust(room, b"\0")
+    header = struct.pack(f"{order}HHHQ", 43, 8, 0, start) if big else struct.pack(f"{order}HI", 42, start)
+    count = struct.pack(f"{order}{'Q' if big else 'H'}", len(tags))
+    path.write_bytes({"<": b"II", ">": b"MM"}[order] + header + data + count + entries + bytes(room) + outside)
 
 
 # -- depth ----------------------------------------------------------------------------------------
@@ -135,7 +147,10 @@ DEEP: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray], bool]] = {
     "tiff grey and opacity": ("tif", lambda grey: with_opacity(grey.astype(np.uint16) * 257, 65535), False),
     "tiff unsigned 32": ("TIF", lambda grey: grey.astype(np.uint32) << 24, False),
     "tiff signed 32": ("tif", lambda grey: grey.astype(np.int32) * 257, False),
+    "tiff signed 32, all of it": ("tif", lambda grey: grey.astype(np.int32) << 23, False),
     "tiff signed 16": ("tif", lambda grey: grey.astype(np.int16) * 16, False),
+    "tiff signed 16, all of it": ("tif", lambda grey: grey.astype(np.int16) << 7, False),
+    "tiff signed 8": ("tif", lambda grey: (grey.astype(int) - 128).astype(np.int8), False),
     "tiff float": ("tif", lambda grey: grey.astype(np.float32) / 255, False),
     "tiff float to 255": ("tif", lambda grey: grey.astype(np.float32), False),
     "tiff float of any range": ("tif", lambda grey: grey.astype(np.float32) * 3.7 - 12.3, False),
@@ -233,13 +248,85 @@ def test_mixed_depths(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "values", [GREY[0].astype(np.float64), GREY[0].astype(np.float16), COLOUR[0].astype(np.uint32)]
-)
-def test_depths_that_are_not_known_are_refused(values: np.ndarray, tmp_path: Path) -> None:
-    write_tiff(tmp_path / "0.tif", values)
-    with pytest.raises(InputError, match=r"0.tif: cannot be read as an image \(its format is not known\)"):
+TILE = {273: [], 278: [], 279: [], 322: [SIZE[1]], 323: [SIZE[0]], 324: [8], 325: [8 * SIZE[0] * SIZE[1]]}
+"""Tags of a TIFF that is one tile."""
+
+REFUSED: dict[str, tuple[np.ndarray, dict[str, Any], str]] = {
+    "floats of 64 bits": (GREY[0].astype(np.float64), {}, "TIFF of 1 channel, floats of 64 bits, is"),
+    "floats of 16 bits": (GREY[0].astype(np.float16), {}, "TIFF of 1 channel, floats of 16 bits, is"),
+    "colour of 32 bits": (COLOUR[0].astype(np.uint32), {}, "TIFF of 3 channels, numbers of 32 bits, is"),
+    "colour of 16 bits in tiles": (COLOUR[0].astype(np.uint16), {"more": TILE}, "numbers of 16 bits, in tiles, is"),
+    "colour floats in tiles": (COLOUR[0].astype(np.float32), {"more": TILE}, "floats of 32 bits, in tiles, is"),
+    "big-endian colour floats": (COLOUR[0].astype(np.float32), {"order": ">"}, "floats of 32 bits, big-endian, is"),
+    "colour floats in planes": (COLOUR[0].astype(np.float32), {"more": {284: [2]}}, "32 bits, in planes, is"),
+    "colour floats, predicted": (COLOUR[0].astype(np.float32), {"more": {317: [3]}}, "32 bits, with a predictor, is"),
+    "big-endian 32 bits": (GREY[0].astype(np.uint32), {"order": ">"}, "numbers of 32 bits, big-endian, is"),
+    "big-endian, 0 as white": (GREY[0].astype(np.uint16), {"order": ">", "more": {262: [0]}}, ", with 0 as white, is"),
+    "BigTIFF": (COLOUR[0].astype(np.uint16), {"big": True}, "BigTIFF of 3 channels, numbers of 16 bits, is"),
+    "BigTIFF of floats": (COLOUR[0].astype(np.float32), {"big": True}, "BigTIFF of 3 channels, floats of 32 bits, is"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_tiffs_that_are_not_decoded_are_refused(kind: str, tmp_path: Path) -> None:
+    values, how, told = REFUSED[kind]
+    write_tiff(tmp_path / "0.tif", values, **how)
+    with pytest.raises(InputError, match=f"0.tif: cannot be read as an image .*{told} not decoded; save it as PNG"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_cmyk_of_16_bits_looks_as_it_does_in_8_bits(order: str, tmp_path: Path) -> None:
+    inks = np.random.default_rng(0).integers(0, 256, (*SIZE, 4)).astype(np.uint8)
+    write_tiff(tmp_path / "0.tif", inks.astype(np.uint16) * 257, order, more={262: [5], 338: []})
+    expected = np.asarray(Image.frombytes("CMYK", SIZE[::-1], inks.tobytes()).convert("RGB"))
+    assert np.abs(read(tmp_path)[0].astype(int) - expected).max() <= 1
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(("meaning", "opaque"), [(0, 0), (0, 128), (1, 128), (2, 128)])
+def test_a_fourth_channel_of_16_bits_means_what_it_does_in_8_bits(
+    meaning: int, opaque: int, order: str, tmp_path: Path
+) -> None:
+    for name in ("deep", "plain"):
+        (tmp_path / name).mkdir()
+    rgba = with_opacity(COLOUR[0] // 2, opaque)
+    write_tiff(tmp_path / "deep/0.tif", rgba.astype(np.uint16) * 257, order, more={338: [meaning]})
+    write_tiff(tmp_path / "plain/0.tif", rgba, order, more={338: [meaning]})
+    (deep,), (plain,) = read(tmp_path / "deep"), read(tmp_path / "plain")
+    assert np.abs(deep.astype(int) - plain).max() <= 1
+    assert (deep.max() == 127) == (meaning < 2)
+
+
+@pytest.mark.parametrize("meaning", [0, 1])
+def test_a_second_channel_that_is_no_opacity_to_apply(meaning: int, tmp_path: Path) -> None:
+    write_tiff(tmp_path / "0.tif", with_opacity(GREY[0].astype(np.uint16) * 257, 9), more={338: [meaning]})
+    assert np.array_equal(read(tmp_path)[0][..., 0], GREY[0])
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_a_tiff_given_as_a_video_is_read_as_in_a_folder(
+    kind: type, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "0.tif"
+    write_tiff(path, GREY[0].astype(kind), turn=6, more={**TILE, 325: [GREY[0].nbytes * kind().itemsize]})
+    with open_reader(path) as reader:
+        (frame,) = reader
+    assert np.array_equal(frame.rgb, read(tmp_path)[0])
+    assert frame.name is None and frame.size == reader.size == SIZE[::-1] and reader.length == 1
+    assert Timeline(reader.source).times == [0.0] and list(reader.source.frames(1.0)) == []
+    first, *others = (Image.fromarray(rgb) for rgb in COLOUR)
+    first.save(path, save_all=True, append_images=others)
+    assert np.array_equal(next(iter(open_reader(path))).rgb, COLOUR[0])
+    assert "0.tif: holds several pictures; the first is used" in caplog.text
+    write_tiff(path, COLOUR[0].astype(np.float64))
+    with pytest.raises(InputError, match=r"0.tif: cannot be read as an image .* floats of 64 bits, is not decoded"):
+        open_reader(path)
+
+
+def test_numbers_of_8_bits_that_are_signed_and_not_below_0(tmp_path: Path) -> None:
+    write_tiff(tmp_path / "0.tif", (GREY[0] // 2).astype(np.int8))
+    assert np.abs(read(tmp_path)[0][..., 0].astype(int) - GREY[0]).max() <= 1
 
 
 def test_a_file_of_several_pictures_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -378,3 +378,107 @@ def test_the_command_tells_how_a_mask_was_read(capsys: pytest.CaptureFixture[str
     told = capsys.readouterr().err
     assert told.startswith(f"vos-track: {path}: black and white") and told.endswith("--threshold cuts it elsewhere\n")
     assert told.count("\n") == 1
+
+
+# -- what one file says of another --------------------------------------------------------------------
+
+
+def test_1_bit_is_white_and_no_number(read: Callable[..., Labels]) -> None:
+    assert_one_object(read(INSIDE))
+    numbers = read(np.array([0, 2, 5], np.uint8)[LABELS])
+    assert read(INSIDE, like=numbers).kind == "one object"
+    assert_one_object(read(INSIDE, threshold=200))
+    assert_one_object(read(~INSIDE, transparency=1))
+
+
+def anti_aliased(colours: np.ndarray, scale: int, how: Image.Resampling) -> np.ndarray:
+    """Discs of the colours 1 and so on, on transparency, drawn finer and scaled down, (H, W, 4) uint8."""
+    height, width = SIZE[0] * scale, SIZE[1] * scale
+    y, x = np.mgrid[:height, :width] / scale
+    rgba = np.zeros((height, width, 4), np.uint8)
+    for place, colour in enumerate(colours[1:]):
+        rgba[np.hypot(y - 60, x - 30 - 50 * place) < 22] = (*colour, 255)
+    return np.array(Image.fromarray(rgba).resize(SIZE[::-1], how))
+
+
+@pytest.mark.parametrize("how", [Image.Resampling.BOX, Image.Resampling.BILINEAR, Image.Resampling.LANCZOS])
+@pytest.mark.parametrize("colours", [[(0, 0, 0), (230, 40, 30), (40, 200, 60), (30, 80, 220)], davis_palette()[:4]])
+def test_anti_aliased_colours_on_transparency(
+    read: Callable[..., Labels], how: Image.Resampling, colours: list[tuple[int, int, int]]
+) -> None:
+    rgba = anti_aliased(np.array(colours, np.uint8), 4, how)
+    labels = read(rgba)
+    assert labels.object_ids == (1, 2, 3)
+    np.testing.assert_array_equal(labels.values > 0, rgba[..., 3] >= 128)
+    for left in (0, 1, 2):  # the discs lie side by side
+        assert len(np.unique(labels.values[:, 5 + 50 * left : 55 + 50 * left])) == 2
+    assert not any("cut-out" in note for note in labels.notes)
+
+
+@pytest.mark.parametrize("patch", [0, 12])
+def test_a_photograph_on_transparency_is_one_object(read: Callable[..., Labels], patch: int) -> None:
+    """Also with some pixels of one colour, such as where it is too bright, and with most of the picture empty."""
+    small = np.random.default_rng(1).integers(60, 200, (15, 20, 1), dtype=np.uint8).repeat(3, axis=2)
+    photo = np.array(Image.fromarray(small).resize(SIZE[::-1], Image.Resampling.BICUBIC))
+    photo[40 : 40 + patch, 40 : 40 + patch] = 255
+    alpha = np.array(Image.fromarray((LABELS == 1) * np.uint8(255)).filter(ImageFilter.GaussianBlur(1)))
+    labels = read(np.dstack([photo, alpha]))
+    assert_one_object(labels, alpha >= 128)
+    assert "a cut-out" in labels.notes[0]
+
+
+@pytest.mark.parametrize("ids", [(5,), (1, 2)])
+@pytest.mark.parametrize("white", [INSIDE, BLACK_AND_WHITE, np.dstack([BLACK_AND_WHITE] * 3)])
+def test_white_after_numbers_is_their_only_object(tmp_path: Path, ids: tuple[int, ...], white: np.ndarray) -> None:
+    first, later = tmp_path / "first.png", save(tmp_path / "later.png", white)
+    indexed(np.array([0, *ids, ids[0]])[LABELS], davis_palette()).save(first)
+    if len(ids) > 1:
+        with pytest.raises(
+            InputError, match=r"later\.png: one object in a single colour, but the other masks have sev"
+        ):
+            load_first_mask([later], SIZE, like=first)
+    else:
+        mask = load_first_mask([later], SIZE, like=first)
+        np.testing.assert_array_equal(mask.labels, INSIDE * np.uint8(ids[0]))
+
+
+def test_white_after_colours_is_one_of_them_only_if_it_is_known(tmp_path: Path) -> None:
+    first, white = tmp_path / "first.png", save(tmp_path / "white.png", np.dstack([BLACK_AND_WHITE] * 3))
+    save(first, COLOURS[LABELS])
+    with pytest.raises(InputError, match=r"white\.png: one object in a single colour"):
+        load_first_mask([white], SIZE, like=first)
+    save(first, np.array([(0, 0, 0), (255, 60, 0), (255, 255, 255)], np.uint8)[LABELS])
+    np.testing.assert_array_equal(load_first_mask([white], SIZE, like=first).labels, 2 * INSIDE)
+
+
+@pytest.mark.parametrize("values", [(2, 1), (200, 100), (2000, 1000)])
+def test_the_grey_of_a_first_mask_is_object_1_in_later_ones(
+    tmp_path: Path, values: tuple[int, int], caplog: pytest.LogCaptureFixture
+) -> None:
+    dtype = np.uint16 if values[0] > 255 else np.uint8
+    first = save(tmp_path / "first.png", np.array([0, values[0], 0], dtype)[LABELS])
+    both = save(tmp_path / "both.png", np.array([0, *values], dtype)[LABELS])
+    assert load_first_mask([first], SIZE).object_ids == (1,)
+    np.testing.assert_array_equal(load_first_mask([both], SIZE, like=first).labels, LABELS)
+    assert f"both.png: {values[0]}, the only value of the first mask, is object 1" in caplog.text
+    assert f"2 (was {values[1]}), 1 (was {values[0]})" in caplog.text
+
+
+def test_other_greys_than_that_of_the_first_mask_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = save(tmp_path / "first.png", np.array([0, 127, 0], np.uint8)[LABELS])
+    indexed(LABELS, davis_palette()).save(tmp_path / "later.png")
+    np.testing.assert_array_equal(load_first_mask([tmp_path / "later.png"], SIZE, like=first).labels, LABELS)
+    told = "the only value of the first mask is 127, which does not occur here"
+    assert f"later.png: {told}" in caplog.text
+    other = save(tmp_path / "other.png", INSIDE * np.uint8(90))
+    assert load_first_mask([other], SIZE, like=first).object_ids == (1,) and f"other.png: {told}" in caplog.text
+    caplog.clear()
+    for values in (INSIDE * np.uint8(127), INSIDE, BLACK_AND_WHITE):
+        assert load_first_mask([save(other, values)], SIZE, like=first).object_ids == (1,)
+    assert not caplog.records
+
+
+def test_a_later_number_above_255_leaves_those_of_the_first_mask(tmp_path: Path) -> None:
+    first = save(tmp_path / "first.png", np.array([0, 2, 5], np.uint8)[LABELS])
+    later = save(tmp_path / "later.png", np.array([0, 1000, 5], np.uint16)[LABELS])
+    np.testing.assert_array_equal(load_first_mask([later], SIZE, like=first).labels, np.uint8([0, 1, 5])[LABELS])

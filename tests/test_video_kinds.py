@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from vos.command.cli import main
 from vos.errors import InputError, TruncatedVideoError
@@ -316,3 +316,59 @@ def test_times_of_the_source_in_table_and_overlay(tmp_path: Path, square: Path) 
         assert [float(row["time_s"]) for row in csv.DictReader(file)] == pytest.approx(times, abs=1e-3)
     with av.open(str(out / "overlay.mp4")) as container:
         assert [frame.time for frame in container.decode(video=0)] == pytest.approx(times, abs=1e-3)
+
+
+# -- pictures given as a video ----------------------------------------------------------------------
+
+
+def corner(size: tuple[int, int] = SIZE) -> np.ndarray:
+    """A picture that shows how it is turned: no two of its quarters are alike."""
+    rgb = np.full((*size, 3), 30, np.uint8)
+    rgb[: size[0] // 2, : size[1] // 2], rgb[: size[0] // 2, size[1] // 2 :] = 220, (200, 40, 60)
+    return rgb
+
+
+def with_exif(turn: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "a camera", turn
+    return exif
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_picture_with_exif_is_turned_as_in_a_folder(tmp_path: Path, suffix: str, turn: int) -> None:
+    path = tmp_path / f"0.{suffix}"
+    Image.fromarray(corner()).save(path, exif=with_exif(turn), quality=95, lossless=True)
+    (alone,), (in_folder,) = open_reader(path), open_reader(tmp_path)
+    assert alone.size == in_folder.size == open_reader(path).size
+    assert np.abs(alone.rgb.astype(int) - in_folder.rgb).mean() < 3
+
+
+def test_motion_jpeg_whose_frames_carry_exif(tmp_path: Path) -> None:
+    Image.fromarray(corner()).save(tmp_path / "a.jpg", exif=with_exif(6), quality=95)
+    (tmp_path / "a.mjpeg").write_bytes((tmp_path / "a.jpg").read_bytes() * 3)
+    frames = list(open_reader(tmp_path / "a.mjpeg"))
+    assert len(frames) == 3
+    assert all(np.abs(frame.rgb.astype(int) - np.rot90(corner(), -1)).mean() < 3 for frame in frames)
+
+
+def animated(path: Path, count: int = 5, duration_ms: int = 100) -> Path:
+    """Save pictures of growing brightness with Pillow, as an animation."""
+    first, *others = [Image.fromarray(np.full((*SIZE, 3), 40 * index, np.uint8)) for index in range(count)]
+    first.save(path, save_all=True, append_images=others, duration=duration_ms, lossless=True)
+    return path
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="needs a Pillow that writes AVIF")
+def test_of_an_animated_avif_the_animation_is_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    frames = list(open_reader(animated(tmp_path / "a.avif")))
+    assert [frame.time_s for frame in frames] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4], abs=1e-3)
+    assert [round(float(frame.rgb.mean()) / 40) for frame in frames] == [0, 1, 2, 3, 4]
+    assert "has 2 video streams; the one that plays longest is read (number 1)" in caplog.text
+
+
+def test_an_animated_webp_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"a.webp: is an animated WebP, which FFmpeg does not decode; save it as"):
+        open_reader(animated(tmp_path / "a.webp"))
+    Image.fromarray(corner()).save(tmp_path / "still.webp")
+    assert len(list(open_reader(tmp_path / "still.webp"))) == 1

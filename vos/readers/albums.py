@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -52,10 +52,17 @@ class AlbumPicture:
         return np.array(picture.rgb(depth_of(picture.values), self.name), order="C")
 
 
-def list_pictures(images: ImageLike | Iterable[ImageLike], max_pixels: int = MAX_PIXELS) -> list[AlbumPicture]:
+def list_pictures(
+    images: ImageLike | Iterable[ImageLike], max_pixels: int = MAX_PIXELS, named: Mapping[str, str] | None = None
+) -> list[AlbumPicture]:
     """List pictures in the order given; those of folders and globs by the numbers in their names.
 
     Pictures of one name in several folders get names of their own: the folder's name goes before.
+
+    Args:
+        images: the pictures.
+        max_pixels: larger ones are refused once they are decoded.
+        named: names that files have already, by path; no other picture gets one of them.
 
     Raises:
         InputError: there is none.
@@ -70,7 +77,7 @@ def list_pictures(images: ImageLike | Iterable[ImageLike], max_pixels: int = MAX
             listed.append(each)  # type: ignore[arg-type]
     if not listed:
         raise InputError("no picture was given")
-    return list(_named(listed, max_pixels))
+    return list(_named(listed, max_pixels, named or {}))
 
 
 def _files(text: str) -> list[Path]:
@@ -93,10 +100,13 @@ def _files(text: str) -> list[Path]:
     return sorted(found, key=lambda each: (str(each.parent), natural_key(each.name)))
 
 
-def _named(listed: list[Path | FrameLike], max_pixels: int) -> Iterator[AlbumPicture]:
+def _named(listed: list[Path | FrameLike], max_pixels: int, named: Mapping[str, str]) -> Iterator[AlbumPicture]:
     """Give each picture a name of its own."""
-    taken: set[str] = set()
+    taken = {name.casefold() for name in named.values()}
     for index, each in enumerate(listed):
+        if isinstance(each, Path) and str(each) in named:
+            yield AlbumPicture(named[str(each)], path=each, max_pixels=max_pixels)
+            continue
         own = each.stem if isinstance(each, Path) else f"{index:05d}"
         names = [own]
         if isinstance(each, Path):

@@ -329,9 +329,12 @@ def moving_streams(container: InputContainer) -> list[VideoStream]:
 
 
 def _playing_s(container: InputContainer, stream: VideoStream) -> float:
-    """Seconds that a stream plays, as the container states them or as its number of frames tells; 0 if not known."""
+    """Seconds that a stream plays, as the container states them or as its number of frames tells; 0 if not known.
+
+    A single picture without a stated duration, as AVIF holds one beside its animation, does not play.
+    """
     rate = stream.average_rate or stream.guessed_rate
-    return _stated_duration(container, stream) or (float(stream.frames / rate) if rate else 0.0)
+    return _stated_duration(container, stream) or (float(stream.frames / rate) if rate and stream.frames > 1 else 0.0)
 
 
 def _stated_duration(container: InputContainer, stream: VideoStream) -> float | None:

@@ -16,6 +16,9 @@ from ..errors import InputError
 _BIT_DEPTHS = (8, 10, 12, 14, 16, 24, 32)
 """Depths that whole numbers are taken to have: the smallest that holds the first picture's largest value."""
 
+_SIGNED_BIT_DEPTHS = (15, 31)
+"""Depths of the largest signed numbers of 16 and 32 bits."""
+
 _LEAST_SHARE = 1 / 4
 """Share of a bit depth below which the span of the first picture's values counts as little."""
 
@@ -68,7 +71,8 @@ class Depth:
         numbers = np.nan_to_num(values.astype(np.float64), nan=self.low, posinf=self.high, neginf=self.low)
         numbers = np.clip(numbers, self.low, self.high) - self.low
         steps = self.high + 1
-        if self.low == 0 and self.dtype.kind != "f" and steps in [2.0**bits for bits in _BIT_DEPTHS]:
+        depths = _BIT_DEPTHS + _SIGNED_BIT_DEPTHS
+        if self.low == 0 and self.dtype.kind != "f" and steps in [2.0**bits for bits in depths]:
             return np.floor(numbers * 256 / steps).astype(np.uint8)  # the upper 8 bits
         return np.floor(numbers * 255 / (self.high - self.low) + 0.5).astype(np.uint8)
 
@@ -89,10 +93,11 @@ def depth_of(values: np.ndarray) -> Depth | None:
     if values.dtype.kind == "f" and (high <= 1 or (known != np.floor(known)).any()):
         unit = low >= 0 and high <= 1 and (high - low >= _LEAST_UNIT_SHARE or high == low)
         return Depth(values.dtype, 0.0, 1.0, full=True) if unit else _own_range(values.dtype, low, high)
-    bits = 8 * values.dtype.itemsize
+    bits = 8 * values.dtype.itemsize - (values.dtype.kind == "i")
     if low >= 0 and values.dtype.kind != "f" and _is_widened(known, bits):
         return Depth(values.dtype, 0.0, 2.0**bits - 1, full=True)
-    depth = next((each for each in _BIT_DEPTHS if high < 2**each), None)
+    depths = sorted({*_BIT_DEPTHS, min(bits, _BIT_DEPTHS[-1])})
+    depth = next((each for each in depths if each <= bits and high < 2**each), None)
     if low < 0 or depth is None:
         return _own_range(values.dtype, low, high)
     top = 2.0**depth - 1
@@ -137,7 +142,7 @@ def _own_range(dtype: np.dtype, low: float, high: float) -> Depth:
 
 def _is_widened(values: np.ndarray, bits: int) -> bool:
     """Tell whether values are those of 8 bits, shifted or repeated to fill more."""
-    if not values.any():
+    if bits <= 8 or not values.any():
         return False
     shifted, repeated = 1 << (bits - 8), (2**bits - 1) // 255
     return not (values % shifted).any() or not (values % repeated).any()

@@ -7,14 +7,15 @@ they overlap, the later file wins.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError, parameter
 from ..structures import MAX_OBJECT_ID, FirstMask, check_object_count, object_ids_of, value_counts
-from .labels import Labels, read_labels
+from .labels import WHITES, Labels, number_among, read_labels
 from .limits import MAX_PIXELS
 from .mask_size import Resize, fit_labels
 
@@ -101,36 +102,91 @@ def _load_one(
             raise InputError(f"{path}: no pixel reaches {parameter('threshold', threshold)}, so the mask is empty")
         raise InputError(f"{path}: the mask is empty, every pixel is background")
     check_object_count(str(path), len(read.object_ids))
-    first_ids = like.object_ids if like is not None else ()
-    values = read.values
-    if max([*read.object_ids, *first_ids]) > MAX_OBJECT_ID and read.kind == "numbers":
-        values = _renumbered(path, read, first_ids)
-    labels = fit_labels(path, values, frame_size, resize)
+    labels = fit_labels(path, _as_objects(path, read, like), frame_size, resize)
     warn_if_nearly_full(path, labels)
     return labels
 
 
-def _renumbered(path: Path, labels: Labels, first_ids: Sequence[int]) -> np.ndarray:
-    """Number objects from 1 in ascending order, and log their numbers.
+def _as_objects(path: Path, labels: Labels, first: Labels | None) -> np.ndarray:
+    """Number the objects of a mask as they are followed, and log it where these are not the file's own numbers.
 
     Args:
         path: of the mask.
-        labels: with numbers of any size.
-        first_ids: numbers in the first mask, which was renumbered too; the others come after these.
+        labels: of the mask, with numbers of any size.
+        first: labels of the first mask, whose objects keep their numbers; None: this is the first mask.
 
     Returns:
         (H, W) uint8.
 
     Raises:
-        InputError: these are more objects than can be followed.
+        InputError: these are more objects than can be followed, or it is not clear which of them the mask shows.
     """
-    in_order = [*first_ids, *sorted(set(labels.object_ids) - set(first_ids))]
-    check_object_count(str(path), len(in_order))
-    lut = np.zeros(max(in_order) + 1, np.uint8)
-    lut[in_order] = np.arange(1, len(in_order) + 1)
-    told = [f"{lut[number]} (was {number})" for number in labels.object_ids[:_MOST_TOLD]]
+    known: Mapping[int, int] = {}
+    reason = f"numbers above {MAX_OBJECT_ID}"
+    if first is not None and first.kind != "one object":
+        labels = number_among(path, labels, first.object_ids, first.kind == "numbers")
+        known = object_numbers(first.object_ids, {})
+    elif first is not None and first.grey is not None and first.grey not in WHITES:
+        if labels.kind == "numbers" and first.grey in labels.object_ids:
+            known = {first.grey: 1}
+            reason = f"{first.grey}, the only value of the first mask, is object 1"
+        else:
+            _warn_of_other_greys(path, labels, first.grey)
+    if labels.kind != "numbers":
+        return labels.values
+    numbers = object_numbers(labels.object_ids, known)
+    check_object_count(str(path), len(numbers))
+    return renumbered(path, labels, numbers, reason)
+
+
+def _warn_of_other_greys(path: Path, labels: Labels, first_grey: int) -> None:
+    """Log a warning if a later mask may call object 1 otherwise than the first mask, which shows it in one grey."""
+    one = labels.kind == "one object" and labels.grey not in (None, first_grey, *WHITES)
+    if one or (labels.kind == "numbers" and first_grey != 1):
+        _log.warning(
+            "%s: the only value of the first mask is %d, which does not occur here; check that object 1 is the same",
+            path,
+            first_grey,
+        )
+
+
+def object_numbers(values: Iterable[int], known: Mapping[int, int]) -> dict[int, int]:
+    """Number objects: by their values where all can be numbers, else from 1 in ascending order.
+
+    Args:
+        values: of the objects in mask files, 1 to 65535.
+        known: numbers that some values have already.
+
+    Returns:
+        The number of each value, of the known ones too; above 255 only if there are so many.
+    """
+    numbers = dict(known)
+    kept = max([*values, *known], default=0) <= MAX_OBJECT_ID and all(each == known[each] for each in known)
+    for value in sorted(set(values) - set(known)):
+        taken = set(numbers.values())
+        numbers[value] = value if kept else next(number for number in count(1) if number not in taken)
+    return numbers
+
+
+def renumbered(name: Path, labels: Labels, numbers: Mapping[int, int], reason: str) -> np.ndarray:
+    """Give objects other numbers, and log them with the reason.
+
+    Args:
+        name: of the mask, for the line.
+        labels: with one of the values at least.
+        numbers: by value; nothing is done if all are the same.
+        reason: begins the line.
+
+    Returns:
+        (H, W) uint8.
+    """
+    if all(numbers[each] == each for each in labels.object_ids):
+        return labels.values
+    lut = np.zeros(max(numbers) + 1, np.uint8)
+    lut[list(numbers)] = list(numbers.values())
+    told = [f"{numbers[each]} (was {each})" for each in labels.object_ids[:_MOST_TOLD]]
     more = f" and {len(labels.object_ids) - _MOST_TOLD} more" if len(labels.object_ids) > _MOST_TOLD else ""
-    _log.warning("%s: numbers above %d, so its objects are %s%s", path, MAX_OBJECT_ID, ", ".join(told), more)
+    _log.warning("%s: %s, so its objects are %s%s", name, reason, ", ".join(told), more)
     return lut[labels.values]
 
 

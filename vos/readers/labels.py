@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -15,16 +15,25 @@ import numpy as np
 from ..errors import InputError, parameter
 from ..grey_masks import MIDDLE, NEAR_BLACK, NEAR_WHITE, forms_areas, has_soft_edges, meaning_of, to_8_bits
 from ..palette import davis_palette
-from ..structures import object_ids_of, value_counts
-from .colours import SAME_COLOUR, flat_colours, number_colours, numbers_note
+from ..structures import MAX_OBJECT_ID, object_ids_of, value_counts
+from .colours import SAME_COLOUR, flat_colours, number_colours, numbers_note, unpack
 from .limits import MAX_PIXELS
 from .mask_files import MaskPicture, open_mask
 
 _VOID = 255
 """Index of pixels that belong to nothing, as in DAVIS 2017 and PASCAL VOC."""
 
+WHITES = (_VOID, 65535)
+"""Grey values, of 8 and 16 bits, that are white rather than the number of an object."""
+
+_WHITE = 0xFFFFFF
+"""The colour white."""
+
 _BACKGROUND = 32
 """Brightest channel of a palette's first colour up to which it is the background."""
+
+_DRAWN_SHARE = 0.6
+"""Least share of a cut-out's pixels that show a flat colour to the bit where flat colours were drawn."""
 
 Kind = Literal["numbers", "one object", "colours"]
 """How a file was read: its values are the objects' numbers; it shows one object; its colours were numbered."""
@@ -42,6 +51,8 @@ class Labels:
         kind: how the file was read. Files of one sequence may differ: of numbers 2 and 5 in grey, a frame with
             object 2 alone has two values, which are one object.
         colours: numbers of the colours, 0xRRGGBB, where these were numbered.
+        grey: the one grey value beside black, of the file's only object; None: the file shows something else.
+        coloured: whether the file was read by its colours, also those of the DAVIS palette.
     """
 
     values: np.ndarray
@@ -50,6 +61,8 @@ class Labels:
     notes: tuple[str, ...] = ()
     kind: Kind = "numbers"
     colours: Mapping[int, int] = field(default_factory=dict)
+    grey: int | None = None
+    coloured: bool = False
 
 
 def read_labels(
@@ -63,7 +76,8 @@ def read_labels(
             that are at least as opaque.
         max_pixels: larger files are refused before they are decoded.
         like: labels of another file of the same sequence. Where that file has numbers, one grey value beside black is
-            a number too, unless it is white; and its colours keep their numbers.
+            a number too, unless it is white. Its colours keep their numbers, and where it tells objects apart by
+            colour, grey in a colour image is the colour of one, but white only if that file shows it.
 
     Raises:
         InputError: the file cannot be read or understood.
@@ -78,6 +92,35 @@ def read_labels(
     if picture.palette is not None:
         return reading.indexed(picture)
     return reading.shown(picture.values, picture.alpha)
+
+
+def number_among(path: Path, labels: Labels, known: Sequence[int], are_numbers: bool) -> Labels:
+    """Give the only object of a file the number that it has among the objects of other files of the sequence.
+
+    One grey value beside black is that number, unless it is white and no object is called so. All else, such as white
+    or a cut-out, is the one object that the others show.
+
+    Args:
+        path: of the file, for messages.
+        labels: of the file; they are returned as they are if they tell objects apart or show none.
+        known: numbers of the objects in the other files; none: they tell no objects apart either.
+        are_numbers: whether the other files hold numbers rather than colours.
+
+    Raises:
+        InputError: the others show several objects, and nothing says which of them this is.
+    """
+    if labels.kind != "one object" or not labels.object_ids or not known:
+        return labels
+    number = labels.grey if are_numbers else None
+    if number is None or (number in WHITES and number not in known):
+        if len(known) > 1:
+            raise InputError(
+                f"{path}: one object in a single colour, but the other masks have several; save it with the number or"
+                " the colour that the object has there"
+            )
+        number = known[0]
+    values = (labels.values > 0) * np.array(number, np.uint16 if number > MAX_OBJECT_ID else np.uint8)
+    return replace(labels, values=values, object_ids=(number,), kind="numbers" if are_numbers else "colours")
 
 
 def _one_object(inside: np.ndarray, *notes: str) -> Labels:
@@ -143,9 +186,9 @@ class _Reading:
             return self._see_through(values, alpha)
         if values.ndim == 2:
             return self._grey(values)
-        if np.all(values == values[..., :1]):
+        if np.all(values == values[..., :1]) and not self._is_coloured(values):
             return self._grey(np.ascontiguousarray(values[..., 0]))
-        if _spread(values) <= SAME_COLOUR:
+        if _spread(values) <= SAME_COLOUR and not self._is_coloured(values):
             grey = values.max(axis=2)
             if len(np.unique(grey)) > 2 and meaning_of(grey) == "one object":
                 return self._black_and_white(grey)
@@ -161,19 +204,27 @@ class _Reading:
         if np.all(values == values[0, 0]) or not seen.any() or (values.ndim == 2 and np.all(seen == seen[0])):
             return _one_object(inside, *notes)
         opaque = np.where(inside if values.ndim == 2 else inside[..., None], values, values.dtype.type(0))
-        if self._is_flat(opaque):
+        if self._is_flat(opaque, inside):
             labels = self.shown(opaque, None)
             return replace(labels, notes=(*notes, *labels.notes))
         return _one_object(inside, f"{self.path}: a cut-out, so its opaque part is one object", *notes[1:])
 
     @staticmethod
-    def _is_flat(values: np.ndarray) -> bool:
-        """Tell whether grey values (H, W) or colours (H, W, 3) are flat, as those of objects, rather than a picture."""
+    def _is_flat(values: np.ndarray, inside: np.ndarray) -> bool:
+        """Tell whether grey values (H, W) or colours (H, W, 3) are flat where they are opaque, (H, W) bool.
+
+        Of flat colours with soft edges most pixels show one of them; a picture has a few such pixels at most.
+        """
         if values.ndim == 3:
             try:
-                return not flat_colours(Path(), values)[2]
+                colours, places, snapped = flat_colours(Path(), values)
             except InputError:
                 return False
+            if not snapped:
+                return True
+            shown = unpack(colours)[places]
+            same = inside & shown.any(axis=2) & (shown == values).all(axis=2)
+            return bool(np.count_nonzero(same) >= _DRAWN_SHARE * np.count_nonzero(inside))
         return int(np.count_nonzero(value_counts(values))) <= 2 or meaning_of(values) == "numbers"
 
     def _grey(self, values: np.ndarray) -> Labels:
@@ -182,7 +233,8 @@ class _Reading:
         low, high = int(levels[0]), int(levels[-1])
         if len(levels) == 2 and (not self.is_jpeg or (low <= NEAR_BLACK and high >= NEAR_WHITE)):
             is_number = self._has_numbers(high) and low == 0 and not self.is_jpeg
-            return self._numbers(values, void=False) if is_number else _one_object(values == high)
+            labels = self._numbers(values, void=False) if is_number else _one_object(values == high)
+            return replace(labels, grey=high) if low == 0 and not self.is_jpeg else labels
         meaning = meaning_of(values) if len(levels) > 2 else "numbers"
         if meaning == "one object":
             return self._black_and_white(values)
@@ -196,7 +248,14 @@ class _Reading:
     def _has_numbers(self, value: int) -> bool:
         """Tell whether a grey value beside black is a number, as in another file of the sequence."""
         like = self.like
-        return like is not None and like.kind == "numbers" and (value in like.object_ids or value != _VOID)
+        return like is not None and like.kind == "numbers" and (value in like.object_ids or value not in WHITES)
+
+    def _is_coloured(self, rgb: np.ndarray) -> bool:
+        """Tell whether grey is the colour of an object, as others in the sequence are; white must be known as one."""
+        like = self.like
+        if like is None or not like.coloured or len(like.object_ids) < 2:
+            return False
+        return _WHITE in like.colours or rgb.max() < 255
 
     def _black_and_white(self, values: np.ndarray) -> Labels:
         """Cut grey values (H, W) in the middle."""
@@ -249,8 +308,8 @@ class _Reading:
             notes.append(f"{self.path}: its soft or compressed edges are taken for the nearest of its flat colours")
         if is_davis:
             labels = self._numbered(values, void=True) if snapped else self._numbers(values, void=True)
-            return replace(labels, notes=tuple(notes))
+            return replace(labels, notes=tuple(notes), coloured=True)
         if len(colours) > 2:
             notes.append(numbers_note(self.path, numbers))
         kind: Kind = "colours" if len(colours) > 2 or known else "one object"
-        return Labels(values, object_ids_of(values), None, tuple(notes), kind, numbers)
+        return Labels(values, object_ids_of(values), None, tuple(notes), kind, numbers, coloured=True)

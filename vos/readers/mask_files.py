@@ -123,8 +123,8 @@ def _pixels(image: Image, bit_depth: int, is_jpeg: bool) -> MaskPicture:
         indices = np.array(image)
         return MaskPicture(indices, palette, _alpha_of_indices(indices, transparent), is_jpeg)
     values = np.array(image)
-    if values.dtype == np.bool_:
-        values = values.astype(np.uint8)
+    if values.dtype == np.bool_:  # 1 bit is black and white, not the numbers 0 and 1
+        values = values * np.uint8(255)
     elif values.dtype == np.int32:  # 16 bits, as older decoders deliver them
         values = values.clip(0, 65535).astype(np.uint16)
     if values.ndim == 3 and values.shape[2] in (2, 4):

@@ -34,8 +34,10 @@ def fit_labels(name: str | Path, labels: np.ndarray, frame_size: tuple[int, int]
         (H, W) uint8.
 
     Raises:
-        InputError: the size is refused, the mask lies on its side, or an object vanishes.
+        InputError: the size is refused, the mask lies on its side, an object vanishes, or ``resize`` is none of these.
     """
+    if resize and resize not in (True, "crop", "pad", "stretch"):
+        raise InputError(f"{parameter('resize_mask', resize)}: must be False, True, crop, pad or stretch")
     size = labels.shape[0], labels.shape[1]
     if size == frame_size:
         return labels

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import av
 import numpy as np
 from av.filter import Graph
-from av.sidedata.sidedata import SideDataContainer
+from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.frame import VideoFrame
 
 from ..errors import InputError
@@ -133,6 +133,17 @@ def side_data(frame: VideoFrame, name: str) -> bytes | None:
         if entry.type.name == name:
             return bytes(entry)
     return None
+
+
+def _unknown_type(kind: type[Type], number: object) -> Type:
+    """Stand in for a type of side data that PyAV does not know, at which it would refuse all that the frame has."""
+    unknown = object.__new__(kind)
+    unknown._name_ = "UNKNOWN"
+    unknown._value_ = number  # type: ignore[assignment]
+    return unknown
+
+
+Type._missing_ = classmethod(_unknown_type)  # type: ignore[assignment]  # asked by an Enum for unknown values
 
 
 def deinterlaced(frames: Iterable[VideoFrame]) -> Generator[VideoFrame, None, None]:

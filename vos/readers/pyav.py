@@ -8,11 +8,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import av
+import numpy as np
 from av.container import InputContainer
 
 from ..errors import InputError
 from .decoding import Decoder, Decoding, Probe, no_video, refuse_text, size_limit, video_stream
+from .depth import depth_of
 from .limits import MAX_PIXELS
+from .pictures import read_picture
+from .pixels import Turn
 from .source import SourceFrame
 
 _log = logging.getLogger(__name__)
@@ -35,6 +39,9 @@ _ONE_FRAME_PER_PACKET = (
 _MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip")
 """Kinds of box with which mp4 and mov files begin."""
 
+_TIFF_HEADS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""First bytes of a TIFF or BigTIFF."""
+
 
 def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Probe:
     """Open a file and decode its first frame, to learn what the file states.
@@ -43,11 +50,21 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> Probe:
         InputError: it is no video, is damaged, or has no video stream or no frames.
     """
     with _open(path, max_pixels) as container:
-        return Decoding(container, str(path), max_pixels=max_pixels).probe
+        try:
+            return Decoding(container, str(path), max_pixels=max_pixels).probe
+        except InputError as error:
+            if _is_animated_webp(_head(path)):
+                raise InputError(
+                    f"{path}: is an animated WebP, which FFmpeg does not decode; save it as a gif or an APNG, or its "
+                    "pictures in a folder"
+                ) from error
+            raise
 
 
 class PyAVSource:
     """A video file as a :class:`~vos.readers.source.SeekableSource`, decoded by PyAV.
+
+    A TIFF is a video of one frame, which is decoded as in a folder: FFmpeg decodes some kinds wrongly.
 
     Attributes:
         damaged: number of packets found damaged in the last pass, see :class:`~vos.readers.decoding.Decoding`.
@@ -56,7 +73,8 @@ class PyAVSource:
     def __init__(self, path: Path, max_pixels: int = MAX_PIXELS) -> None:
         self._path = path
         self._max_pixels = max_pixels
-        stated = probe(path, max_pixels)
+        self._still = _tiff(path, max_pixels)
+        stated = probe(path, max_pixels) if self._still is None else Probe(None, self._still.shape[:2], 1, None, Turn())
         if stated.streams > 1:
             _log.warning(
                 "%s: has %d video streams; the one that plays longest is read (number %d)",
@@ -76,6 +94,10 @@ class PyAVSource:
             TruncatedVideoError: the file breaks off, or is damaged up to its end.
             InputError: the frame size changes.
         """
+        if self._still is not None:
+            if start_s <= 0:
+                yield SourceFrame(0.0, self._still.copy)
+            return
         with _open(self._path, self._max_pixels) as container:
             try:
                 decoding = Decoding(container, str(self._path), start_s=start_s, max_pixels=self._max_pixels)
@@ -90,6 +112,8 @@ class PyAVSource:
 
     def times(self) -> list[float] | None:
         """Read the times of all frames, in seconds, from the packets; None if only decoding can tell them."""
+        if self._still is not None:
+            return [0.0]
         found: list[int] = []
         with _open(self._path, self._max_pixels) as container:
             stream = video_stream(container, str(self._path), self._max_pixels)
@@ -120,6 +144,26 @@ def open_source(path: Path, max_pixels: int = MAX_PIXELS) -> PyAVSource:
     return PyAVSource(path, max_pixels)
 
 
+def _tiff(path: Path, max_pixels: int) -> np.ndarray | None:
+    """Decode a TIFF to RGB, (H, W, 3) uint8, as it is in a folder; None: it is another file.
+
+    Raises:
+        InputError: it is damaged, too large, or of a kind that is not decoded.
+    """
+    if _head(path)[:4] not in _TIFF_HEADS:
+        return None
+    try:
+        picture = read_picture(path, max_pixels)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read as an image ({error}); replace it") from error
+    depth = depth_of(picture.values)
+    if depth is not None:
+        _log.warning("%s: %s", path, depth.describe())
+    if picture.several:
+        _log.warning("%s: holds several pictures; the first is used", path)
+    return picture.rgb(depth, path)
+
+
 def _open(path: Path, max_pixels: int) -> InputContainer:
     """Open a container, with decoders limited to frames of ``max_pixels``.
 
@@ -147,10 +191,15 @@ def _open(path: Path, max_pixels: int) -> InputContainer:
     return container
 
 
+def _is_animated_webp(head: bytes) -> bool:
+    """Tell by the first bytes of a file whether it is a WebP of several pictures."""
+    return head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X" and bool(head[20:21] and head[20] & 2)
+
+
 def _head(path: Path) -> bytes:
-    """Read the first 12 bytes, which hold the first box of an mp4."""
+    """Read the first 21 bytes, which hold the first box of an mp4, or what a WebP is."""
     try:
         with path.open("rb") as file:
-            return file.read(12)
+            return file.read(21)
     except OSError as error:
         raise InputError(f"{path}: cannot be opened ({error.strerror}); check the path") from error

@@ -30,13 +30,14 @@ _FORM = "give PHOTO=MASK, such as dog.jpg=dog.png, or PHOTO@X0,Y0,X1,Y1"
 
 
 def read_references(
-    references: ReferenceLike | Iterable[ReferenceLike], max_pixels: int = MAX_PIXELS
+    references: ReferenceLike | Iterable[ReferenceLike], max_pixels: int = MAX_PIXELS, threshold: int | None = None
 ) -> list[Reference]:
     """Read references; one file with several numbers gives one reference of each object.
 
     Args:
         references: one, or several.
         max_pixels: larger pictures and masks are refused before they are decoded.
+        threshold: pixels of a mask file that are at least as bright are one object; None: the mask itself tells.
 
     Raises:
         InputError: there is none, a text is of another form, a file cannot be read, a picture has another size than
@@ -45,7 +46,9 @@ def read_references(
     given = [references] if isinstance(references, (str, Reference)) else list(references)
     if not given:
         raise InputError(f"{parameter('references')}: none was given; {_FORM}")
-    read = [one for each in given for one in ([each] if isinstance(each, Reference) else _read(str(each), max_pixels))]
+    read: list[Reference] = []
+    for each in given:
+        read += [each] if isinstance(each, Reference) else _read(str(each), max_pixels, threshold)
     return sorted(read, key=lambda each: each.object_id)
 
 
@@ -76,20 +79,20 @@ def load_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return picture.rgb(depth_of(picture.values), path)
 
 
-def _read(text: str, max_pixels: int) -> list[Reference]:
+def _read(text: str, max_pixels: int, threshold: int | None) -> list[Reference]:
     """Read the references of one text."""
     photo, mask, box, number = _parts(text)
     rgb = load_rgb(Path(photo), max_pixels)
     size = rgb.shape[0], rgb.shape[1]
     if mask is None:
         return [Reference(rgb, None, number or 1, Hint(box=box), name=photo)]
-    labels = read_labels(mask, max_pixels=max_pixels)
+    labels = read_labels(mask, threshold=threshold, max_pixels=max_pixels)
     if labels.values.shape != size:
         raise InputError(
             f"{mask}: {size_text(labels.values.shape)}, but its picture {photo} is {size_text(size)};"
             " give a mask of the same size"
         )
-    first = load_first_mask([mask], size, max_pixels=max_pixels)
+    first = load_first_mask([mask], size, threshold=threshold, max_pixels=max_pixels)
     return [Reference(rgb, own, one, name=photo) for one, own in _numbered(mask, first, number)]
 
 
@@ -133,7 +136,13 @@ def _mask_of(text: str) -> str:
 
 
 def _split(text: str) -> tuple[str, str | None]:
-    """Split ``PHOTO=MASK`` at the sign that leaves a file on its left, as names may hold the sign too."""
+    """Split ``PHOTO=MASK`` at the sign that leaves a file on its left, as names may hold the sign too.
+
+    ``PHOTO@BOX`` with a file on its left is not split.
+    """
+    boxed = _BOX.match(text)
+    if boxed is not None and "=" not in boxed[2] and Path(boxed[1]).is_file():
+        return text, None
     places = [index for index, letter in enumerate(text) if letter == "="]
     for place in places:
         if place and text[place + 1 :] and Path(text[:place]).is_file():
