@@ -13,6 +13,7 @@ and its annotation have the same.
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,10 @@ from ..errors import InputError, parameter
 from ..readers.first_mask import load_first_mask
 from ..readers.images import image_paths
 from ..structures import FirstMask
-from .mask_folder import foreground
+from .mask_folder import foreground, mask_paths, natural
+
+_PAIR = re.compile(r"/?JPEGImages/(?:[^/]+/)?([^/]+)/[^/]+\s+/?Annotations/")
+"""Start of a line of a set of DAVIS 2016: a picture and its annotation, below the folder of the sequence."""
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,20 @@ class Davis:
         images, annotations = self.folders(name)
         return load_first_mask([annotations / f"{frame_names(images)[0]}.png"], frame_size)
 
+    def check(self, name: str) -> None:
+        """Check a sequence's folders before anything is tracked.
+
+        Raises:
+            InputError: the first frame has no annotation, or an annotation no picture.
+        """
+        images, annotations = self.folders(name)
+        frames, paths = frame_names(images), mask_paths(annotations)
+        if frames[0] not in paths:
+            raise InputError(f"{annotations / frames[0]}.png: no such annotation; the first frame needs one")
+        stray = sorted(set(paths) - set(frames), key=natural)
+        if stray:
+            raise InputError(f"{paths[stray[0]]}: no picture of this name in {images}; annotations are matched by name")
+
     def read(self, name: str) -> Sequence:
         """Read all frames and annotations of a sequence.
 
@@ -175,17 +193,21 @@ def chosen_names(options: argparse.Namespace) -> list[str]:
 
 
 def listed(path: Path) -> list[str]:
-    """Names in a file that lists sequences.
+    """Names in a file that lists sequences, one on each line; empty lines and those that begin with # are left out.
+
+    A line of DAVIS 2016, ``/JPEGImages/480p/dog/00000.jpg /Annotations/480p/dog/00000.png``, stands for its sequence.
 
     Raises:
         InputError: it cannot be read, is no text, or lists none.
     """
     try:
-        names = path.read_text(encoding="utf-8-sig").split()
+        lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: is no text; a set is a text file with a sequence on each line") from error
+    pairs = ((_PAIR.match(line), line) for line in lines if line and not line.startswith("#"))
+    names = list(dict.fromkeys(pair[1] if pair else line for pair, line in pairs))
     if not names:
         raise InputError(f"{path}: lists no sequence; a set is a text file with a sequence on each line")
     return names

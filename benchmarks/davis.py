@@ -4,8 +4,9 @@
     vos-davis --davis DAVIS_ROOT --year 2017 --set val --evaluate-only results
 
 Writes masks in the form that the official evaluation and its server take. Skips sequences whose
-masks are complete, and refuses if other options or weights made them. Scores go to ``global_results-<set>.csv``,
-``per-sequence_results-<set>.csv`` and ``report.html`` beside the masks.
+masks are complete, and refuses if other options, weights, pictures or first annotations made them. Scores go to
+``global_results-<set>.csv``, ``per-sequence_results-<set>.csv`` and ``report.html`` beside the masks; those of
+``--sequences`` have names of their own.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ..engine.session import Session
 from ..errors import InputError, OutputError, parameter
 from ..files import output_errors
 from ..folder_lock import FolderLock
+from ..readers.images import image_paths
 from ..readers.open import open_reader
 from ..readers.prefetch import prefetch
 from ..structures import FirstMask, Frame, Result
@@ -37,10 +39,10 @@ from ..writers.thread import WriterThread
 from . import dataset
 from .annotations import Predictions, Truth
 from .dataset import Davis
-from .mask_folder import mask_paths, natural
+from .mask_folder import natural
 from .models import Models
 from .report import Shown, write_report
-from .same_results import RECORD, check_same_results
+from .same_results import RECORD, check_same_inputs, check_same_results, fingerprint_inputs, recorded_inputs
 from .scoring import ObjectScore, global_scores, score_sequence
 
 DEFAULTS = {"tracker": "persam-f", "model": "lite", "prior": "same"}
@@ -70,13 +72,19 @@ def run(options: argparse.Namespace) -> int:
         if not name.isprintable() or name.startswith(".") or set(name) & set("/\\"):
             asked = f"{parameter('set')} and {parameter('sequences')}"
             raise InputError(f"{name!r}: is no name of a sequence, but leads elsewhere; look at {asked}")
+    if options.max_frames is not None and options.max_frames < 1:
+        raise InputError(f"{parameter('max_frames')} {options.max_frames}: must be 1 or more")
     results = options.evaluate_only or options.output
-    if not options.evaluate_only:
-        track_all(options, names)
+    truths: dict[str, Truth] = {}
+    if options.output or not options.official:
+        davis = Davis.chosen(options)
+        truths = {name: Truth(davis.annotations(name), options.year, options.threshold) for name in names}
+    if options.output:
+        track_all(options, truths)
     if options.official:
         evaluate_officially(options, results)
     else:
-        evaluate(options, names, results)
+        evaluate(options, truths, results)
     return 0
 
 
@@ -115,30 +123,44 @@ def set_name(options: argparse.Namespace) -> str:
     return Path(options.set).stem
 
 
-def track_all(options: argparse.Namespace, names: list[str]) -> None:
+def scored_name(options: argparse.Namespace) -> str:
+    """Name of what is scored in the names of tables: the set, or ``sequences`` for those of ``--sequences``."""
+    return "sequences" if options.sequences else set_name(options)
+
+
+def track_all(options: argparse.Namespace, truths: Mapping[str, Truth]) -> None:
     """Track the sequences that are not complete, and print a line for each.
 
     Raises:
         OutputError: a folder to write to is a link, another run writes there, or a mask cannot be written.
-        VosError: a sequence or a model is missing or unusable, or masks there were made with other options or weights.
+        VosError: a sequence or a model is missing or unusable, or masks there were made with other options or weights,
+            or from other pictures or annotations.
     """
-    for path in (options.output / each for name in names for each in (name, f".{name}{PARTIAL}")):
+    for path in (options.output / each for name in truths for each in (name, f".{name}{PARTIAL}")):
         if path.is_symlink():
             raise OutputError(f"{path}: is a link, so that files would be written elsewhere; remove it")
-    todo = [name for name in names if not is_complete(options, name)]
-    if len(todo) < len(names):
-        print(f"{len(names) - len(todo)} of {len(names)} sequences are complete already")
+    todo = [name for name in truths if not is_complete(options, name)]
+    if len(todo) < len(truths):
+        print(f"{len(truths) - len(todo)} of {len(truths)} sequences are complete already")
+    davis = Davis.chosen(options)
     for name in todo:
-        check_sequence(Davis.chosen(options), name)
+        davis.check(name)
+    inputs = {name: inputs_of(davis, truth) for name, truth in truths.items()}
+    check_same_inputs(options.output, {name: inputs[name] for name in truths if name not in todo})
     models = Models.load(options.model, options.device, options.dtype)
     check_same_results(options.output, vars(options), new_session(models, options))
     if todo:
         with FolderLock(options.output, "vos-davis"):
-            track_each(options, models, todo)
+            track_each(options, models, {name: inputs[name] for name in todo})
 
 
-def track_each(options: argparse.Namespace, models: Models, todo: list[str]) -> None:
+def track_each(options: argparse.Namespace, models: Models, todo: Mapping[str, str]) -> None:
     """Track sequences into the result folder, which is locked, and print a line for each.
+
+    Args:
+        options: of the command.
+        models: loaded.
+        todo: fingerprint of each sequence, see :func:`inputs_of`.
 
     Raises:
         OutputError: a mask cannot be written.
@@ -146,15 +168,17 @@ def track_each(options: argparse.Namespace, models: Models, todo: list[str]) -> 
     """
     session = new_session(models, options)
     frames, began = 0, time.perf_counter()
-    write_run_record(options.output / RECORD, vars(options), session, frames, 0, "begun")
+    inputs = recorded_inputs(options.output) | dict(todo)
+    write_run_record(options.output / RECORD, vars(options), session, frames, 0, "begun", inputs=inputs)
+    names = list(todo)
     for name, count, seconds in (
-        tracked(models, options, todo) if options.ray is None else tracked_on_ray(options, todo)
+        tracked(models, options, names) if options.ray is None else tracked_on_ray(options, names)
     ):
         frames += count
         print(f"{name}: {count} frames, {count / seconds:.1f} frames/s", flush=True)
     spent = time.perf_counter() - began
     print(f"{frames} frames in {spent:.0f} s, {frames / spent:.1f} frames/s")
-    write_run_record(options.output / RECORD, vars(options), session, frames, spent, "finished")
+    write_run_record(options.output / RECORD, vars(options), session, frames, spent, "finished", inputs=inputs)
 
 
 def new_session(models: Models, options: argparse.Namespace) -> Session:
@@ -270,19 +294,14 @@ def given_frames(truth: Truth, frames: list[str]) -> dict[int, str]:
     return {position[name]: name for name in truth.introductions.values() if name in position}
 
 
-def check_sequence(davis: Davis, name: str) -> None:
-    """Check a sequence's folders before anything is tracked.
+def inputs_of(davis: Davis, truth: Truth) -> str:
+    """Fingerprint of what a sequence is tracked from: its pictures, and the annotations that first show its objects.
 
     Raises:
-        InputError: the first frame has no annotation, or an annotation no picture.
+        InputError: a file is missing or unreadable, or no annotation holds an object.
     """
-    images, annotations = davis.folders(name)
-    frames, paths = dataset.frame_names(images), mask_paths(annotations)
-    if frames[0] not in paths:
-        raise InputError(f"{annotations / frames[0]}.png: no such annotation; the first frame needs one")
-    stray = sorted(set(paths) - set(frames), key=natural)
-    if stray:
-        raise InputError(f"{paths[stray[0]]}: no picture of this name in {images}; annotations are matched by name")
+    given = {object_id: truth.paths[frame] for object_id, frame in truth.introductions.items()}
+    return fingerprint_inputs(image_paths(davis.images(truth.folder.name)), given)
 
 
 def is_complete(options: argparse.Namespace, name: str) -> bool:
@@ -295,8 +314,8 @@ def is_complete(options: argparse.Namespace, name: str) -> bool:
     return all((options.output / name / f"{frame}.png").is_file() for frame in expected)
 
 
-def evaluate(options: argparse.Namespace, names: list[str], results: Path) -> None:
-    """Score the set; write the tables and the report, and print the scores.
+def evaluate(options: argparse.Namespace, truths: Mapping[str, Truth], results: Path) -> None:
+    """Score the sequences; write the tables and the report, and print the scores.
 
     Raises:
         InputError: a mask or an annotation is missing, or the two do not fit.
@@ -306,20 +325,19 @@ def evaluate(options: argparse.Namespace, names: list[str], results: Path) -> No
         print("no scores: --max-frames left out a part of the sequences")
         return
     davis = Davis.chosen(options)
-    truths = {name: Truth(davis.annotations(name), options.year, options.threshold) for name in names}
     unscored = [name for name, truth in truths.items() if truth.first_annotations_only]
-    if len(unscored) == len(names):
-        count = f"{len(names)} sequence" + "s" * (len(names) > 1)
+    if len(unscored) == len(truths):
+        count = f"{len(truths)} sequence" + "s" * (len(truths) > 1)
         print(f"{count}, no scores: this set has first annotations only; the masks are in {results}")
         return
     scores: list[ObjectScore] = []
     predictions: dict[str, Predictions] = {}
-    for name in names:
+    for name, truth in truths.items():
         if name not in unscored:
-            predictions[name] = Predictions(results / name, truths[name])
-            scores += score_sequence(truths[name], predictions[name], frames=all_frames(davis, truths[name]))
+            predictions[name] = Predictions(results / name, truth)
+            scores += score_sequence(truth, predictions[name], frames=all_frames(davis, truth))
     totals = global_scores(scores)
-    suffix = set_name(options)
+    suffix = scored_name(options)
     write_csv(results / f"global_results-{suffix}.csv", [totals])
     records = [{"Sequence": score.name, "J-Mean": score.j.mean, "F-Mean": score.f.mean} for score in scores]
     write_csv(results / f"per-sequence_results-{suffix}.csv", records)
@@ -328,13 +346,14 @@ def evaluate(options: argparse.Namespace, names: list[str], results: Path) -> No
     def shown(name: str) -> Shown:
         return Shown(davis.pictures(name), truths[name], predictions[name])
 
-    write_report(results / "report.html", title, totals, scores, shown)
+    report = results / ("report-sequences.html" if options.sequences else "report.html")
+    write_report(report, title, totals, scores, shown)
     for score in scores:
         print(f"{score.name:32s} J {score.j.mean:.3f}  F {score.f.mean:.3f}")
     if unscored:
         print(f"not scored, as they have first annotations only: {', '.join(unscored)}; the masks are in {results}")
     print("  ".join(f"{name} {value:.3f}" for name, value in totals.items()))
-    print(f"report: {results / 'report.html'}")
+    print(f"report: {report}")
 
 
 def all_frames(davis: Davis, truth: Truth) -> list[str] | None:

@@ -144,6 +144,33 @@ def test_lines_of_json_take_lists_numbers_and_truth_values(folder: Path) -> None
     assert other.options.hints == [("box", (1, 2, 30, 40)), ("point", (5, 6, True)), ("point", (7, 8, True))]
 
 
+def test_a_key_may_be_in_capitals_and_what_adds_up_may_be_there_twice(folder: Path) -> None:
+    [row] = rows_of("Video,Name,mask,MASK,Options,options\ndog.mp4,rex,dog.png,cat.png,--stride 2,--start 1\n")
+    assert (row.video, row.name, row.options.first_mask) == ("dog.mp4", "rex", ["dog.png", "cat.png"])
+    assert (row.options.stride, row.options.start) == (2, 1)
+
+
+def test_lines_of_json_may_hold_null_and_words(folder: Path) -> None:
+    Path("my dog.png").touch()
+    [row] = rows_of(
+        '{"video": "dog.mp4", "name": null, "options": ["--save", "masks", "--first-mask", "my dog.png"]}', "m.jsonl"
+    )
+    assert (row.name, row.options.save, row.options.first_mask) == ("dog", "masks", ["my dog.png"])
+    [row] = rows_of('{"video": "dog.mp4", "name": 7, "options": null, "mask": "dog.png", "tracker": null}', "m.jsonl")
+    assert (row.name, row.options.tracker) == ("7", "persam-f")
+    for line, message in (
+        ('{"video": null, "mask": "dog.png"}', "m.jsonl:1: no video: no such file"),
+        ('{"video": ["dog.mp4"], "mask": "dog.png"}', 'm.jsonl:1: video: give a text, not ["dog.mp4"]'),
+        ('{"video": "dog.mp4", "name": true, "mask": "dog.png"}', "name: give a text, not true"),
+        ('{"video": "dog.mp4", "options": [["--save", "masks"]]}', "options: give a text, not"),
+        ('{"video": "dog.mp4", "options": ["-o", "x"], "mask": "dog.png"}', "options: '-o' is no option"),
+        ('{"video": "dog.mp4", "options": "--tracker \'x"}', "options "),
+    ):
+        with pytest.raises(InputError) as told:
+            rows_of(line, "m.jsonl")
+        assert message in str(told.value)
+
+
 def test_options_of_the_command_line_hold_for_every_video_and_know_its_name(folder: Path) -> None:
     options = parse_batch(
         [
@@ -163,6 +190,7 @@ def test_options_of_the_command_line_hold_for_every_video_and_know_its_name(fold
     rows = read_rows(options.manifest, options.shared)
     assert [(row.name, row.options.first_mask) for row in rows] == [("cat", ["cat.png"]), ("dog", ["dog.png"])]
     assert rows[0].options.resize_mask is True and rows[0].options.debug == 1
+    assert parse_batch(["*.mp4", "-o", "-out", "--tracker", "persam"]).output == os.path.join(".", "-out")
     assert split(["--resize-mask", "pad", "--", "--odd"]) == (["--", "--odd"], ["--resize-mask=pad"])
 
 
@@ -179,6 +207,15 @@ def test_options_of_the_command_line_hold_for_every_video_and_know_its_name(fold
         ("video,mask,options\ndog.mp4,dog.png,-o x\n", "m.csv:2: options: '-o' is no option"),
         ("video,mask,options\ndog.mp4,dog.png,--tracker 'x\n", "m.csv:2: options"),
         ("video,mask,object\ndog.mp4,dog.png,3\n", "m.csv:2: object: takes no value"),
+        ("video,masks\ndog.mp4,nolabels/\n", "m.csv:2: nolabels/: no such file or folder; check the path of the masks"),
+        ("video,reference\ndog.mp4,nope.jpg=nope.png\n", "m.csv:2: nope.jpg: no such file; check the path of the ref"),
+        ("video,reference\ndog.mp4,dog.png=nope.png#2\n", "m.csv:2: nope.png: no such file; check the path of the"),
+        ("video,reference\ndog.mp4,dog.png\n", "needs the object's mask or box"),
+        ("video,mask,name\ndog.mp4,dog.png,report.csv\n", "m.csv:2: 'report.csv': is the name of a table"),
+        ("video,mask,name\ndog.mp4,dog.png,Tries.3-of-64.csv\n", "is the name of a table of the batch"),
+        ("video,mask,tracker,Tracker\ndog.mp4,dog.png,persam,cutie\n", "m.csv:2: tracker: is given twice"),
+        ("video,video,mask\ndog.mp4,cat.mp4,dog.png\n", "m.csv:2: video: is given twice"),
+        ("video,mask,name,name\ndog.mp4,dog.png,a,b\n", "m.csv:2: name: is given twice"),
         ("video,mask,name\ndog.mp4,dog.png,../x\n", "m.csv:2: '../x': is no name of a folder"),
         ("video,mask\ndog.mp4,dog.png\ndog.mp4,cat.png\n", "m.csv:3: is named dog, as m.csv:2 is"),
         ("video,mask\ndog.mp4,dog.png,oh\n", "m.csv:2: has more cells"),

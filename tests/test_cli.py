@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from vos.command.cli import main
+from vos.command.convert import main as convert
 from vos.command.options import Options, build_parser
 from vos.command.run import destination
 from vos.command.status import with_flags
@@ -93,6 +95,22 @@ def test_save_and_max_frames(clip: Path, tmp_path: Path) -> None:
     assert status == 0
     assert sorted(path.name for path in out.iterdir()) == ["masks", "run.json"]
     assert len(list((out / "masks").iterdir())) == 2
+
+
+def test_frames_of_the_video_and_a_folder_with_a_dash(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """CVAT is told which frames of the video are shown, by a run as by a conversion."""
+    monkeypatch.chdir(tmp_path)
+    more = ("--quiet", "--save", "masks,cvat", "--start", 1, "--stride", 2, "--tracker", "persam")
+    assert run(clip / "video.mp4", "--first-mask", clip / "mask.png", "-o", "-out", *more) == 0
+    written = Path("-out/cvat.xml").read_text()
+    assert set(re.findall(r'frame="(\d)" keyframe="1" outside="0"', written)) == {"1", "3"}
+    assert convert(["./-out", "--to", "cvat", "-o", "-other", "--quiet"]) == 0
+    assert Path("-other/cvat.xml").read_text() == written
+    for wrong in (["-o"], ["-o", "--quiet"]):
+        assert run(clip / "video.mp4", "--first-mask", clip / "mask.png", *wrong) == 2
+        assert "expected one argument" in capfd.readouterr().err
 
 
 def mistakes(clip: Path, tmp_path: Path) -> dict[str, tuple[list[object], str]]:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from vos.benchmarks import davis as command
+from vos.benchmarks.dataset import listed
 from vos.engine.models import new_tracker
 from vos.errors import InputError
 from vos.folder_lock import FolderLock
@@ -274,9 +275,9 @@ def test_black_and_white_truth_is_one_object_in_2017_too(
 ) -> None:
     out = tmp_path / "results"
     assert run(davis, 2017, "--sequences", "cat", "--tracker", "persam", "-o", out) == 0
-    of_2017 = (out / "per-sequence_results-val.csv").read_text()
+    of_2017 = (out / "per-sequence_results-sequences.csv").read_text()
     assert run(davis, 2016, "--sequences", "cat", "--evaluate-only", out) == 0
-    assert (out / "per-sequence_results-val.csv").read_text() == of_2017
+    assert (out / "per-sequence_results-sequences.csv").read_text() == of_2017
     assert "cat_1" in of_2017
 
 
@@ -345,3 +346,88 @@ def test_two_runs_into_one_folder(davis: Path, tmp_path: Path, capsys: pytest.Ca
         assert command.main(["--davis", str(davis), "--year", "2016", "-o", str(tmp_path / "results")]) == 2
     assert "another vos-davis is writing there" in capsys.readouterr().err
     assert not list((tmp_path / "results").iterdir())
+
+
+def test_masks_of_another_truth_are_no_results_of_this_one(
+    davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "results"
+    arguments = ("--tracker", "persam", "-o", out)
+    assert run(davis, 2017, *arguments) == 0
+    moved = davis.rename(tmp_path / "moved")
+    assert run(moved, 2017, *arguments) == 0  # the same data elsewhere
+    first, later = (moved / "Annotations/480p/cup" / f"{number}.png" for number in ("00000", "00003"))
+    with Image.open(later) as image:
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(later)
+    assert run(moved, 2017, *arguments) == 0  # what is given to the tracker is the same
+    before, given = (out / "cup/00003.png").read_bytes(), first.read_bytes()
+    with Image.open(first) as image:
+        image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(first)
+    capsys.readouterr()
+    assert run(moved, 2017, *arguments) == 2
+    error = capsys.readouterr().err
+    assert f"{out / 'cup'}: tracked from other pictures or annotations" in error and error.count("\n") == 1
+    first.write_bytes(given)
+    picture = moved / "JPEGImages/480p/cup/00004.jpg"
+    picture.write_bytes(picture.read_bytes() + b" ")
+    assert run(moved, 2017, *arguments) == 2
+    assert (out / "cup/00003.png").read_bytes() == before
+    shutil.rmtree(out / "cup")
+    assert run(moved, 2017, *arguments) == 0  # tracked again
+
+
+def test_what_one_run_has_recorded_another_one_keeps(
+    davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Masks without a record are taken as they are; each run adds the sequences that it tracks."""
+    out = tmp_path / "results"
+    arguments = ("--tracker", "persam", "--max-frames", 2, "-o", out, "--sequences")
+    assert run(davis, 2017, *arguments, "cat") == 0
+    assert run(davis, 2017, *arguments, "cup") == 0
+    assert set(json.loads((out / "run.json").read_text())["inputs"]) == {"cat", "cup"}
+    picture = davis / "JPEGImages/480p/cat/00001.jpg"
+    picture.write_bytes(picture.read_bytes() + b" ")
+    assert run(davis, 2017, *arguments, "cup") == 0
+    assert run(davis, 2017, *arguments, "cat", "cup") == 2
+    record = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({**record, "inputs": {}}))
+    assert run(davis, 2017, *arguments, "cat", "cup") == 0
+
+
+def test_scores_of_a_part_leave_those_of_the_set(davis: Path, tmp_path: Path) -> None:
+    theirs = shutil.copytree(davis / "Annotations/480p", tmp_path / "theirs")
+    for path in (theirs / "cup").iterdir():
+        Image.fromarray(np.where(labels(path) == 255, 0, labels(path)).astype(np.uint8)).save(path)
+    own = tmp_path / "own.txt"
+    own.write_text("cat\ncup\n")
+    assert run(davis, 2017, "--set", own, "--evaluate-only", theirs) == 0
+    names = [f"{table}-own.csv" for table in ("global_results", "per-sequence_results")] + ["report.html"]
+    before = {name: (theirs / name).read_bytes() for name in names}
+    assert run(davis, 2017, "--set", own, "--sequences", "cat", "--evaluate-only", theirs) == 0
+    assert {name: (theirs / name).read_bytes() for name in names} == before
+    assert "cup" not in (theirs / "per-sequence_results-sequences.csv").read_text()
+    assert "<h2>cat</h2>" in (theirs / "report-sequences.html").read_text()
+
+
+def test_a_set_has_a_sequence_on_each_line(davis: Path, tmp_path: Path) -> None:
+    for kind in ("JPEGImages", "Annotations"):
+        (davis / kind / "480p/cat").rename(davis / kind / "480p/my cat")
+    own = tmp_path / "own.txt"
+    own.write_text("# what I like\n\n  my cat\r\ncup\n")
+    assert listed(own) == ["my cat", "cup"]
+    theirs = shutil.copytree(davis / "Annotations/480p", tmp_path / "theirs")
+    own.write_text("my cat\n")
+    assert run(davis, 2016, "--set", own, "--evaluate-only", theirs) == 0
+    pair = "/JPEGImages/480p/{0}/{1:05d}.jpg /Annotations/480p/{0}/{1:05d}.png\n"
+    own.write_text("".join(pair.format(name, index) for name in ("dog", "my cat") for index in range(3)))
+    assert listed(own) == ["dog", "my cat"]
+    own.write_text("# nothing\n")
+    with pytest.raises(InputError, match="lists no sequence"):
+        listed(own)
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_no_frames_are_refused(davis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int) -> None:
+    assert run(davis, 2016, "--max-frames", count, "-o", tmp_path / "results") == 2
+    told = capsys.readouterr()
+    assert told.err == f"vos-davis: --max-frames {count}: must be 1 or more\n" and not told.out

@@ -135,6 +135,9 @@ def test_several_instances_have_numbers_of_their_own() -> None:
     assert found.object_ids == (1, 1, 1) and found.numbers == (1, 2, 3)
     assert found.areas.tolist() == [400, 100, 25]
     assert [int((found.labels == number).sum()) for number in found.numbers] == [400, 100, 25]
+    specks = [(70, 5 + 4 * index, 2, RED) for index in range(3)]
+    (found,) = vos.find(painted((60, 80), (5, 5, 30, RED), *specks, (50, 30, 4, RED)), red(), many=True)
+    assert found.areas.tolist() == [900, 16]  # what is no larger than a hundredth of the surest is no instance
     (nothing,) = vos.find(painted((30, 30)), red(), many=True)
     assert nothing.numbers == (0,) and nothing.result.object_ids == ()
 
@@ -216,6 +219,79 @@ def test_a_stopped_run_goes_on(
     Path("out/own.txt").write_text("kept")
     assert main([*arguments, "--overwrite", "--save", "csv"]) == 0
     assert Path("out/own.txt").exists() and not Path("out/masks/a1.png").exists()
+
+
+def stopped_at(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
+    """Stop the run once at a picture; return the list of pictures that are looked at, which grows."""
+    looked: list[str] = []
+    find = vos.finder.Finder.find
+
+    def counted(finder: vos.finder.Finder, frame: vos.Frame, path: Path | None = None) -> vos.Found:
+        looked.append(str(path))
+        if Path(str(path)).name == name and looked.count(str(path)) == 1:
+            raise KeyboardInterrupt
+        return find(finder, frame, path)
+
+    monkeypatch.setattr(vos.finder.Finder, "find", counted)
+    return looked
+
+
+def test_pictures_that_are_done_keep_their_names(
+    album: Callable[[], None], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("more").mkdir()
+    Image.fromarray(painted((30, 30), (2, 2, 7, RED))).save("more/a1.png")
+    options = ["--reference", "red.png=mask.png", "-o", "out", "--quiet"]
+    stopped_at(monkeypatch, "b.png")
+    assert main(["photos", *options]) == 130
+    before = Path("out/masks/a1.png").read_bytes()
+    assert main(["more", *options, "--resume"]) == 2
+    assert "out: its run has done photos/a1.png, which is not among the pictures now" in capfd.readouterr().err
+    assert main(["more", "photos", *options, "--resume"]) == 0
+    assert Path("out/masks/a1.png").read_bytes() == before
+    assert [row["name"] for row in rows()] == ["more-a1", "a1", "a10", "b", "c"]
+    assert [row["area"] for row in rows()][:2] == ["49", "400"]
+    assert np.count_nonzero(np.array(Image.open("out/masks/more-a1.png"))) == 49
+
+
+def test_top_is_asked_for_before_a_run_is_finished(
+    album: Callable[[], None], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["photos", "--reference", "red.png=mask.png", "-o", "out", "--quiet", "--resume"]
+    stopped_at(monkeypatch, "b.png")
+    assert main([*arguments, "--top", "3"]) == 130
+    assert main([*arguments, "--top", "1"]) == 0
+    assert [path.name for path in Path("out/top").iterdir()] == ["0001-a1.jpg"]
+    assert main([*arguments, "--top", "1"]) == 0
+    capfd.readouterr()
+    for more, given in (["--top", "2"], "2"), ([], "unset"):
+        assert main([*arguments, *more]) == 2
+        told = capfd.readouterr().err
+        assert f"out: its run was finished with --top 1, not {given}; " in told and told.count("\n") == 1
+    assert [path.name for path in Path("out/top").iterdir()] == ["0001-a1.jpg"]
+
+
+def test_a_threshold_says_what_a_mask_with_soft_edges_shows(
+    album: Callable[[], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    soft = np.zeros((20, 20), np.uint8)
+    soft[4:16, 4:16] = 90
+    soft[5:15, 5:15] = 160
+    soft[7:13, 7:13] = 230
+    Image.fromarray(soft).save("soft.png")
+    arguments = ["photos", "--reference", "red.png=soft.png", "-o", "out", "--quiet"]
+    assert main([*arguments, "--threshold", "150"]) == 0
+    assert {row["object"] for row in rows()} == {"1"} and rows()[0]["area"] == "400"
+    assert main([*arguments, "--threshold", "150", "--resume"]) == 0
+    assert main([*arguments, "--threshold", "80", "--resume"]) == 2
+    assert "begun with --threshold 150, not 80" in capfd.readouterr().err
+    assert main([*arguments[:3], "-o", "other", "--quiet", "--threshold", "240"]) == 2
+    assert "soft.png" in capfd.readouterr().err
+
+
+def test_a_result_folder_may_begin_with_a_dash(album: Callable[[], None]) -> None:
+    assert main(["photos", "--reference", "red.png=mask.png", "-o", "-out", "--quiet"]) == 0
+    assert Path("-out/found.csv").is_file()
 
 
 def test_pictures_are_searched_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:

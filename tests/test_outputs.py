@@ -247,6 +247,48 @@ def test_labelme_is_read_by_supervision(tmp_path: Path) -> None:
     assert [shape["group_id"] for shape in page["shapes"]] == [1, 1, 2, 7]  # the square has a speck
 
 
+def thin_labels() -> np.ndarray:
+    """A square; a pixel, an upright pair, a row, both diagonals and an angle beside it."""
+    labels = np.zeros(SIZE, np.uint8)
+    labels[20:30, 20:30] = 1
+    for ys, xs in (([0], [0]), ([3, 4], [9, 9]), ([47], [50, 51, 52, 53]), ([6, 7, 8], [40, 41, 42])):
+        labels[ys, xs] = 1
+    labels[[10, 11, 12], [52, 51, 50]] = 1
+    labels[[40, 41, 41], [5, 5, 6]] = 1
+    return labels
+
+
+@pytest.mark.parametrize("square", [True, False])
+def test_labelme_has_a_polygon_for_each_piece_however_thin(tmp_path: Path, square: bool) -> None:
+    supervision = pytest.importorskip("supervision")
+    labels = thin_labels()
+    labels[20:30, 20:30] = square
+    frame = Frame(0, 0.0, np.zeros((*SIZE, 3), np.uint8))
+    [writer] = open_writers(["labelme"], tmp_path, fps=25, first_frame=frame, object_ids=(1,))
+    writer.write(result_of_labels(frame, (1,), labels, np.ones(1)))
+    writer.close()
+    shapes = json.loads((tmp_path / "labelme/00000.json").read_text())["shapes"]
+    assert {(each["shape_type"], each["group_id"]) for each in shapes} == {("polygon", 1)}
+    assert len(shapes) == 6 + square and len({tuple(each) for each in shapes}) == 1  # all have the same keys
+    folder = str(tmp_path / "labelme")
+    [(_, _, read)] = supervision.DetectionDataset.from_labelme(folder, folder)
+    np.testing.assert_array_equal(read.mask.any(axis=0), labels > 0)
+
+
+@pytest.mark.parametrize("save", ["labelme", "yolo"])
+def test_holes_in_pieces_that_hang_together_at_corners(tmp_path: Path, save: str) -> None:
+    supervision = pytest.importorskip("supervision")
+    labels = (np.random.default_rng(0).random(SIZE) < 0.6).astype(np.uint8)
+    frame = Frame(0, 0.0, np.zeros((*SIZE, 3), np.uint8))
+    [writer] = open_writers([save], tmp_path, fps=25, first_frame=frame, object_ids=(1,))
+    writer.write(result_of_labels(frame, (1,), labels, np.ones(1)))
+    writer.close()
+    if save == "labelme":
+        folder = str(tmp_path / "labelme")
+        [(_, _, read)] = supervision.DetectionDataset.from_labelme(folder, folder)
+        np.testing.assert_array_equal(read.mask.any(axis=0), labels > 0)
+
+
 def test_coco_images_is_read_by_pycocotools(tmp_path: Path) -> None:
     coco = pytest.importorskip("pycocotools.coco")
     write("coco-images", tmp_path, names=NAMES)
@@ -294,6 +336,22 @@ def test_cvat_tracks_as_cvat_reads_them(tmp_path: Path) -> None:
     assert [int(track.get("id")) for track in tracks] == list(range(len(tracks)))
     for index in range(FRAMES):
         np.testing.assert_array_equal(read[index], labels_of(index))
+
+
+@pytest.mark.parametrize(("save", "tag", "key"), [("cvat", "track/mask", "frame"), ("cvat-images", "image", "id")])
+def test_cvat_numbers_frames_as_the_video_does(tmp_path: Path, save: str, tag: str, key: str) -> None:
+    """CVAT does so in a task of the whole video as in one that has a start frame and a step."""
+    first = result_at(0)
+    extras = Extras(start=3, stride=2)
+    [writer] = open_writers([save], tmp_path, fps=25, first_frame=first.frame, object_ids=(1, 2), extras=extras)
+    for index in range(FRAMES):
+        writer.write(result_at(index))
+    writer.close()
+    root = ElementTree.parse(tmp_path / f"{save}.xml").getroot()
+    shown = [each for each in root.findall(tag) if each.get("outside", "0") == "0"]
+    assert sorted({int(each.get(key)) for each in shown}) == [3, 5, 7, 9]
+    task = {name: root.findtext(f"meta/task/{name}") for name in ("size", "start_frame", "stop_frame", "frame_filter")}
+    assert task == {"size": "4", "start_frame": "3", "stop_frame": "9", "frame_filter": "step=2"}
 
 
 def test_cvat_images_as_cvat_reads_them(tmp_path: Path) -> None:

@@ -89,6 +89,17 @@ def test_a_sign_in_a_name(files: Path) -> None:
     assert one.object_id == 1
 
 
+def test_a_sign_in_the_name_of_a_photograph_with_a_box(files: Path) -> None:
+    Path("photo.png").rename("v=2.png")
+    assert files_of("v=2.png@20,20,41,39") == ["v=2.png"]
+    (one,) = read_references("v=2.png@20,20,41,39#5")
+    assert one.object_id == 5 and one.hint is not None and one.hint.box == (20, 20, 41, 39)
+    Path("v").touch()  # the longer name is there, too
+    assert files_of("v=2.png@20,20,41,39") == ["v=2.png"]
+    Path("v=2.png").rename("v@1=2.png")
+    assert files_of("v@1=2.png=mask.png") == ["v@1=2.png", "mask.png"]
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [

@@ -36,6 +36,9 @@ HIDDEN = 0.3
 MOST = 30
 """Most instances of one object that are looked for in one picture."""
 
+SPECK = 0.01
+"""Share of the surest instance's area up to which a further one is taken for what is left over of others."""
+
 
 @dataclass(frozen=True)
 class Found:
@@ -143,14 +146,19 @@ class Finder:
         best = self._look(context)
         instances = list(best)
         taken = np.zeros((len(best), *frame.size), bool)
-        while self._many and len(instances) < MOST * len(best):
+        specks = [SPECK * np.count_nonzero(each.mask) for each in best]
+        for _ in range(MOST - 1 if self._many else 0):
             more = [each.presence >= self.threshold and bool(each.mask.any()) for each in best]
             if not any(more):
                 break
             for row, each in enumerate(best):
                 taken[row] |= each.mask if more[row] else True  # nothing is left to find of the others
             best = self._look(context, taken)
-            instances += [each for each in best if each.presence >= self.threshold and each.mask.any()]
+            instances += [
+                each
+                for each, speck in zip(best, specks, strict=True)
+                if each.presence >= self.threshold and np.count_nonzero(each.mask) > speck
+            ]
         instances.sort(key=lambda each: each.object_id)
         with self._counting:
             for stage, spent in seconds.items():

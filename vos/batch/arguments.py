@@ -84,7 +84,7 @@ def parse_batch(arguments: Sequence[str]) -> BatchOptions:
         own, shared = split(arguments)
     except InputError as error:
         parser.error(str(error))
-    return parser.parse_args(own, namespace=BatchOptions(shared=shared))
+    return parser.parse(own, BatchOptions(shared=shared))
 
 
 def _add_options(parser: argparse.ArgumentParser) -> None:

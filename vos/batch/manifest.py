@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import glob
 import json
+import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..command.option_values import HintAction
 from ..command.options import Options, check_options
 from ..command.run import chosen_outputs
 from ..errors import InputError, VosError
+from ..readers.references import files_of
 from .arguments import REFUSED, flags, read_options, split
 
 Given = list[tuple[str, object]]
@@ -23,6 +27,9 @@ ALIASES = {"mask": "first-mask"}
 
 YES, NO = ("true", "yes", "1", "x"), ("false", "no", "0", "")
 """What switches an option without a value on and off."""
+
+TABLES = re.compile(r"(report|failed|tries)(\.\d+-of-\d+)?\.csv", re.IGNORECASE)
+"""Names of the tables of a batch, beside which the result folders lie."""
 
 SEVERAL = 5
 """Bad rows that are told at most."""
@@ -153,24 +160,32 @@ def _row(origin: str, given: Given, shared: Sequence[str]) -> Row:
     Raises:
         InputError: it cannot be used.
     """
-    known = flags()
     video = name = ""
     own: list[str] = []
+    words: set[str] = set()
     for key, value in given:
-        if key == "video":
-            video = str(value)
-        elif key == "name":
-            name = str(value)
-        elif key == "options":
-            own += _several(str(value))
+        word = key.strip().lower().replace("_", "-")
+        if word in words and not _repeatable(word):
+            raise InputError(f"{word}: is given twice; leave one of the columns out")
+        words.add(word)
+        if word not in ("video", "name", "options"):
+            own += _tokens(key, value)
+        elif value is None:
+            continue
+        elif word == "options":
+            own += _several(value)
+        elif word == "video":
+            video = _text(word, value)
         else:
-            own += _tokens(key, value, known)
+            name = _text(word, value)
     path = Path(video)
     if not video or not path.exists():
         raise InputError(f"{video or 'no video'}: no such file or folder; check the path")
     name = name or (path.resolve().name if path.is_dir() else path.stem)
     if not name.isprintable() or name.startswith(".") or set(name) & set("/\\") or len(name) > 200:
         raise InputError(f"{name!r}: is no name of a folder; give the row a name")
+    if TABLES.fullmatch(name):
+        raise InputError(f"{name!r}: is the name of a table of the batch; give the row another name")
     filled = [each.replace("{name}", name) for each in shared]
     arguments = (video, *filled, *own)
     options = read_options(arguments)
@@ -189,31 +204,64 @@ def _check(options: Options) -> None:
     for mask in (*(options.first_mask or ()), *(path for _, path in options.mask_at)):
         if not Path(mask).is_file():
             raise InputError(f"{mask}: no such mask; check the path")
+    for file in (file for text in options.reference or () for file in files_of(text)):
+        if not Path(file).is_file():
+            raise InputError(f"{file}: no such file; check the path of the reference")
+    if options.masks is not None and not Path(options.masks).exists():
+        raise InputError(f"{options.masks}: no such file or folder; check the path of the masks")
 
 
-def _several(text: str) -> list[str]:
-    """Read options as they are written on a command line.
+def _repeatable(word: str) -> bool:
+    """Tell whether a key of a row may be there twice, as what is given adds up."""
+    if word in ("video", "name", "options"):
+        return word == "options"
+    return isinstance(flags().get(_flag(word)), argparse._AppendAction | HintAction)
+
+
+def _text(key: str, value: object) -> str:
+    """Return a value of a row that is a text; a number will do, too.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise InputError(f"{key}: give a text, not {json.dumps(value)}")
+    return str(value)
+
+
+def _several(value: object) -> list[str]:
+    """Read options as they are written on a command line: one text, or a list of its words.
 
     Raises:
         InputError: they cannot be read, or a row cannot have them.
     """
-    try:
-        own, options = split(shlex.split(text))
-    except ValueError as error:
-        raise InputError(f"options {text!r}: {error}") from error
+    if isinstance(value, list):
+        words = [_text("options", word) for word in value]
+    else:
+        text = _text("options", value)
+        try:
+            words = shlex.split(text)
+        except ValueError as error:
+            raise InputError(f"options {text!r}: {error}") from error
+    own, options = split(words)
     if own:
         raise InputError(f"options: {own[0]!r} is no option of vos-track that a video can have")
     return options
 
 
-def _tokens(key: str, value: object, known: Mapping[str, object]) -> list[str]:
+def _flag(word: str) -> str:
+    """Return the option that a key stands for."""
+    return f"--{ALIASES.get(word, word)}"
+
+
+def _tokens(key: str, value: object) -> list[str]:
     """Return what stands on the command line for a key of a row.
 
     Raises:
         InputError: there is no such option, or it cannot have this value.
     """
-    word = key.strip().lower().replace("_", "-")
-    flag = f"--{ALIASES.get(word, word)}"
+    known = flags()
+    flag = _flag(key.strip().lower().replace("_", "-"))
     if flag in REFUSED:
         raise InputError(f"{key}: is not for a row: {REFUSED[flag]}")
     if flag not in known:
@@ -221,7 +269,7 @@ def _tokens(key: str, value: object, known: Mapping[str, object]) -> list[str]:
             f"{key!r}: no such column; give video, name, mask, options, or an option of vos-track without its dashes"
         )
     if isinstance(value, list) and not _are_numbers(value):
-        return [token for each in value for token in _tokens(key, each, known)]
+        return [token for each in value for token in _tokens(key, each)]
     nargs = getattr(known[flag], "nargs", None)
     text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
     if value is None or (nargs in (0, "?") and text.lower() in NO):

@@ -49,7 +49,7 @@ class ConvertOptions(argparse.Namespace):
     traceback: bool
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Build the parser of the command line; parse into :class:`ConvertOptions`."""
     parser = Parser(
         prog="vos-convert",
@@ -85,9 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: of the command line; None takes them from ``sys.argv``.
     """
-    options = build_parser().parse_args(
-        sys.argv[1:] if arguments is None else list(arguments), namespace=ConvertOptions()
-    )
+    options = build_parser().parse(sys.argv[1:] if arguments is None else arguments, ConvertOptions())
     return exit_status("vos-convert", lambda: convert(options), options.traceback, "the finished files are valid")
 
 
@@ -160,7 +158,7 @@ def _write(options: ConvertOptions, source: ResultFolder, out: Path, names: Sequ
     with suppress(*(() if pixels else (VosError,))):  # the frames themselves are not needed then
         reader = stack.enter_context(source.open_video(video))
     sound = video if options.audio and video is not None and video.is_file() else None
-    extras = Extras({**source.names, **dict(options.name or ())}, sound)
+    extras = Extras({**source.names, **dict(options.name or ())}, sound, source.start, source.stride)
     fps = source.rate_of(reader)
     writers: WriterThread | None = None
     with Progress(source.count, sys.stderr, quiet=options.quiet) as progress:

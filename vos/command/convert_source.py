@@ -51,6 +51,8 @@ class ResultFolder:
     Attributes:
         count: number of frames.
         names: names of objects by id, as the run was given them.
+        start: index in the video of the first frame.
+        stride: frames of the video from one frame to the next.
 
     Raises:
         InputError: it is no such folder.
@@ -68,6 +70,8 @@ class ResultFolder:
             )
         self.count = count
         self.names = {int(number): str(name) for number, name in options.get("name") or ()}
+        self.start = int(options.get("start") or 0)
+        self.stride = int(options.get("stride") or 1)
         self._folder = folder
         self._options = options
         self._frame_names = _texts(record.get("names"))
@@ -102,8 +106,8 @@ class ResultFolder:
         return open_reader(
             found,
             backend=options.get("reader", "pyav"),
-            start=options.get("start", 0),
-            stride=options.get("stride", 1),
+            start=self.start,
+            stride=self.stride,
             max_frames=options.get("max_frames"),
             max_pixels=self._max_pixels,
         )
@@ -111,7 +115,7 @@ class ResultFolder:
     def rate_of(self, reader: SourceReader | None) -> float | None:
         """Return the frames per second of the results: those of the video, else as the table's times have them."""
         if reader is not None:
-            return reader.fps / int(self._options.get("stride") or 1) if reader.fps else None
+            return reader.fps / self.stride if reader.fps else None
         times = [(frame, objects.time_s) for frame, objects in self._table() if objects.time_s is not None]
         if len(times) < 2:
             return None

@@ -17,6 +17,9 @@ Point = tuple[float, float, bool]
 _TAKERS = ("--box", "--point")
 """Options whose value may begin with a minus sign."""
 
+_OUTPUT = ("-o", "--output")
+"""Options whose value may begin with a minus sign, if it is no option itself."""
+
 _BELOW_ZERO = re.compile(r"\s*-\s*(\.?\d|inf|nan)", re.IGNORECASE)
 """Start of a value that argparse would take for an option."""
 
@@ -58,15 +61,16 @@ def protect_values(arguments: Sequence[str], options: Sequence[str]) -> list[str
 
     Returns:
         The arguments: ``--box -2,60,180,150`` becomes ``--box=-2,60,180,150``, and the name of a file that is there
-        becomes a path, such as ``./-dog.mp4``.
+        becomes a path, such as ``./-dog.mp4``, as does the value of ``-o``.
     """
     protected: list[str] = []
     for index, text in enumerate(arguments):
         if text == "--":
             return [*protected, *arguments[index:]]
-        if protected and protected[-1] in _TAKERS and _BELOW_ZERO.match(text):
+        before = protected[-1] if protected else ""
+        if before in _TAKERS and _BELOW_ZERO.match(text):
             protected[-1] += f"={text.lstrip()}"
-        elif text.startswith("-") and not _is_option(text, options) and os.path.exists(text):
+        elif text.startswith("-") and _is_name(text, options, new=before in _OUTPUT):
             protected.append(os.path.join(os.curdir, text))
         else:
             protected.append(text)
@@ -77,6 +81,13 @@ def _is_option(text: str, options: Sequence[str]) -> bool:
     """Tell whether argparse would find an option in an argument: shortened, or with its value behind it."""
     name = text.partition("=")[0]
     return text == "-" or any(option.startswith(name) or option == text[:2] for option in options)
+
+
+def _is_name(text: str, options: Sequence[str], new: bool) -> bool:
+    """Tell whether an argument that begins with ``-`` is the name of a file or folder, perhaps of a new one."""
+    if not new:
+        return not _is_option(text, options) and os.path.exists(text)
+    return text != "-" and text not in options and not (text.startswith("--") and _is_option(text, options))
 
 
 def _numbers(text: str) -> list[float] | None:

@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: of the command line; None takes them from ``sys.argv``.
     """
-    options = build_parser().parse_args(sys.argv[1:] if arguments is None else arguments, namespace=FindOptions())
+    options = build_parser().parse(sys.argv[1:] if arguments is None else arguments, FindOptions())
     return exit_status("vos-find", lambda: run(options), options.traceback, "the finished pictures are valid")
 
 

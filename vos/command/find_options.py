@@ -8,7 +8,7 @@ from pathlib import Path
 from ..readers.limits import MAX_PIXELS
 from ..version import __version__
 from .option_groups import add_model_options, add_reference_option
-from .option_values import Parser, positive
+from .option_values import Parser, positive, threshold
 
 SAVES = ("masks", "overlay", "csv", "coco", "dreambooth")
 """What ``--save`` can name."""
@@ -40,6 +40,7 @@ class FindOptions(argparse.Namespace):
     many: bool
     top: int | None
     presence: float | None
+    threshold: int | None
     max_pixels: int
     tracker: str
     model: str
@@ -53,7 +54,7 @@ class FindOptions(argparse.Namespace):
     traceback: bool
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Build the parser of the command line; parse into :class:`FindOptions`."""
     parser = Parser(
         prog="vos-find",
@@ -65,6 +66,12 @@ def build_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("input")
     group.add_argument("images", metavar="IMAGES", nargs="+", help="picture files of any sizes, folders, or globs")
     add_reference_option(group, required=True)
+    group.add_argument(
+        "--threshold",
+        metavar="T",
+        type=threshold,
+        help="pixels of a mask that are at least as bright are the object, 1 to 255; else the mask itself tells",
+    )
     group.add_argument("--many", action="store_true", help="find several instances of each object")
     group.add_argument(
         "--presence",

@@ -43,7 +43,7 @@ _FILES = ("found.csv", "coco.json", RECORD)
 """Files of a result, beside those of pictures."""
 
 _FREE = ("images", "top")
-"""Options that may differ when a run is resumed, beside those of every run."""
+"""Options that may differ when a stopped run is resumed, beside those of every run."""
 
 
 class FindRun:
@@ -62,7 +62,7 @@ class FindRun:
         self._saves = saves
         self._out = options.output
         self._pictures = list_pictures(options.images, options.max_pixels)
-        self._references = read_references(options.reference, options.max_pixels)
+        self._references = read_references(options.reference, options.max_pixels, options.threshold)
         self._device = pick_device(options.device)
         chosen = {name: value for name, value in vars(options).items() if name not in _FREE}
         files = [file for text in options.reference for file in files_of(text)]
@@ -141,20 +141,28 @@ class FindRun:
             InputError: it holds that of a run with other options or references.
         """
         record = _read_json(self._out / RECORD)
-        before = self._same(record)
-        return before is not None and (record or {}).get("pictures") == [str(each.path) for each in self._pictures]
+        if record is None or self._same(record) is None:
+            return False
+        if record.get("pictures") != [str(each.path) for each in self._pictures]:
+            return False
+        top = self._options.top
+        before = record.get("top", top)
+        if before != top:
+            told = f"{self._out}: its run was finished with --top {before or 'unset'}, not {top or 'unset'}"
+            raise InputError(f"{told}; give the same command line, or begin anew with --overwrite")
+        return True
 
     def _prepared(self) -> dict[str, Entry]:
         """Make the folder ready; return the entries of an earlier run that is gone on with, by path.
 
         Raises:
             OutputError: the folder is not empty, or cannot be written.
-            InputError: it holds a run with other options or references.
+            InputError: it holds a run with other options, references or pictures.
         """
         out, begun = self._out, self._out / FOLDER
         others = [path for path in out.iterdir() if path.name != LOCK]
         if self._options.resume and begun.is_dir() and self._same(_read_json(begun / RECORD)) is not None:
-            return {entry["path"]: entry for entry in read_notes(begun)}
+            return self._done(begun)
         if others and not self._options.overwrite:
             stopped = begun.is_dir() and not self._options.resume
             remedy = "go on with --resume, or begin anew with --overwrite"
@@ -166,6 +174,24 @@ class FindRun:
         with output_errors(begun), atomic_path(begun / RECORD) as partial:
             partial.write_text(json.dumps(self._identity), encoding="utf-8")
         return {}
+
+    def _done(self, begun: Path) -> dict[str, Entry]:
+        """Return the entries that a stopped run left, by path; its pictures keep their names, others get new ones.
+
+        Raises:
+            InputError: one of its pictures is not among those of this run.
+        """
+        done: dict[str, Entry] = {entry["path"]: entry for entry in read_notes(begun)}
+        options, listed = self._options, {str(each.path) for each in self._pictures}
+        for path in done:
+            if path not in listed:
+                raise InputError(
+                    f"{self._out}: its run has done {path}, which is not among the pictures now; give the same command "
+                    "line, or begin anew with --overwrite"
+                )
+        names = {path: entry["name"] for path, entry in done.items()}
+        self._pictures = list_pictures(options.images, options.max_pixels, names)
+        return done
 
     def _remove_earlier(self, begun: Path) -> None:
         """Remove what an earlier run wrote into the folder, and nothing else."""
@@ -205,12 +231,13 @@ class FindRun:
                 shutil.copyfile(source, partial)
 
     def _record(self, entries: Sequence[Entry], finder: Finder, seconds: float) -> None:
-        """Write ``find.json``."""
+        """Write ``run.json``."""
         session = finder.session
         record = {
             **self._identity,
             "outcome": "finished",
             "pictures": [str(each.path) for each in self._pictures],
+            "top": self._options.top,
             "names": [entry["name"] for entry in entries],
             "unreadable": self._unreadable,
             "found_in": sum(any(row["box"] for row in entry["rows"]) for entry in entries),

@@ -26,6 +26,8 @@ def read_given_labels(options: Options, reader: SourceReader) -> LabelSet | None
         options.masks,
         reader.size,
         frame_names=frame_names_of(options.video, options.start, options.stride, options.max_pixels),
+        start=options.start,
+        stride=options.stride,
         resize=options.resize_mask,
         max_pixels=options.max_pixels,
     )
@@ -37,4 +39,4 @@ def read_given_labels(options: Options, reader: SourceReader) -> LabelSet | None
 def extras_of(options: Options) -> Extras:
     """Return what outputs may show beside frames and objects."""
     sound = Path(options.video) if options.audio and os.path.isfile(options.video) else None
-    return Extras(dict(options.name or ()), sound)
+    return Extras(dict(options.name or ()), sound, options.start, options.stride)

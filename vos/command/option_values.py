@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn, TypeVar
 
-from .coordinates import Box, Point
+from .coordinates import Box, Point, protect_values
 
 if TYPE_CHECKING:  # imports torch
     from ..readers.mask_size import Resize
@@ -23,8 +23,20 @@ _RESIZES: tuple[Literal["crop", "pad", "stretch"], ...] = ("crop", "pad", "stret
 """Values of ``--resize-mask``; without one, the mask is scaled."""
 
 
+OptionsT = TypeVar("OptionsT", bound=argparse.Namespace)
+"""The options of a command."""
+
+
 class Parser(argparse.ArgumentParser):
     """Tells a mistake in one line."""
+
+    def parse(self, arguments: Sequence[str], options: OptionsT) -> OptionsT:
+        """Fill in options from arguments; values and names of files may begin with ``-``, see :func:`protect_values`.
+
+        A mistake leaves with status 2 and one line.
+        """
+        flags = [flag for action in self._actions for flag in action.option_strings]
+        return self.parse_args(protect_values(arguments, flags), namespace=options)
 
     def error(self, message: str) -> NoReturn:
         """Print the message and leave with status 2."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import InputError
-from .coordinates import protect_values
 from .option_groups import (
     EPILOG,
     add_input_options,
@@ -102,12 +101,10 @@ def check_options(options: Options) -> None:
 
 def parse_options(arguments: Sequence[str]) -> Options:
     """Parse the arguments of the command line; leave with status 2 and one line if there is a mistake."""
-    parser = build_parser()
-    flags = [flag for action in parser._actions for flag in action.option_strings]
-    return parser.parse_args(protect_values(with_resize(arguments), flags), namespace=Options())
+    return build_parser().parse(with_resize(arguments), Options())
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Build the parser of the command line; parse into :class:`Options`."""
     parser = Parser(
         prog="vos-track",

@@ -35,6 +35,7 @@ def write_run_record(
     faults: Mapping[str, int] | None = None,
     journal: Journal | None = None,
     names: Sequence[str] = (),
+    inputs: Mapping[str, str] | None = None,
 ) -> None:
     """Write the record of a run.
 
@@ -48,6 +49,7 @@ def write_run_record(
         faults: what went wrong with the input without ending the run, by kind.
         journal: journal of the run; knows its inputs, and whether it was resumed.
         names: names of the frames, by which their pictures are named; none if these have numbers.
+        inputs: fingerprints of the inputs of a run without a journal.
 
     Raises:
         OutputError: the file cannot be written.
@@ -58,7 +60,7 @@ def write_run_record(
         "vos_track": __version__,
         "outcome": outcome,
         "options": options,
-        "inputs": journal.inputs if journal else {},
+        "inputs": journal.inputs if journal else dict(inputs or {}),
         "frames": frames,
         "input": dict(faults or {}),
         "seconds": {"total": seconds, **session.seconds},

@@ -1,11 +1,13 @@
 """Writes ``cvat.xml``, "CVAT for video 1.1", and ``cvat-images.xml``, "CVAT for images 1.1", for upload to CVAT.
 
-Masks are kept to the pixel, as runs of pixels outside and inside by turns, row by row in the object's box.
+Masks are kept to the pixel, as runs of pixels outside and inside by turns, row by row in the object's box. Frames are
+numbered as in the video.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Literal
 from xml.sax.saxutils import escape, quoteattr
@@ -32,17 +34,17 @@ class CvatWriter:
         path: of the file.
         layout: which of the two layouts.
         object_ids: the first objects.
-        names: names of objects by id.
+        extras: names of objects, and which frames of the video these are.
 
     Raises:
         OutputError: there is no room for a temporary file.
     """
 
-    def __init__(self, path: Path, layout: Layout, object_ids: Sequence[int], names: Mapping[int, str]) -> None:
+    def __init__(self, path: Path, layout: Layout, object_ids: Sequence[int], extras: Extras) -> None:
         self._path = path
         self._layout = layout
-        self._names = names
-        self._classes = Classes(object_ids, names)
+        self._extras = extras
+        self._classes = Classes(object_ids, extras.names)
         self._spool = Spool(path)
         self._tracks = self._frames = 0
         self._size = (0, 0)
@@ -63,7 +65,7 @@ class CvatWriter:
                 masks.append((object_id, _mask(result.labels == object_id, result.boxes[row].tolist())))
         if self._layout == "video":
             for object_id, mask in masks:
-                self._spool.add(self._track(result.frame.index, object_id, mask))
+                self._spool.add(self._track(self._number(result.frame.index), object_id, mask))
         else:
             self._spool.add(self._image(result.frame, masks))
 
@@ -87,9 +89,13 @@ class CvatWriter:
         finally:
             self._spool.close()
 
+    def _number(self, index: int) -> int:
+        """Return the number of a frame in the video, by which CVAT knows it, also in a task of some frames alone."""
+        return self._extras.start + index * self._extras.stride
+
     def _track(self, frame: int, object_id: int, mask: str) -> str:
         """Return a track with one mask, and with its end where a next frame may be."""
-        label = quoteattr(class_name(object_id, self._names))
+        label = quoteattr(class_name(object_id, self._extras.names))
         begin = f'<track id="{self._tracks}" label={label} group_id="{object_id}" source="file">'
         shapes = [
             f'<mask frame="{frame + later}" keyframe="1" outside="{later}" occluded="0" {mask} z_order="0"></mask>'
@@ -101,13 +107,14 @@ class CvatWriter:
     def _image(self, frame: Frame, masks: Sequence[tuple[int, str]]) -> str:
         """Return a picture with its masks."""
         height, width = frame.size
-        name = quoteattr(frame_stem(frame) + (frame.suffix or ".jpg"))
+        number = self._number(frame.index)
+        name = quoteattr(frame_stem(replace(frame, index=number)) + (frame.suffix or ".jpg"))
         shapes = [
-            f'<mask label={quoteattr(class_name(object_id, self._names))} group_id="{object_id}" source="file"'
+            f'<mask label={quoteattr(class_name(object_id, self._extras.names))} group_id="{object_id}" source="file"'
             f' occluded="0" {mask} z_order="0"></mask>'
             for object_id, mask in masks
         ]
-        begin = f'<image id="{frame.index}" name={name} width="{width}" height="{height}">'
+        begin = f'<image id="{number}" name={name} width="{width}" height="{height}">'
         return begin + "".join(shapes) + "</image>"
 
     def _write_xml(self, file: IO[str]) -> None:
@@ -117,10 +124,12 @@ class CvatWriter:
             f"<label><name>{escape(name)}</name><type>mask</type><attributes></attributes></label>"
             for name in self._classes.names()
         )
+        first, last = self._number(0), self._number(self._frames - 1)
+        step = f"<frame_filter>step={self._extras.stride}</frame_filter>" if self._extras.stride > 1 else ""
         height, width = self._size
         file.write('<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n<meta><task>')
         file.write(f"<name>vos-track</name><size>{self._frames}</size><mode>{mode}</mode><overlap>0</overlap>")
-        file.write(f"<start_frame>0</start_frame><stop_frame>{self._frames - 1}</stop_frame><labels>{labels}</labels>")
+        file.write(f"<start_frame>{first}</start_frame><stop_frame>{last}</stop_frame>{step}<labels>{labels}</labels>")
         file.write(f"<original_size><width>{width}</width><height>{height}</height></original_size></task></meta>\n")
         for line in self._spool.lines():
             file.write(line + "\n")
@@ -151,7 +160,7 @@ def open_cvat(
     Raises:
         OutputError: there is no room for a temporary file.
     """
-    return CvatWriter(out / "cvat.xml", "video", object_ids, extras.names)
+    return CvatWriter(out / "cvat.xml", "video", object_ids, extras)
 
 
 def open_cvat_images(
@@ -162,4 +171,4 @@ def open_cvat_images(
     Raises:
         OutputError: there is no room for a temporary file.
     """
-    return CvatWriter(out / "cvat-images.xml", "images", object_ids, extras.names)
+    return CvatWriter(out / "cvat-images.xml", "images", object_ids, extras)

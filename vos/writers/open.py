@@ -53,7 +53,7 @@ def open_writers(
         fps: frames per second of the video, None if not known.
         first_frame: gives the frame size.
         object_ids: ids of the objects, 1 to 255.
-        extras: names and sound.
+        extras: names, sound, and which frames of the video these are.
 
     Raises:
         InputError: a name is unknown, or an output needs a package that is not installed.

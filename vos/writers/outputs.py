@@ -18,14 +18,18 @@ class Extras:
     Attributes:
         names: names of objects by id; an object without one goes by its number.
         sound: file whose sound is copied into the videos; None: they are silent.
+        start: index in the video of the first frame of the run.
+        stride: frames of the video from one frame of the run to the next.
     """
 
     names: Mapping[int, str] = field(default_factory=dict)
     sound: Path | None = None
+    start: int = 0
+    stride: int = 1
 
 
 NO_EXTRAS = Extras()
-"""Neither names nor sound."""
+"""Neither names nor sound, of a run over all frames."""
 
 
 @dataclass(frozen=True)

@@ -75,18 +75,27 @@ class YoloWriter:
         mask = largest_piece_mask(result.labels == object_id)
         if not mask.any():
             return []
-        alone = replace(result, object_ids=(object_id,), labels=mask.astype(np.uint8) * np.uint8(object_id))
         row = result.object_ids.index(object_id)
         alone = replace(
-            alone,
+            result,
+            object_ids=(object_id,),
             boxes=result.boxes[row : row + 1],
             areas=result.areas[row : row + 1],
             scores=result.scores[row : row + 1],
         )
-        detections = alone.to_supervision()
-        detections.class_id = np.array([number])
-        [line] = self._lines_of(detections, mask.shape, approximation_percentage=0.0)[:1] or [""]
+        try:
+            line = self._polygon(alone, mask, number)
+        except ValueError:  # a hole to which no seam leads, as the piece around it hangs together at corners alone
+            line = self._polygon(alone, _filled(mask), number)
         return [line if len(line.split()) > 5 else _rectangle(number, mask)]
+
+    def _polygon(self, alone: Result, mask: np.ndarray, number: int) -> str:
+        """Return the line of one piece, (H, W) bool, of a result's only object; empty for one that is too thin."""
+        labels = mask.astype(np.uint8) * np.uint8(alone.object_ids[0])
+        detections = replace(alone, labels=labels).to_supervision()
+        detections.class_id = np.array([number])
+        lines: list[str] = self._lines_of(detections, mask.shape, approximation_percentage=0.0)
+        return lines[0] if lines else ""
 
 
 def largest_piece_mask(mask: np.ndarray) -> np.ndarray:
@@ -96,6 +105,14 @@ def largest_piece_mask(mask: np.ndarray) -> np.ndarray:
     pieces, count = ndimage.label(mask, np.ones((3, 3)))
     largest: np.ndarray = mask if count < 2 else pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
     return largest
+
+
+def _filled(mask: np.ndarray) -> np.ndarray:
+    """Return a mask (H, W) bool without holes."""
+    from scipy import ndimage
+
+    without: np.ndarray = ndimage.binary_fill_holes(mask)
+    return without
 
 
 def _rectangle(number: int, mask: np.ndarray) -> str:
