@@ -192,6 +192,11 @@ def chosen_names(options: argparse.Namespace) -> list[str]:
     return list(dict.fromkeys(options.sequences or Davis.chosen(options).set_names(options.set)))
 
 
+def set_name(options: argparse.Namespace) -> str:
+    """Name of the set in file names: a set file's name without its folder and suffix."""
+    return Path(options.set).stem
+
+
 def listed(path: Path) -> list[str]:
     """Names in a file that lists sequences, one on each line; empty lines and those that begin with # are left out.
 

@@ -5,8 +5,8 @@
 
 Writes masks in the form that the official evaluation and its server take. Skips sequences whose
 masks are complete, and refuses if other options, weights, pictures or first annotations made them. Scores go to
-``global_results-<set>.csv``, ``per-sequence_results-<set>.csv`` and ``report.html`` beside the masks; those of
-``--sequences`` have names of their own.
+``global_results-<set>.csv``, ``per-sequence_results-<set>.csv`` and ``report.html`` beside the masks; ``--sequences``
+replaces none that have more sequences.
 """
 
 from __future__ import annotations
@@ -42,7 +42,14 @@ from .dataset import Davis
 from .mask_folder import natural
 from .models import Models
 from .report import Shown, write_report
-from .same_results import RECORD, check_same_inputs, check_same_results, fingerprint_inputs, recorded_inputs
+from .same_results import (
+    RECORD,
+    check_same_inputs,
+    check_same_results,
+    fingerprint_inputs,
+    has_others,
+    recorded_inputs,
+)
 from .scoring import ObjectScore, global_scores, score_sequence
 
 DEFAULTS = {"tracker": "persam-f", "model": "lite", "prior": "same"}
@@ -116,16 +123,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name, value in (DEFAULTS | PRESETS.get(options.preset, {})).items():
         setattr(options, name, getattr(options, name) or value)
     return options
-
-
-def set_name(options: argparse.Namespace) -> str:
-    """Name of the set in file names: a set file's name without its folder and suffix."""
-    return Path(options.set).stem
-
-
-def scored_name(options: argparse.Namespace) -> str:
-    """Name of what is scored in the names of tables: the set, or ``sequences`` for those of ``--sequences``."""
-    return "sequences" if options.sequences else set_name(options)
 
 
 def track_all(options: argparse.Namespace, truths: Mapping[str, Truth]) -> None:
@@ -337,7 +334,9 @@ def evaluate(options: argparse.Namespace, truths: Mapping[str, Truth], results: 
             predictions[name] = Predictions(results / name, truth)
             scores += score_sequence(truth, predictions[name], frames=all_frames(davis, truth))
     totals = global_scores(scores)
-    suffix = scored_name(options)
+    name = dataset.set_name(options)
+    is_part = has_others(results / f"per-sequence_results-{name}.csv", truths)
+    suffix = "sequences" if is_part else name
     write_csv(results / f"global_results-{suffix}.csv", [totals])
     records = [{"Sequence": score.name, "J-Mean": score.j.mean, "F-Mean": score.f.mean} for score in scores]
     write_csv(results / f"per-sequence_results-{suffix}.csv", records)
@@ -346,7 +345,7 @@ def evaluate(options: argparse.Namespace, truths: Mapping[str, Truth], results: 
     def shown(name: str) -> Shown:
         return Shown(davis.pictures(name), truths[name], predictions[name])
 
-    report = results / ("report-sequences.html" if options.sequences else "report.html")
+    report = results / ("report-sequences.html" if is_part else "report.html")
     write_report(report, title, totals, scores, shown)
     for score in scores:
         print(f"{score.name:32s} J {score.j.mean:.3f}  F {score.f.mean:.3f}")
@@ -388,7 +387,9 @@ def evaluate_officially(options: argparse.Namespace, results: Path) -> None:
             f"{parameter('official')} needs the davis2017 package of davis2017-evaluation, which is not on the "
             "package index; leave the option out: the built-in scores are the same to six decimals"
         ) from error
-    evaluation = DAVISEvaluation(davis_root=str(options.davis), task="semi-supervised", gt_set=set_name(options))
+    evaluation = DAVISEvaluation(
+        davis_root=str(options.davis), task="semi-supervised", gt_set=dataset.set_name(options)
+    )
     measured = evaluation.evaluate(str(results))
     for letter in "JF":
         print(f"{letter}-Mean {sum(measured[letter]['M']) / len(measured[letter]['M']):.6f}")

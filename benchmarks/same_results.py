@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,16 @@ def fingerprint_inputs(pictures: Iterable[Path], given: Mapping[int, Path]) -> s
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
     return digest.hexdigest()
+
+
+def has_others(table: Path, names: Collection[str]) -> bool:
+    """Tell whether a table of scores has objects of other sequences than these; one that is not there has none."""
+    try:
+        with table.open(newline="", encoding="utf-8") as file:
+            scored = [row["Sequence"] for row in csv.DictReader(file)]
+    except (OSError, ValueError, KeyError):
+        return False
+    return any(each not in names and each.rpartition("_")[0] not in names for each in scored)
 
 
 def recorded_inputs(results: Path) -> dict[str, str]:

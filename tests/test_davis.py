@@ -275,9 +275,9 @@ def test_black_and_white_truth_is_one_object_in_2017_too(
 ) -> None:
     out = tmp_path / "results"
     assert run(davis, 2017, "--sequences", "cat", "--tracker", "persam", "-o", out) == 0
-    of_2017 = (out / "per-sequence_results-sequences.csv").read_text()
+    of_2017 = (out / "per-sequence_results-val.csv").read_text()
     assert run(davis, 2016, "--sequences", "cat", "--evaluate-only", out) == 0
-    assert (out / "per-sequence_results-sequences.csv").read_text() == of_2017
+    assert (out / "per-sequence_results-val.csv").read_text() == of_2017
     assert "cat_1" in of_2017
 
 

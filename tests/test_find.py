@@ -129,6 +129,20 @@ def test_the_threshold() -> None:
     assert always.present[0] and always.areas.tolist() == [100]
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"images": None}, "pictures are files, folders, globs, arrays or PIL images, not a NoneType"),
+        ({"references": 5}, "`references=5`: is none"),
+        ({"threshold": "x"}, "`threshold=x`: must be a number from 0 to 1"),
+        ({"threshold": 5}, "`threshold=5`: must be"),
+    ],
+)
+def test_what_nothing_can_be_found_with(given: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        list(vos.find(**{"images": painted((40, 40)), "references": red(), **given}))
+
+
 def test_several_instances_have_numbers_of_their_own() -> None:
     rgb = painted((60, 80), (5, 5, 20, RED), (50, 30, 10, RED), (40, 5, 5, RED), (70, 50, 5, (210, 30, 30)))
     (found,) = vos.find(rgb, red(), many=True)

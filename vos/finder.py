@@ -6,6 +6,7 @@ import logging
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Real
 from pathlib import Path
 from threading import Lock
 
@@ -17,7 +18,7 @@ from .engine.device import pick_device, pick_dtype
 from .engine.models import defer_encoder, defer_segmenter, new_tracker
 from .engine.session import Session
 from .engine.side_by_side import side_by_side
-from .errors import InputError
+from .errors import InputError, parameter
 from .interfaces import FrameContext, PriorEncoder, Seconds, Segmenter, Tracker
 from .readers.albums import AlbumPicture, ImageLike, list_pictures
 from .readers.limits import MAX_PIXELS
@@ -102,7 +103,7 @@ class Finder:
         threshold: in use.
 
     Raises:
-        InputError: there is no reference, or no object is found where one points.
+        InputError: there is no reference, no object is found where one points, or the threshold is no number in [0, 1].
         PluginError: the tracker cannot take objects from references.
     """
 
@@ -116,6 +117,8 @@ class Finder:
         many: bool = False,
         threshold: float | None = None,
     ) -> None:
+        if threshold is not None and not (isinstance(threshold, Real) and 0 <= threshold <= 1):
+            raise InputError(f"{parameter('threshold', str(threshold))}: must be a number from 0 to 1")
         self.session = Session(tracker, segmenter, encoder, references)
         self.session.learn()
         self.object_ids = self.session.object_ids

@@ -65,9 +65,11 @@ def list_pictures(
         named: names that files have already, by path; no other picture gets one of them.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it is none of these.
     """
     single = isinstance(images, (str, PathLike)) or hasattr(images, "shape") or hasattr(images, "convert")
+    if not (single or isinstance(images, Iterable)):
+        raise InputError(f"pictures are files, folders, globs, arrays or PIL images, not a {type(images).__name__}")
     given = [images] if single else list(images)  # type: ignore[arg-type]
     listed: list[Path | FrameLike] = []
     for each in given:

@@ -43,6 +43,8 @@ def read_references(
         InputError: there is none, a text is of another form, a file cannot be read, a picture has another size than
             its mask, or a mask is empty.
     """
+    if not isinstance(references, (str, Reference, Iterable)):
+        raise InputError(f"{parameter('references', str(references))}: is none; {_FORM}")
     given = [references] if isinstance(references, (str, Reference)) else list(references)
     if not given:
         raise InputError(f"{parameter('references')}: none was given; {_FORM}")
