@@ -221,7 +221,6 @@ NUMBERED = "frames are numbered from 0, the first, by whole numbers"
         ({"fps": "a"}, "`fps=a`: must be a number of frames per second"),
         ({"references": 5}, "`references`: give vos.Reference objects or texts, not 5"),
     ],
-    ids=str,
 )
 def test_options_of_another_form_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
