@@ -134,8 +134,7 @@ def test_the_threshold() -> None:
     [
         ({"images": None}, "pictures are files, folders, globs, arrays or PIL images, not a NoneType"),
         ({"references": 5}, "`references=5`: is none"),
-        ({"threshold": "x"}, "`threshold=x`: must be a number from 0 to 1"),
-        ({"threshold": 5}, "`threshold=5`: must be"),
+        ({"threshold": "x"}, "`threshold=x`: must be a number"),
     ],
 )
 def test_what_nothing_can_be_found_with(given: dict[str, object], message: str) -> None:

@@ -103,7 +103,7 @@ class Finder:
         threshold: in use.
 
     Raises:
-        InputError: there is no reference, no object is found where one points, or the threshold is no number in [0, 1].
+        InputError: there is no reference, no object is found where one points, or the threshold is no number.
         PluginError: the tracker cannot take objects from references.
     """
 
@@ -117,8 +117,8 @@ class Finder:
         many: bool = False,
         threshold: float | None = None,
     ) -> None:
-        if threshold is not None and not (isinstance(threshold, Real) and 0 <= threshold <= 1):
-            raise InputError(f"{parameter('threshold', str(threshold))}: must be a number from 0 to 1")
+        if not (threshold is None or isinstance(threshold, Real)):
+            raise InputError(f"{parameter('threshold', str(threshold))}: must be a number, as a presence is")
         self.session = Session(tracker, segmenter, encoder, references)
         self.session.learn()
         self.object_ids = self.session.object_ids
