@@ -183,12 +183,12 @@ class FindRun:
         """
         done: dict[str, Entry] = {entry["path"]: entry for entry in read_notes(begun)}
         options, listed = self._options, {str(each.path) for each in self._pictures}
-        for path in done:
-            if path not in listed:
-                raise InputError(
-                    f"{self._out}: its run has done {path}, which is not among the pictures now; give the same command "
-                    "line, or begin anew with --overwrite"
-                )
+        missing = sorted(set(done) - listed)
+        if missing:
+            raise InputError(
+                f"{self._out}: its run has done {missing[0]}, which is not among the pictures now; give the same "
+                "command line, or begin anew with --overwrite"
+            )
         names = {path: entry["name"] for path, entry in done.items()}
         self._pictures = list_pictures(options.images, options.max_pixels, names)
         return done
