@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..arrays import value_counts
 from ..errors import InputError
 from ..readers.labels import read_labels
 from ..readers.limits import open_image
-from ..structures import value_counts
 
 MASK_FORMATS = ("PNG", "JPEG")
 """Pillow's names of the formats that masks named ``.png`` may have."""

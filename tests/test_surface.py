@@ -19,11 +19,12 @@ from PIL import Image
 
 import vos
 from vos import state_file
+from vos.arrays import bool_mask
 from vos.encoders.same import SameEncoder
 from vos.engine.device import pick_device, pick_dtype
 from vos.engine.session import Session
 from vos.errors import InputError, PluginError, TruncatedVideoError
-from vos.structures import FirstMask, bool_mask, first_mask_from_array
+from vos.structures import FirstMask, first_mask_from_array
 from vos.testing.clip import clip, disc_labels
 from vos.trackers.persam import PerSAM
 

@@ -14,10 +14,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from .arrays import checked_rgb
+from .arrays import bool_mask, checked_rgb
 from .errors import InputError, PluginError
 from .interfaces import FrameContext, Tracker
-from .structures import MAX_OBJECT_ID, FirstMask, Hint, bool_mask
+from .structures import MAX_OBJECT_ID, FirstMask, Hint
 
 PRESENT = 0.5
 """Presence from which on an object counts as there, see :class:`Sighting`."""
@@ -31,7 +31,7 @@ class Reference:
 
     Attributes:
         rgb: (H, W, 3) uint8.
-        mask: the object in it, (H, W), see :func:`~vos.structures.bool_mask`; None: the segmenter makes it from
+        mask: the object in it, (H, W), see :func:`vos.arrays.bool_mask`; None: the segmenter makes it from
             ``hint``.
         object_id: id of the object, 1 to 255.
         hint: a box or points, where there is no mask.

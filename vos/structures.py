@@ -16,9 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arrays import array_of, checked_rgb, inside_of_soft, numbers_of, points_of
-from .arrays import bool_mask as bool_mask
-from .arrays import value_counts as value_counts
+from .arrays import array_of, bool_mask, checked_rgb, inside_of_soft, numbers_of, points_of, value_counts
 from .errors import InputError
 from .geometry import Geometry
 from .grey_masks import MIDDLE, NEAR_BLACK, NEAR_WHITE, meaning_of
@@ -354,7 +352,7 @@ class Hint:
     Attributes:
         box: x0, y0, x1, y1 in frame pixels, inclusive; None: there are points alone.
         points: x, y in frame pixels, and True inside the object, False outside.
-        mask: (H, W), about right, which the points correct; see :func:`bool_mask`. None: there is none yet.
+        mask: (H, W), about right, which the points correct; see :func:`vos.arrays.bool_mask`. None: there is none yet.
 
     Raises:
         InputError: one of them has another form.

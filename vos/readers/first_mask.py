@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..arrays import value_counts
 from ..errors import InputError, parameter
-from ..structures import MAX_OBJECT_ID, FirstMask, check_object_count, object_ids_of, value_counts
+from ..structures import MAX_OBJECT_ID, FirstMask, check_object_count, object_ids_of
 from .labels import WHITES, Labels, number_among, read_labels
 from .limits import MAX_PIXELS
 from .mask_size import Resize, fit_labels

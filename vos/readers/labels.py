@@ -12,10 +12,11 @@ from typing import Literal
 
 import numpy as np
 
+from ..arrays import value_counts
 from ..errors import InputError, parameter
 from ..grey_masks import MIDDLE, NEAR_BLACK, NEAR_WHITE, forms_areas, has_soft_edges, meaning_of, to_8_bits
 from ..palette import davis_palette
-from ..structures import MAX_OBJECT_ID, object_ids_of, value_counts
+from ..structures import MAX_OBJECT_ID, object_ids_of
 from .colours import SAME_COLOUR, flat_colours, number_colours, numbers_note, unpack
 from .limits import MAX_PIXELS
 from .mask_files import MaskPicture, open_mask
